@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_DETAIL_SCALAR_HPP
+#define BATCHNORM_DETAIL_SCALAR_HPP
+
+#include <Eigen/Core>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "batchnorm/version.hpp"
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+/// Sizes, strides and counts everywhere: 64 bits, so that more than 2^31 elements work.
+using Index = Eigen::Index;
+
+namespace detail {
+
+template <class T>
+struct ScalarTraits {
+  using Accumulator = T;
+  using Parameter = T;
+};
+template <>
+struct ScalarTraits<float> {
+  using Accumulator = double;
+  using Parameter = float;
+};
+template <>
+struct ScalarTraits<Eigen::half> {
+  using Accumulator = double;
+  using Parameter = float;
+};
+template <>
+struct ScalarTraits<Eigen::bfloat16> {
+  using Accumulator = double;
+  using Parameter = float;
+};
+
+}  // namespace detail
+
+/// The type in which the moments of T are summed and kept: double for float, half and bfloat16,
+/// T itself for every other scalar.
+template <class T>
+using accumulator_t = typename detail::ScalarTraits<T>::Accumulator;
+
+/// The type of parameters and running statistics, and the one the maps compute in: float for half
+/// and bfloat16 (8 bits of mantissa cannot hold an average), T itself for every other scalar.
+template <class T>
+using parameter_t = typename detail::ScalarTraits<T>::Parameter;
+
+/// One number per channel. With Channels fixed it lies inside its owner and is deliberately not
+/// over-aligned, so that the owner can be stored anywhere and passed by value.
+template <class T, int Channels = Eigen::Dynamic>
+using ChannelVector =
+    Eigen::Matrix<T, Channels, 1,
+                  static_cast<int>(Eigen::ColMajor) |
+                      (Channels == Eigen::Dynamic ? static_cast<int>(Eigen::AutoAlign)
+                                                  : static_cast<int>(Eigen::DontAlign))>;
+
+namespace detail {
+
+/// A count as a number of type A; scalars of other libraries are reached through double.
+template <class A>
+A from_index(Index count) {
+  if constexpr (std::is_arithmetic<A>::value) {
+    return static_cast<A>(count);
+  } else {
+    return A(static_cast<double>(count));
+  }
+}
+
+/// A number of one scalar type as another, rounded once.
+template <class To, class From>
+To convert(const From& value) {
+  if constexpr (std::is_same<To, From>::value) {
+    return value;
+  } else {
+    return static_cast<To>(value);
+  }
+}
+
+/// True when the exponent field of a binary floating point number is all ones. Compilers may
+/// assume under -ffast-math that std::isfinite is always true; the bits do not lie.
+template <class Bits, class Real>
+bool has_finite_exponent(Real value, Bits exponent_mask) {
+  static_assert(sizeof(Bits) == sizeof(Real), "one bit pattern for one number");
+  Bits bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return (bits & exponent_mask) != exponent_mask;
+}
+
+/// Whether a value is neither NaN nor infinite, also under -ffast-math for the built-in types.
+template <class Real>
+bool is_finite(const Real& value) {
+  if constexpr (std::is_same<Real, float>::value) {
+    return has_finite_exponent(value, std::uint32_t{0x7f800000u});
+  } else if constexpr (std::is_same<Real, double>::value) {
+    return has_finite_exponent(value, std::uint64_t{0x7ff0000000000000u});
+  } else if constexpr (std::is_same<Real, long double>::value) {
+    if constexpr (std::numeric_limits<long double>::digits == 53) {
+      return is_finite(static_cast<double>(value));
+    } else if constexpr (std::numeric_limits<long double>::digits == 64 ||
+                         std::numeric_limits<long double>::digits == 113) {
+      // x87 keeps sign and exponent in bytes 8 and 9, IEEE binary128 in bytes 14 and 15.
+      constexpr std::size_t top = std::numeric_limits<long double>::digits == 64 ? 8 : 14;
+      unsigned char bytes[sizeof(long double)];
+      std::memcpy(bytes, &value, sizeof bytes);
+      return !(bytes[top] == 0xff && (bytes[top + 1] & 0x7f) == 0x7f);
+    } else {
+      return value - value == 0;
+    }
+  } else {
+    return value - value == Real(0);
+  }
+}
+
+/// Whether a value is still finite once it is stored as To: a variance of 1e60 is finite in double
+/// and infinite in float.
+template <class To, class From>
+bool is_finite_as(const From& value) {
+  return is_finite(value) && is_finite(convert<To>(value));
+}
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_DETAIL_SCALAR_HPP
