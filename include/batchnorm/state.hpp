@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_STATE_HPP
+#define BATCHNORM_STATE_HPP
+
+#include <string>
+
+#include "batchnorm/detail/check.hpp"
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/options.hpp"
+#include "batchnorm/version.hpp"
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+/// All that a batch norm layer has learned and seen: the only thing that is saved, loaded, folded,
+/// averaged or synchronised. One number per channel in each vector.
+///
+/// @tparam T         scalar of the data; the vectors hold parameter_t<T> (float for half, bfloat16)
+/// @tparam Channels  number of channels when it is known to the compiler: then nothing is on the
+///                   heap
+template <class T, int Channels = Eigen::Dynamic>
+struct State {
+  using Scalar = parameter_t<T>;
+  using Vector = ChannelVector<Scalar, Channels>;
+
+  Vector gamma;             ///< learned scale (PyTorch: weight)
+  Vector beta;              ///< learned shift (PyTorch: bias)
+  Vector running_mean;      ///< mean used at test time
+  Vector running_variance;  ///< variance used at test time; the variance itself, not its root
+  Index batches_seen = 0;   ///< minibatches committed (PyTorch: num_batches_tracked)
+  Index samples_seen = 0;   ///< values per channel committed: examples times positions
+
+  /// The state of a layer that has seen nothing: gamma 1, beta 0, mean 0, variance 1. Without a
+  /// fixed number of channels, a state of no channels that waits to be assigned.
+  State() : State(identity(Channels == Eigen::Dynamic ? 0 : Channels)) {}
+
+  /// The state of a layer of that many channels that has seen nothing.
+  /// @throws std::invalid_argument when channels is not positive or not the fixed number.
+  explicit State(Index channels) : State(identity(checked(channels))) {}
+
+  Index channels() const { return gamma.size(); }
+
+ private:
+  struct identity {
+    explicit identity(Index count) : channels(count) {}
+    Index channels;
+  };
+
+  explicit State(identity start)
+      : gamma(Vector::Ones(start.channels)),
+        beta(Vector::Zero(start.channels)),
+        running_mean(Vector::Zero(start.channels)),
+        running_variance(Vector::Ones(start.channels)) {}
+
+  static Index checked(Index channels) {
+    if (channels < 1) {
+      detail::fail_argument("State", "number of channels", "at least 1", detail::text(channels));
+    }
+    if (Channels != Eigen::Dynamic && channels != Channels) {
+      detail::fail_argument("State", "number of channels is fixed by the type",
+                            detail::text(Channels), detail::text(channels));
+    }
+    return channels;
+  }
+};
+
+namespace detail {
+
+template <class T, int Channels>
+void check_state_shape(const char* function, const State<T, Channels>& state) {
+  const Index channels = state.gamma.size();
+  if (channels < 1) fail_argument(function, "number of channels", "at least 1", text(channels));
+  const auto same = [&](const char* name, Index size) {
+    if (size != channels) {
+      fail_argument(function, text("size of ", name, " must be that of gamma"), text(channels),
+                    text(size));
+    }
+  };
+  same("beta", state.beta.size());
+  same("running_mean", state.running_mean.size());
+  same("running_variance", state.running_variance.size());
+  if (state.batches_seen < 0 || state.samples_seen < 0) {
+    fail_argument(function, "counters of a state", "zero or more",
+                  text(state.batches_seen, " batches and ", state.samples_seen, " samples"));
+  }
+}
+
+/// Refuses statistics that no data can have. NaN and infinity pass under NonFinite::propagate,
+/// because there they are what the caller asked to see.
+template <class T, int Channels>
+void check_statistics(const char* function, const State<T, Channels>& state, NonFinite policy) {
+  using Scalar = typename State<T, Channels>::Scalar;
+  for (Index channel = 0; channel < state.channels(); ++channel) {
+    const Scalar& variance = state.running_variance[channel];
+    const bool finite = is_finite(variance) && is_finite(state.running_mean[channel]);
+    if (!finite && policy != NonFinite::propagate) {
+      fail_domain(function, text("running statistics of channel ", channel), "finite numbers",
+                  "NaN or infinity");
+    }
+    if (variance < Scalar(0)) {
+      fail_domain(function, text("running variance of channel ", channel), "zero or larger",
+                  "a negative number");
+    }
+  }
+}
+
+/// Whether the running statistics are still those of a layer that has seen nothing.
+template <class T, int Channels>
+bool has_initial_statistics(const State<T, Channels>& state) {
+  using Scalar = typename State<T, Channels>::Scalar;
+  for (Index channel = 0; channel < state.channels(); ++channel) {
+    if (!(state.running_mean[channel] == Scalar(0) &&
+          state.running_variance[channel] == Scalar(1))) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// Checks a state from outside, once, at the door.
+template <class T, int Channels>
+void check_state(const char* function, const State<T, Channels>& state, NonFinite policy) {
+  check_state_shape(function, state);
+  check_statistics(function, state, policy);
+}
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_STATE_HPP
