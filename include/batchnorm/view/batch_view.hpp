@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_VIEW_BATCH_VIEW_HPP
+#define BATCHNORM_VIEW_BATCH_VIEW_HPP
+
+#include <limits>
+#include <type_traits>
+
+#include "batchnorm/detail/check.hpp"
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/version.hpp"
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+/// How several spatial axes were counted through to become the one axis of positions. Views that
+/// disagree about it do not mean the same element by the same position.
+enum class PositionOrder {
+  last_fastest,  ///< C order: NCHW and NHWC pointers, row-major tensors
+  first_fastest  ///< Fortran order: column-major tensors
+};
+
+/// A minibatch where it lies: a strided (samples, channels, positions) array that somebody else
+/// owns. Statistics are per channel, over samples and positions.
+///
+/// Everything is this view with other strides: a features x examples matrix (one position), its
+/// transpose, NCHW, NHWC, NCDHW, a block of a larger matrix. Nothing is copied to get in. Strides
+/// are counted in elements and may be negative.
+///
+/// Cost: six numbers and a pointer; trivially copyable. The memory must outlive the view.
+///
+/// @tparam T  scalar of the elements; const T for a view that only reads
+template <class T>
+class BatchView {
+ public:
+  using Element = T;
+  using Scalar = std::remove_const_t<T>;
+
+  /// @throws std::invalid_argument when samples or positions are negative, channels not positive,
+  ///         data null although there are elements, or the number of elements overflows Index.
+  BatchView(T* data, Index samples, Index channels, Index positions, Index sample_stride,
+            Index channel_stride, Index position_stride)
+      : data_(data),
+        samples_(samples),
+        channels_(channels),
+        positions_(positions),
+        sample_stride_(sample_stride),
+        channel_stride_(channel_stride),
+        position_stride_(position_stride) {
+    check();
+  }
+
+  /// A view that writes is also one that reads.
+  template <class U, std::enable_if_t<std::is_same<const U, T>::value, int> = 0>
+  BatchView(const BatchView<U>& other)
+      : data_(other.data()),
+        samples_(other.samples()),
+        channels_(other.channels()),
+        positions_(other.positions()),
+        sample_stride_(other.sample_stride()),
+        channel_stride_(other.channel_stride()),
+        position_stride_(other.position_stride()),
+        position_order_(other.position_order()) {}
+
+  T* data() const { return data_; }
+  Index samples() const { return samples_; }
+  Index channels() const { return channels_; }
+  Index positions() const { return positions_; }
+  Index sample_stride() const { return sample_stride_; }
+  Index channel_stride() const { return channel_stride_; }
+  Index position_stride() const { return position_stride_; }
+  PositionOrder position_order() const { return position_order_; }
+
+  /// n of the formulas: how many values each channel has.
+  Index values_per_channel() const { return samples_ * positions_; }
+  bool empty() const { return values_per_channel() == 0; }
+
+  T& operator()(Index sample, Index channel, Index position) const {
+    return data_[sample * sample_stride_ + channel * channel_stride_ + position * position_stride_];
+  }
+
+  /// The same memory, its positions declared to be counted in the given order.
+  BatchView counted(PositionOrder order) const {
+    BatchView view = *this;
+    view.position_order_ = order;
+    return view;
+  }
+
+ private:
+  void check() const {
+    constexpr const char* function = "BatchView";
+    if (channels_ < 1) {
+      detail::fail_argument(function, "number of channels", "at least 1", detail::text(channels_));
+    }
+    if (samples_ < 0 || positions_ < 0) {
+      detail::fail_argument(function, "number of samples and positions", "zero or more",
+                            detail::text(samples_, " samples and ", positions_, " positions"));
+    }
+    if (samples_ == 0 || positions_ == 0) return;
+    constexpr Index most = std::numeric_limits<Index>::max();
+    if (samples_ > most / channels_ || samples_ * channels_ > most / positions_) {
+      detail::fail_argument(
+          function, "number of elements", detail::text("at most ", most),
+          detail::text(samples_, " x ", channels_, " x ", positions_, " elements"));
+    }
+    if (data_ == nullptr) {
+      detail::fail_argument(
+          function, "data of a view that is not empty", "a pointer to its elements",
+          detail::text("null for ", samples_ * channels_ * positions_, " elements"));
+    }
+  }
+
+  T* data_;
+  Index samples_;
+  Index channels_;
+  Index positions_;
+  Index sample_stride_;
+  Index channel_stride_;
+  Index position_stride_;
+  PositionOrder position_order_ = PositionOrder::last_fastest;
+};
+
+/// View of a densely packed array with the channel before the positions: NC, NCL, NCHW, NCDHW (the
+/// default of PyTorch and ONNX). `positions` is H * W and the like, 1 when there are none.
+/// @throws std::invalid_argument as BatchView does
+template <class T>
+BatchView<T> channels_first(T* data, Index samples, Index channels, Index positions) {
+  return BatchView<T>(data, samples, channels, positions, channels * positions, positions, 1);
+}
+
+/// View of a densely packed array with the channel last: NC, NLC, NHWC, NDHWC (the default of
+/// Keras and Flax). `positions` is H * W and the like, 1 when there are none.
+/// @throws std::invalid_argument as BatchView does
+template <class T>
+BatchView<T> channels_last(T* data, Index samples, Index channels, Index positions) {
+  return BatchView<T>(data, samples, channels, positions, channels * positions, 1, channels);
+}
+
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_VIEW_BATCH_VIEW_HPP

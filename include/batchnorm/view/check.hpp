@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_VIEW_CHECK_HPP
+#define BATCHNORM_VIEW_CHECK_HPP
+
+#include <string>
+
+#include "batchnorm/detail/check.hpp"
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/version.hpp"
+#include "batchnorm/view/batch_view.hpp"
+#include "batchnorm/view/overlap.hpp"
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+
+template <class T>
+std::string shape_text(const BatchView<T>& view) {
+  return text(view.samples(), " samples x ", view.channels(), " channels x ", view.positions(),
+              " positions");
+}
+
+/// The message knows the commonest slip: a matrix handed over with examples and features swapped.
+template <class T>
+[[noreturn]] void fail_channels(const char* function, const BatchView<T>& view, Index expected) {
+  std::string got = text(view.channels(), " (", shape_text(view), ")");
+  if (view.positions() == 1 && view.samples() == expected) {
+    got += text("; the matrix looks transposed: a plain matrix is read as features x examples, ",
+                "pass examples_in_rows(matrix) when each row is an example");
+  }
+  fail_argument(function, "number of channels must be the layer's", text(expected), got);
+}
+
+template <class T>
+void check_channels(const char* function, const BatchView<T>& view, Index expected) {
+  if (view.channels() != expected) fail_channels(function, view, expected);
+}
+
+/// Two arguments of one call must mean the same element by the same index.
+template <class A, class B>
+void check_same_shape(const char* function, const char* name_a, const BatchView<A>& a,
+                      const char* name_b, const BatchView<B>& b) {
+  if (a.samples() != b.samples() || a.channels() != b.channels() ||
+      a.positions() != b.positions()) {
+    fail_argument(function, text("shape of ", name_b, " must be that of ", name_a), shape_text(a),
+                  shape_text(b));
+  }
+  if (a.positions() > 1 && a.position_order() != b.position_order()) {
+    fail_argument(function, text("positions of ", name_b, " must be counted as those of ", name_a),
+                  "tensors of one storage order", "a row-major and a column-major tensor");
+  }
+}
+
+/// An output may be the very memory of an input, or none of it.
+template <class Out, class In>
+void check_aliasing(const char* function, const char* out_name, const BatchView<Out>& out,
+                    const char* in_name, const BatchView<In>& in) {
+  if (same_memory(out, in) || !overlap(out, in)) return;
+  fail_argument(function, text(out_name, " and ", in_name, " must be the same memory or disjoint"),
+                "no partial overlap", "memory that partly overlaps");
+}
+
+/// Everything an output must fulfil with regard to one input of the same shape.
+template <class Out, class In>
+void check_output(const char* function, const char* out_name, const BatchView<Out>& out,
+                  const char* in_name, const BatchView<In>& in) {
+  check_same_shape(function, in_name, in, out_name, out);
+  if (repeats_elements(out)) {
+    fail_argument(function, text("elements of ", out_name, " must be distinct"),
+                  "strides other than zero", "a view that repeats elements (a stride of zero)");
+  }
+  check_aliasing(function, out_name, out, in_name, in);
+}
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_VIEW_CHECK_HPP

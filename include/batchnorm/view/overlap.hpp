@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_VIEW_OVERLAP_HPP
+#define BATCHNORM_VIEW_OVERLAP_HPP
+
+#include <algorithm>
+#include <cstdint>
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/version.hpp"
+#include "batchnorm/view/batch_view.hpp"
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+
+/// One axis of an overlap question: an index from 0 to `most`, worth `stride` bytes a step.
+struct OverlapAxis {
+  std::int64_t stride;
+  std::int64_t most;
+};
+
+/// Which addresses two views have in common, as a bounded Diophantine problem (that of
+/// numpy.shares_memory): can offset + sum(stride * index) lie in a given interval?
+class OverlapQuestion {
+ public:
+  explicit OverlapQuestion(std::int64_t offset) : offset_(offset) {}
+
+  /// Adds an axis. It is turned so that its stride is positive, which moves the offset, and put in
+  /// its place by descending stride.
+  void add(Index size, std::int64_t step) {
+    if (size <= 1 || step == 0) return;
+    if (step < 0) {
+      offset_ += step * (size - 1);
+      step = -step;
+    }
+    int place = count_++;
+    for (; place > 0 && axes_[place - 1].stride < step; --place) axes_[place] = axes_[place - 1];
+    axes_[place] = {step, size - 1};
+  }
+
+  bool reaches(std::int64_t low, std::int64_t high) {
+    return reaches(0, low - offset_, high - offset_);
+  }
+
+ private:
+  /// Whether the axes from `axis` on can sum to a number in [low, high]. In nested layouts a few
+  /// indices of each axis come into question, so the search ends at once; budget_ bounds it for
+  /// layouts made to be hard, with a cautious yes.
+  bool reaches(int axis, std::int64_t low, std::int64_t high) {
+    if (low <= 0 && high >= 0) return true;
+    if (axis == count_ || high < 0) return false;
+    if (--budget_ < 0) return true;
+    std::int64_t rest = 0;
+    for (int k = axis + 1; k < count_; ++k) rest += axes_[k].stride * axes_[k].most;
+    const std::int64_t stride = axes_[axis].stride;
+    const std::int64_t first = std::max<std::int64_t>(0, (low - rest + stride - 1) / stride);
+    const std::int64_t last = std::min(axes_[axis].most, high / stride);
+    for (std::int64_t index = first; index <= last; ++index) {
+      if (reaches(axis + 1, low - index * stride, high - index * stride)) return true;
+    }
+    return false;
+  }
+
+  std::int64_t offset_;
+  OverlapAxis axes_[6] = {};
+  int count_ = 0;
+  int budget_ = 1000;
+};
+
+/// Two views of the same elements in the same order: then element-wise work in place is right.
+template <class A, class B>
+bool same_memory(const BatchView<A>& a, const BatchView<B>& b) {
+  const auto same_axis = [](Index size, Index stride_a, Index stride_b) {
+    return size <= 1 || stride_a == stride_b;
+  };
+  return static_cast<const void*>(a.data()) == static_cast<const void*>(b.data()) &&
+         sizeof(A) == sizeof(B) && same_axis(a.samples(), a.sample_stride(), b.sample_stride()) &&
+         same_axis(a.channels(), a.channel_stride(), b.channel_stride()) &&
+         same_axis(a.positions(), a.position_stride(), b.position_stride());
+}
+
+/// Whether two views share a byte. Exact for interleaved blocks, such as the upper and the lower
+/// rows of one column-major matrix, whose address ranges overlap although their elements do not.
+/// Only for layouts with strides that fit nowhere into one another it may be a cautious yes.
+template <class A, class B>
+bool overlap(const BatchView<A>& a, const BatchView<B>& b) {
+  if (a.empty() || b.empty()) return false;
+  constexpr auto bytes_a = static_cast<std::int64_t>(sizeof(A));
+  constexpr auto bytes_b = static_cast<std::int64_t>(sizeof(B));
+  // The distance from an element of b to one of a, in bytes.
+  OverlapQuestion distance(static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(a.data()) -
+                                                     reinterpret_cast<std::uintptr_t>(b.data())));
+  distance.add(a.samples(), a.sample_stride() * bytes_a);
+  distance.add(a.channels(), a.channel_stride() * bytes_a);
+  distance.add(a.positions(), a.position_stride() * bytes_a);
+  distance.add(b.samples(), -b.sample_stride() * bytes_b);
+  distance.add(b.channels(), -b.channel_stride() * bytes_b);
+  distance.add(b.positions(), -b.position_stride() * bytes_b);
+  return distance.reaches(1 - bytes_a, bytes_b - 1);
+}
+
+/// Whether two different indices of a view mean the same element, so that it cannot be an output.
+template <class T>
+bool repeats_elements(const BatchView<T>& view) {
+  const auto stands_still = [](Index size, Index stride) { return size > 1 && stride == 0; };
+  return !view.empty() && (stands_still(view.samples(), view.sample_stride()) ||
+                           stands_still(view.channels(), view.channel_stride()) ||
+                           stands_still(view.positions(), view.position_stride()));
+}
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_VIEW_OVERLAP_HPP
