@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_FROZEN_HPP
+#define BATCHNORM_FROZEN_HPP
+
+#include <type_traits>
+#include <utility>
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/execution.hpp"
+#include "batchnorm/loops/map.hpp"
+#include "batchnorm/math/normalize.hpp"
+#include "batchnorm/options.hpp"
+#include "batchnorm/state.hpp"
+#include "batchnorm/version.hpp"
+#include "batchnorm/view/argument.hpp"
+#include "batchnorm/view/batch_view.hpp"
+#include "batchnorm/view/check.hpp"
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+namespace detail {
+template <class T, int Channels>
+class LayerCore;
+}  // namespace detail
+
+/// Batch normalisation at test time: running statistics, gamma and beta, made up into one map.
+///
+///     y = gamma (x - running_mean) / sqrt(running_variance + epsilon) + beta
+///
+/// Takes one example or many. It cannot see the statistics of a batch: the bits of an example's
+/// output do not depend on the examples beside it, on its position or on its alignment, and are
+/// those of BatchNorm::infer.
+///
+/// Shapes: any view of `channels()` channels, or an Eigen matrix of features x examples. Output and
+/// input may be the same memory. Errors: std::invalid_argument for a wrong number of channels, an
+/// output of another shape or partly overlapping memory; none when the shapes match. Cost: one read
+/// and one write of the data; allocates nothing when it is given its output. Thread safe:
+/// immutable. Source: Ioffe and Szegedy 2015, algorithm 2, lines 10 and 11.
+///
+/// @tparam T         scalar of the data
+/// @tparam Channels  number of channels when it is known to the compiler: then nothing is on the
+///                   heap
+template <class T, int Channels = Eigen::Dynamic>
+class FrozenBatchNorm {
+  using C = parameter_t<T>;
+
+ public:
+  using Scalar = T;
+  using Vector = ChannelVector<C, Channels>;
+
+  /// From a state, say of a checkpoint, and the options (epsilon above all) it was trained with.
+  /// @throws std::invalid_argument when the parts of the state differ in size, or epsilon is wrong
+  /// @throws std::domain_error when a running statistic is not finite, a variance is negative, or
+  ///         variance + epsilon is zero
+  FrozenBatchNorm(const State<T, Channels>& state, const Options& options)
+      : FrozenBatchNorm("FrozenBatchNorm", state, options) {}
+
+  /// Normalises `in` into `out`.
+  template <class In, class Out, std::enable_if_t<!detail::is_execution<Out>, int> = 0>
+  void operator()(const In& in, Out&& out, const Execution& execution = {}) const {
+    const auto held = detail::as_input<T>(in);
+    const BatchView<const T> x = held.view();
+    const BatchView<T> y = detail::as_output<T>(std::forward<Out>(out));
+    run(x, y, execution);
+  }
+
+  /// Normalises `in` into a new matrix or tensor of its kind.
+  template <class In>
+  auto operator()(const In& in, const Execution& execution = {}) const {
+    const auto held = detail::as_input<T>(in);
+    auto output = detail::make_owner_like(held.view());
+    run(held.view(), detail::view_of_owner(held.view(), output), execution);
+    return output;
+  }
+
+  Index channels() const { return scale_.size(); }
+
+  /// The three numbers per channel of the map y = (x - pivot) scale + shift.
+  const Vector& pivot() const { return pivot_; }
+  const Vector& scale() const { return scale_; }
+  const Vector& shift() const { return shift_; }
+
+ private:
+  friend class detail::LayerCore<T, Channels>;
+
+  FrozenBatchNorm(const char* function, const State<T, Channels>& state, const Options& options) {
+    validate(options);
+    detail::check_state(function, state, options.non_finite);
+    const detail::RunningStatistics<T, Channels> statistics(state);
+    detail::check_deviation<T>(function, options, state.channels(), statistics);
+    const detail::CentredCoefficients<T, Channels, decltype(statistics)> coefficients(
+        options, state, statistics);
+    pivot_.resize(state.channels());
+    scale_.resize(state.channels());
+    shift_.resize(state.channels());
+    for (Index channel = 0; channel < state.channels(); ++channel) {
+      C k[detail::CentredMap::coefficients];
+      coefficients(channel, k);
+      pivot_[channel] = k[0];
+      scale_[channel] = k[1];
+      shift_[channel] = k[2];
+    }
+  }
+
+  void run(const BatchView<const T>& in, const BatchView<T>& out,
+           const Execution& execution) const {
+    detail::check_channels("FrozenBatchNorm", in, channels());
+    detail::check_output("FrozenBatchNorm", "output", out, "input", in);
+    const auto stored = [this](Index channel, C* k) {
+      k[0] = pivot_[channel];
+      k[1] = scale_[channel];
+      k[2] = shift_[channel];
+    };
+    loops::map<C, detail::CentredMap>(execution, stored, out, in);
+  }
+
+  Vector pivot_;
+  Vector scale_;
+  Vector shift_;
+};
+
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_FROZEN_HPP
