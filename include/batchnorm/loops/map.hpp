@@ -76,19 +76,12 @@ class RegionMapper {
   using Steps = MapSteps<Inputs>;
 
   [[gnu::always_inline]] Data locate(Index channel, Index outer, Index inner) const {
-    Data at;
-    at.to = data_.to + plan_.layouts()[0].offset(channel, outer, inner);
-    for (std::size_t i = 0; i < Inputs; ++i) {
-      at.from[i] = data_.from[i] + plan_.layouts()[i + 1].offset(channel, outer, inner);
-    }
-    return at;
+    return {data_.to + plan_.layouts()[0].offset(channel, outer, inner),
+            plan_.template locate<1>(data_.from, channel, outer, inner)};
   }
 
   [[gnu::always_inline]] Steps steps(Index Layout::*axis) const {
-    Steps step;
-    step.to = plan_.layouts()[0].*axis;
-    for (std::size_t i = 0; i < Inputs; ++i) step.from[i] = plan_.layouts()[i + 1].*axis;
-    return step;
+    return {plan_.layouts()[0].*axis, plan_.template steps<1, Inputs>(axis)};
   }
 
   template <int Lanes, bool Contiguous>
@@ -98,6 +91,7 @@ class RegionMapper {
       C numbers[K];
       coefficients_(channel, numbers);
       V<Lanes> k[K];
+#pragma GCC unroll 8
       for (int i = 0; i < K; ++i) simd::broadcast<C, Lanes>(k[i], numbers[i]);
       for (Runs run(traversal_, region_.first_value, region_.last_value); run.more(); run.next()) {
         const Data at = locate(channel, run.outer(), run.inner());
@@ -124,6 +118,7 @@ class RegionMapper {
       for (Index c = 0; c < channels; ++c) {
         C numbers[K];
         coefficients_(first + c, numbers);
+#pragma GCC unroll 8
         for (int i = 0; i < K; ++i) scratch.of[i][c] = numbers[i];
       }
       rows_across<Lanes, Contiguous>(first, channels, scratch);
@@ -141,16 +136,19 @@ class RegionMapper {
       for (Index row = 0; row < run.length(); ++row) {
         V<Lanes> k[K] = {};
         for (Index c = 0; c < whole; c += Lanes) {
+#pragma GCC unroll 8
           for (int i = 0; i < K; ++i) simd::load<C, Lanes, true>(k[i], scratch.of[i] + c, 1);
           map_vector<Lanes, Contiguous>(at, step, c, k);
         }
         if (whole < channels) {
+#pragma GCC unroll 8
           for (int i = 0; i < K; ++i) {
             simd::load_some<C, Lanes>(k[i], scratch.of[i] + whole, 1, channels - whole);
           }
           map_some<Lanes>(at, step, whole, channels - whole, k);
         }
         at.to += row_step.to;
+#pragma GCC unroll 8
         for (std::size_t i = 0; i < Inputs; ++i) at.from[i] += row_step.from[i];
       }
     }
@@ -160,6 +158,7 @@ class RegionMapper {
   [[gnu::always_inline]] static void map_vector(const Data& at, const Steps& step, Index done,
                                                 const V<Lanes>* k) {
     V<Lanes> x[Inputs];
+#pragma GCC unroll 8
     for (std::size_t i = 0; i < Inputs; ++i) {
       simd::load<C, Lanes, Contiguous>(x[i], at.from[i] + done * (Contiguous ? 1 : step.from[i]),
                                        step.from[i]);
@@ -173,6 +172,7 @@ class RegionMapper {
   [[gnu::always_inline]] static void map_some(const Data& at, const Steps& step, Index done,
                                               Index count, const V<Lanes>* k) {
     V<Lanes> x[Inputs] = {};
+#pragma GCC unroll 8
     for (std::size_t i = 0; i < Inputs; ++i) {
       simd::load_some<C, Lanes>(x[i], at.from[i] + done * step.from[i], step.from[i], count);
     }

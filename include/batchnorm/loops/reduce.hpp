@@ -20,12 +20,14 @@
 //   using Accumulator = A;                    type of sums and results
 //   static constexpr int sums = S;            numbers per channel
 //   static constexpr bool recentres;          whether each chunk finds a pivot of its own, its mean
+//   A origin(Index channel) const;            then: what the results of a channel are relative to
 //   A pivot(Index channel) const;             otherwise: the pivot of a channel
 //   static void add(V* s, const V* x, const V& pivot);
 //                                             adds the terms of one value; V is a number or a
 //                                             vector
-//   static void close(A* s, const A& pivot, const A& count);
-//                                             makes results of the sums of a chunk
+//   static void close(A* s, const A& place, const A& count);
+//                                             makes results of the sums of a chunk; place is the
+//                                             chunk's pivot minus the channel's origin
 //   static void merge(A* into, const A* from, const MergeWeights<A>&);
 //                                             joins the results of two disjoint sets of values
 //   A* result(int k) const;                   where result k of all channels goes

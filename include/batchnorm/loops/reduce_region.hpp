@@ -27,8 +27,8 @@ inline constexpr Index chunk_elements = 4096;
 /// The first look at a chunk: the sum about its first value, for the mean.
 struct SumAboutPivot {
   template <class V>
-  [[gnu::always_inline]] static void add(V* sums, const V* x, const V& pivot) {
-    sums[0] += x[0] - pivot;
+  [[gnu::always_inline]] static void add(V* s, const V* x, const V& pivot) {
+    s[0] += x[0] - pivot;
   }
 };
 
@@ -66,18 +66,14 @@ class RegionReducer {
   template <int Lanes>
   using V = simd::Vector<A, Lanes>;
 
-  [[gnu::always_inline]] const Layout& layout(std::size_t input) const {
-    return plan_.layouts()[input];
-  }
-
   /// Where each input has the given element.
   [[gnu::always_inline]] std::array<const T*, Inputs> locate(Index channel, Index outer,
                                                              Index inner) const {
-    std::array<const T*, Inputs> at;
-    for (std::size_t i = 0; i < Inputs; ++i) {
-      at[i] = data_[i] + layout(i).offset(channel, outer, inner);
-    }
-    return at;
+    return plan_.template locate<0>(data_, channel, outer, inner);
+  }
+
+  [[gnu::always_inline]] std::array<Index, Inputs> steps(Index Layout::*axis) const {
+    return plan_.template steps<0, Inputs>(axis);
   }
 
   /// The first of some values of a channel, as good a guess of their mean as any.
@@ -98,17 +94,19 @@ class RegionReducer {
         const Index end = std::min(v + chunk_values, region_.last_value);
         const A n = detail::from_index<A>(end - v);
         A pivot;
+        A place(0);
         if constexpr (Reduction::recentres) {
           const A start = first_value(channel, v);
           A sum[1];
           sum_along<SumAboutPivot, 1, Lanes, Contiguous>(channel, v, end, start, sum);
           pivot = start + sum[0] / n;
+          place = pivot - reduction_.origin(channel);
         } else {
           pivot = reduction_.pivot(channel);
         }
         A chunk[sums];
         sum_along<Reduction, sums, Lanes, Contiguous>(channel, v, end, pivot, chunk);
-        Reduction::close(chunk, pivot, n);
+        Reduction::close(chunk, place, n);
         if (count == 0) {
           std::copy(chunk, chunk + sums, results);
         } else {
@@ -126,8 +124,7 @@ class RegionReducer {
     V<Lanes> about;
     simd::broadcast<A, Lanes>(about, pivot);
     V<Lanes> s[4][Sums] = {};
-    std::array<Index, Inputs> stride;
-    for (std::size_t i = 0; i < Inputs; ++i) stride[i] = layout(i).inner_stride;
+    const std::array<Index, Inputs> stride = steps(&Layout::inner_stride);
     for (Runs run(traversal_, begin, end); run.more(); run.next()) {
       const std::array<const T*, Inputs> from = locate(channel, run.outer(), run.inner());
       Index at = 0;
@@ -144,6 +141,7 @@ class RegionReducer {
         add_some<Terms, Lanes>(s[1], from, stride, at, run.length() - at, about);
       }
     }
+#pragma GCC unroll 8
     for (int k = 0; k < Sums; ++k) {
       const V<Lanes> all = (s[0][k] + s[1][k]) + (s[2][k] + s[3][k]);
       result[k] = simd::sum_of_lanes<A, Lanes>(all);
@@ -156,6 +154,7 @@ class RegionReducer {
                                                 const std::array<Index, Inputs>& stride, Index at,
                                                 const V<Lanes>& about) {
     V<Lanes> x[Inputs];
+#pragma GCC unroll 8
     for (std::size_t i = 0; i < Inputs; ++i) {
       simd::load<A, Lanes, Contiguous>(x[i], from[i] + (Contiguous ? at : at * stride[i]),
                                        stride[i]);
@@ -171,6 +170,7 @@ class RegionReducer {
                                               Index count, const V<Lanes>& about) {
     V<Lanes> x[Inputs] = {};
     x[Inputs - 1] = about;
+#pragma GCC unroll 8
     for (std::size_t i = 0; i < Inputs; ++i) {
       simd::load_some<A, Lanes>(x[i], from[i] + at * stride[i], stride[i], count);
     }
@@ -222,7 +222,11 @@ class RegionReducer {
     for (Index c = 0; c < region_.channels(); ++c) {
       A chunk[sums];
       for (int k = 0; k < sums; ++k) chunk[k] = scratch.sum[k].of[c];
-      Reduction::close(chunk, scratch.pivot.of[c], n);
+      A place(0);
+      if constexpr (Reduction::recentres) {
+        place = scratch.pivot.of[c] - reduction_.origin(region_.first_channel + c);
+      }
+      Reduction::close(chunk, place, n);
       A results[sums];
       for (int k = 0; k < sums; ++k) results[k] = before > 0 ? into_[k][c] : chunk[k];
       if (before > 0) Reduction::merge(results, chunk, weights);
@@ -232,6 +236,7 @@ class RegionReducer {
 
   template <class Terms, int Sums, int Lanes>
   [[gnu::always_inline]] void sum_across(Index begin, Index end, Scratch& scratch) const {
+#pragma GCC unroll 8
     for (int k = 0; k < Sums; ++k) {
       std::fill(scratch.sum[k].of, scratch.sum[k].of + most_channels_across, A(0));
     }
@@ -257,13 +262,14 @@ class RegionReducer {
   template <class Terms, int Sums, int Lanes, bool Contiguous>
   [[gnu::always_inline]] void block_across(const std::array<const T*, Inputs>& from, Index rows,
                                            Scratch& scratch) const {
-    std::array<Index, Inputs> stride;
-    for (std::size_t i = 0; i < Inputs; ++i) stride[i] = layout(i).channel_stride;
+    const std::array<Index, Inputs> stride = steps(&Layout::channel_stride);
+    const std::array<Index, Inputs> row_step = steps(&Layout::inner_stride);
     const Index channels = region_.channels();
     for (Index c = 0; c < channels; c += Lanes) {
       V<Lanes> about;
       V<Lanes> s[Sums];
       simd::load<A, Lanes, true>(about, scratch.pivot.of + c, 1);
+#pragma GCC unroll 8
       for (int k = 0; k < Sums; ++k) simd::load<A, Lanes, true>(s[k], scratch.sum[k].of + c, 1);
       std::array<const T*, Inputs> at = from;
       for (Index row = 0; row < rows; ++row) {
@@ -272,8 +278,10 @@ class RegionReducer {
         } else {
           add_some<Terms, Lanes>(s, at, stride, c, channels - c, about);
         }
-        for (std::size_t i = 0; i < Inputs; ++i) at[i] += layout(i).inner_stride;
+#pragma GCC unroll 8
+        for (std::size_t i = 0; i < Inputs; ++i) at[i] += row_step[i];
       }
+#pragma GCC unroll 8
       for (int k = 0; k < Sums; ++k) simd::store<A, Lanes, true>(scratch.sum[k].of + c, 1, s[k]);
     }
   }

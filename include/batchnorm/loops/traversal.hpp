@@ -65,6 +65,27 @@ class Plan {
   const Traversal& traversal() const { return traversal_; }
   const std::array<Layout, Count>& layouts() const { return layouts_; }
 
+  /// Where the operands [First, First + N), whose first elements are given, have an element.
+  template <std::size_t First, class T, std::size_t N>
+  [[gnu::always_inline]] std::array<T*, N> locate(const std::array<T*, N>& data, Index channel,
+                                                  Index outer, Index inner) const {
+    std::array<T*, N> at;
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < N; ++i) {
+      at[i] = data[i] + layouts_[First + i].offset(channel, outer, inner);
+    }
+    return at;
+  }
+
+  /// The steps of the operands [First, First + N) along one axis.
+  template <std::size_t First, std::size_t N>
+  [[gnu::always_inline]] std::array<Index, N> steps(Index Layout::*axis) const {
+    std::array<Index, N> step;
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < N; ++i) step[i] = layouts_[First + i].*axis;
+    return step;
+  }
+
   /// Whether every operand steps by one element along the axis that the vectors lie on.
   bool contiguous() const {
     return std::all_of(layouts_.begin(), layouts_.end(), [this](const Layout& each) {
@@ -73,7 +94,9 @@ class Plan {
   }
 
  private:
-  static Index size_of_step(Index stride) { return stride < 0 ? -stride : stride; }
+  static Index size_of_step(Index stride) {
+    return stride < 0 ? -stride : stride;
+  }
 
   template <class T>
   static bool outer_is_position(const BatchView<T>& view) {
