@@ -114,7 +114,7 @@ class RegionMapper {
     Scratch scratch;
     for (Index first = region_.first_channel; first < region_.last_channel;
          first += most_channels_across) {
-      const Index channels = std::min(most_channels_across, region_.last_channel - first);
+      const Index channels = (std::min)(most_channels_across, region_.last_channel - first);
       for (Index c = 0; c < channels; ++c) {
         C numbers[K];
         coefficients_(first + c, numbers);

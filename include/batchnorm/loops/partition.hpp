@@ -46,24 +46,26 @@ struct Partition {
   explicit Partition(const Traversal& traversal) {
     const Index channels = traversal.channels;
     if (traversal.across_channels) {
-      block = std::min(channels, most_channels_across);
+      block = (std::min)(channels, most_channels_across);
     } else {
-      const Index channels_per_task = elements_per_task / std::max<Index>(1, traversal.values());
-      block = std::min({channels, most_channels_across, std::max<Index>(1, channels_per_task)});
+      const Index channels_per_task = elements_per_task / (std::max<Index>)(1, traversal.values());
+      block = (std::min)({channels, most_channels_across, (std::max<Index>)(1, channels_per_task)});
     }
     blocks = (channels + block - 1) / block;
     const Index elements = block * traversal.values();
     const bool enough_blocks = blocks >= most_slices;
     slices = enough_blocks ? 1
-                           : std::min({most_slices, traversal.values(),
-                                       std::max<Index>(1, elements / elements_per_task)});
+                           : (std::min)({most_slices, traversal.values(),
+                                         (std::max<Index>)(1, elements / elements_per_task)});
   }
 
   Region region(const Traversal& traversal, Index which_block, Index slice) const {
     const Index values = traversal.values();
     // Quotient and remainder apart: slice * values could overflow.
-    const auto cut = [&](Index s) { return s * (values / slices) + std::min(s, values % slices); };
-    return {which_block * block, std::min(traversal.channels, (which_block + 1) * block),
+    const auto cut = [&](Index s) {
+      return s * (values / slices) + (std::min)(s, values % slices);
+    };
+    return {which_block * block, (std::min)(traversal.channels, (which_block + 1) * block),
             cut(slice), cut(slice + 1)};
   }
 };

@@ -91,7 +91,7 @@ class RegionReducer {
       A results[sums] = {};
       Index count = 0;
       for (Index v = region_.first_value; v < region_.last_value; v += chunk_values) {
-        const Index end = std::min(v + chunk_values, region_.last_value);
+        const Index end = (std::min)(v + chunk_values, region_.last_value);
         const A n = detail::from_index<A>(end - v);
         A pivot;
         A place(0);
@@ -179,36 +179,33 @@ class RegionReducer {
 
   // ---- across the channels: the sums of a block of channels stay in the first-level cache
 
-  /// One number per channel of the block and padding for whole vectors.
-  struct Row {
-    A of[most_channels_across];
-  };
+  /// Numbers per channel of the block, and padding for whole vectors.
   struct Scratch {
-    Row pivot;
-    Row sum[sums];
+    A pivot[most_channels_across];
+    A sum[sums][most_channels_across];
   };
 
   template <int Lanes>
   [[gnu::always_inline]] void across() const {
     Scratch scratch;
-    std::fill(scratch.pivot.of, scratch.pivot.of + most_channels_across, A(0));
+    std::fill(scratch.pivot, scratch.pivot + most_channels_across, A(0));
     const Index channels = region_.channels();
-    const Index rows = std::max<Index>(8, chunk_elements / channels);
+    const Index rows = (std::max<Index>)(8, chunk_elements / channels);
     Index count = 0;
     if constexpr (!Reduction::recentres) {
       for (Index c = 0; c < channels; ++c) {
-        scratch.pivot.of[c] = reduction_.pivot(region_.first_channel + c);
+        scratch.pivot[c] = reduction_.pivot(region_.first_channel + c);
       }
     }
     for (Index v = region_.first_value; v < region_.last_value; v += rows) {
-      const Index end = std::min(v + rows, region_.last_value);
+      const Index end = (std::min)(v + rows, region_.last_value);
       const A n = detail::from_index<A>(end - v);
       if constexpr (Reduction::recentres) {
         for (Index c = 0; c < channels; ++c) {
-          scratch.pivot.of[c] = first_value(region_.first_channel + c, v);
+          scratch.pivot[c] = first_value(region_.first_channel + c, v);
         }
         sum_across<SumAboutPivot, 1, Lanes>(v, end, scratch);
-        for (Index c = 0; c < channels; ++c) scratch.pivot.of[c] += scratch.sum[0].of[c] / n;
+        for (Index c = 0; c < channels; ++c) scratch.pivot[c] += scratch.sum[0][c] / n;
       }
       sum_across<Reduction, sums, Lanes>(v, end, scratch);
       merge_chunk(scratch, count, end - v);
@@ -221,10 +218,10 @@ class RegionReducer {
     const MergeWeights<A> weights(before, added);
     for (Index c = 0; c < region_.channels(); ++c) {
       A chunk[sums];
-      for (int k = 0; k < sums; ++k) chunk[k] = scratch.sum[k].of[c];
+      for (int k = 0; k < sums; ++k) chunk[k] = scratch.sum[k][c];
       A place(0);
       if constexpr (Reduction::recentres) {
-        place = scratch.pivot.of[c] - reduction_.origin(region_.first_channel + c);
+        place = scratch.pivot[c] - reduction_.origin(region_.first_channel + c);
       }
       Reduction::close(chunk, place, n);
       A results[sums];
@@ -238,7 +235,7 @@ class RegionReducer {
   [[gnu::always_inline]] void sum_across(Index begin, Index end, Scratch& scratch) const {
 #pragma GCC unroll 8
     for (int k = 0; k < Sums; ++k) {
-      std::fill(scratch.sum[k].of, scratch.sum[k].of + most_channels_across, A(0));
+      std::fill(scratch.sum[k], scratch.sum[k] + most_channels_across, A(0));
     }
     if (plan_.contiguous()) {
       rows_across<Terms, Sums, Lanes, true>(begin, end, scratch);
@@ -252,7 +249,7 @@ class RegionReducer {
   [[gnu::always_inline]] void rows_across(Index begin, Index end, Scratch& scratch) const {
     for (Runs run(traversal_, begin, end); run.more(); run.next()) {
       for (Index row = 0; row < run.length(); row += 4) {
-        const Index rows = std::min<Index>(4, run.length() - row);
+        const Index rows = (std::min<Index>)(4, run.length() - row);
         block_across<Terms, Sums, Lanes, Contiguous>(
             locate(region_.first_channel, run.outer(), run.inner() + row), rows, scratch);
       }
@@ -268,9 +265,9 @@ class RegionReducer {
     for (Index c = 0; c < channels; c += Lanes) {
       V<Lanes> about;
       V<Lanes> s[Sums];
-      simd::load<A, Lanes, true>(about, scratch.pivot.of + c, 1);
+      simd::load<A, Lanes, true>(about, scratch.pivot + c, 1);
 #pragma GCC unroll 8
-      for (int k = 0; k < Sums; ++k) simd::load<A, Lanes, true>(s[k], scratch.sum[k].of + c, 1);
+      for (int k = 0; k < Sums; ++k) simd::load<A, Lanes, true>(s[k], scratch.sum[k] + c, 1);
       std::array<const T*, Inputs> at = from;
       for (Index row = 0; row < rows; ++row) {
         if (c + Lanes <= channels) {
@@ -282,7 +279,7 @@ class RegionReducer {
         for (std::size_t i = 0; i < Inputs; ++i) at[i] += row_step[i];
       }
 #pragma GCC unroll 8
-      for (int k = 0; k < Sums; ++k) simd::store<A, Lanes, true>(scratch.sum[k].of + c, 1, s[k]);
+      for (int k = 0; k < Sums; ++k) simd::store<A, Lanes, true>(scratch.sum[k] + c, 1, s[k]);
     }
   }
 

@@ -160,7 +160,7 @@ class Runs {
     left_ -= length_;
     ++outer_;
     inner_ = 0;
-    length_ = std::min(inner_size_, left_);
+    length_ = (std::min)(inner_size_, left_);
   }
 
   Index outer() const { return outer_; }

@@ -31,11 +31,11 @@ inline double update_factor(const RunningUpdate& update, Index batch, Index valu
     case RunningUpdate::Rule::exponential_debiased:
       // 1 - d^k without cancellation; for d = 1 the limit, 1 / k.
       return weight > 0.0 && weight < 1.0 ? weight / -std::expm1(k * std::log1p(-weight))
-                                          : std::max(weight, 1.0 / k);
+                                          : (std::max)(weight, 1.0 / k);
     case RunningUpdate::Rule::cumulative:
       return 1.0 / k;
     case RunningUpdate::Rule::windowed:
-      return std::max(1.0 / k, 1.0 / (static_cast<double>(update.window()) + 1.0));
+      return (std::max)(1.0 / k, 1.0 / (static_cast<double>(update.window()) + 1.0));
     case RunningUpdate::Rule::population:
       break;
   }

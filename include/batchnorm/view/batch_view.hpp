@@ -2,6 +2,7 @@
 #ifndef BATCHNORM_VIEW_BATCH_VIEW_HPP
 #define BATCHNORM_VIEW_BATCH_VIEW_HPP
 
+#include <cstddef>
 #include <limits>
 #include <type_traits>
 
@@ -96,7 +97,7 @@ class BatchView {
                             detail::text(samples_, " samples and ", positions_, " positions"));
     }
     if (samples_ == 0 || positions_ == 0) return;
-    constexpr Index most = std::numeric_limits<Index>::max();
+    constexpr Index most = (std::numeric_limits<Index>::max)();
     if (samples_ > most / channels_ || samples_ * channels_ > most / positions_) {
       detail::fail_argument(
           function, "number of elements", detail::text("at most ", most),
@@ -119,12 +120,20 @@ class BatchView {
   PositionOrder position_order_ = PositionOrder::last_fastest;
 };
 
+namespace detail {
+/// A product that may overflow: of sizes that the view is about to refuse.
+inline Index unchecked_product(Index a, Index b) {
+  return static_cast<Index>(static_cast<std::size_t>(a) * static_cast<std::size_t>(b));
+}
+}  // namespace detail
+
 /// View of a densely packed array with the channel before the positions: NC, NCL, NCHW, NCDHW (the
 /// default of PyTorch and ONNX). `positions` is H * W and the like, 1 when there are none.
 /// @throws std::invalid_argument as BatchView does
 template <class T>
 BatchView<T> channels_first(T* data, Index samples, Index channels, Index positions) {
-  return BatchView<T>(data, samples, channels, positions, channels * positions, positions, 1);
+  return BatchView<T>(data, samples, channels, positions,
+                      detail::unchecked_product(channels, positions), positions, 1);
 }
 
 /// View of a densely packed array with the channel last: NC, NLC, NHWC, NDHWC (the default of
@@ -132,7 +141,8 @@ BatchView<T> channels_first(T* data, Index samples, Index channels, Index positi
 /// @throws std::invalid_argument as BatchView does
 template <class T>
 BatchView<T> channels_last(T* data, Index samples, Index channels, Index positions) {
-  return BatchView<T>(data, samples, channels, positions, channels * positions, 1, channels);
+  return BatchView<T>(data, samples, channels, positions,
+                      detail::unchecked_product(channels, positions), 1, channels);
 }
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

@@ -67,7 +67,7 @@ void check_output(const char* function, const char* out_name, const BatchView<Ou
   check_same_shape(function, in_name, in, out_name, out);
   if (repeats_elements(out)) {
     fail_argument(function, text("elements of ", out_name, " must be distinct"),
-                  "strides other than zero", "a view that repeats elements (a stride of zero)");
+                  "strides that keep them apart", "a view in which two indices mean one element");
   }
   check_aliasing(function, out_name, out, in_name, in);
 }

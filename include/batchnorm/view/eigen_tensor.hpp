@@ -71,16 +71,18 @@ class TensorView : public BatchView<T> {
   static BatchView<T> make(T* data, const Sizes& sizes) {
     Index positions = 1;
     Index step = 1;
+    int spatial_axes = 0;
     for (int axis = 1; axis < rank; ++axis) {
       if (axis == Channel) continue;
+      spatial_axes += at(sizes, axis) > 1 ? 1 : 0;
       const bool innermost = row_major || positions == 1;
       if (innermost) step = stride(sizes, axis);
       positions *= at(sizes, axis);
     }
     return BatchView<T>(data, at(sizes, 0), at(sizes, Channel), positions, stride(sizes, 0),
                         stride(sizes, Channel), step)
-        .counted(row_major || rank <= 3 ? PositionOrder::last_fastest
-                                        : PositionOrder::first_fastest);
+        .counted(row_major || spatial_axes <= 1 ? PositionOrder::last_fastest
+                                                : PositionOrder::first_fastest);
   }
 
   Sizes sizes_;

@@ -25,7 +25,8 @@ class OverlapQuestion {
  public:
   explicit OverlapQuestion(std::int64_t offset) : offset_(offset) {}
 
-  /// Adds an axis. It is turned so that its stride is positive, which moves the offset, and put in
+  /// Adds an axis. It is turned so that its stride is positive, which moves the offset, joined with
+  /// one of the same stride (together they reach every multiple up to the sum of both), or put in
   /// its place by descending stride.
   void add(Index size, std::int64_t step) {
     if (size <= 1 || step == 0) return;
@@ -33,9 +34,20 @@ class OverlapQuestion {
       offset_ += step * (size - 1);
       step = -step;
     }
+    for (int k = 0; k < count_; ++k) {
+      if (axes_[k].stride != step) continue;
+      axes_[k].most += size - 1;
+      return;
+    }
     int place = count_++;
     for (; place > 0 && axes_[place - 1].stride < step; --place) axes_[place] = axes_[place - 1];
     axes_[place] = {step, size - 1};
+  }
+
+  /// Adds an axis whose index runs from -(size - 1) to size - 1: the difference of two indices.
+  void add_difference(Index size, std::int64_t step) {
+    offset_ -= step * (size - 1);
+    add(2 * size - 1, step);
   }
 
   bool reaches(std::int64_t low, std::int64_t high) {
@@ -53,8 +65,8 @@ class OverlapQuestion {
     std::int64_t rest = 0;
     for (int k = axis + 1; k < count_; ++k) rest += axes_[k].stride * axes_[k].most;
     const std::int64_t stride = axes_[axis].stride;
-    const std::int64_t first = std::max<std::int64_t>(0, (low - rest + stride - 1) / stride);
-    const std::int64_t last = std::min(axes_[axis].most, high / stride);
+    const std::int64_t first = (std::max<std::int64_t>)(0, (low - rest + stride - 1) / stride);
+    const std::int64_t last = (std::min)(axes_[axis].most, high / stride);
     for (std::int64_t index = first; index <= last; ++index) {
       if (reaches(axis + 1, low - index * stride, high - index * stride)) return true;
     }
@@ -99,13 +111,24 @@ bool overlap(const BatchView<A>& a, const BatchView<B>& b) {
   return distance.reaches(1 - bytes_a, bytes_b - 1);
 }
 
-/// Whether two different indices of a view mean the same element, so that it cannot be an output.
+/// Whether two different indices of a view mean the same element, as in a broadcast or a sliding
+/// window, so that it cannot be an output. Exact as far as overlap() is.
 template <class T>
 bool repeats_elements(const BatchView<T>& view) {
-  const auto stands_still = [](Index size, Index stride) { return size > 1 && stride == 0; };
-  return !view.empty() && (stands_still(view.samples(), view.sample_stride()) ||
-                           stands_still(view.channels(), view.channel_stride()) ||
-                           stands_still(view.positions(), view.position_stride()));
+  if (view.empty()) return false;
+  const Index sizes[3] = {view.samples(), view.channels(), view.positions()};
+  const Index strides[3] = {view.sample_stride(), view.channel_stride(), view.position_stride()};
+  for (int axis = 0; axis < 3; ++axis) {
+    if (sizes[axis] == 1) continue;
+    // Two indices that differ by 1 or more on this axis and by anything on the others.
+    OverlapQuestion distance(strides[axis]);
+    distance.add(sizes[axis] - 1, strides[axis]);
+    for (int other = 0; other < 3; ++other) {
+      if (other != axis) distance.add_difference(sizes[other], strides[other]);
+    }
+    if (distance.reaches(0, 0)) return true;
+  }
+  return false;
 }
 
 }  // namespace detail
