@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_IO_DTYPE_HPP
+#define BATCHNORM_IO_DTYPE_HPP
+
+#include <Eigen/Core>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/version.hpp"
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+
+/// An element type of the safetensors format: its name in files and the bytes of one element.
+struct Dtype {
+  const char* name;
+  std::size_t size;
+};
+
+// The names of the format whose elements are whole bytes, in the order of rising alignment in which
+// the reference implementation ranks them; it writes tensors of the highest rank first.
+inline constexpr Dtype dtypes[] = {
+    {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"F8_E8M0", 1},
+    {"I16", 2},  {"U16", 2}, {"F16", 2}, {"BF16", 2},    {"I32", 4},     {"U32", 4},
+    {"F32", 4},  {"C64", 8}, {"F64", 8}, {"I64", 8},     {"U64", 8}};
+
+/// Place of a dtype in the ranking, counted from 1; 0 for a name that is not known here.
+inline int dtype_rank(const std::string& name) {
+  int rank = 0;
+  for (const Dtype& dtype : dtypes) {
+    ++rank;
+    if (name == dtype.name) return rank;
+  }
+  return 0;
+}
+
+/// Bytes of one element; 0 for a name that is not known here.
+inline std::size_t dtype_size(const std::string& name) {
+  const int rank = dtype_rank(name);
+  return rank == 0 ? 0 : dtypes[rank - 1].size;
+}
+
+/// The dtype that holds exactly the values of a C++ type; nullptr where there is none.
+template <class T>
+constexpr const char* dtype_name() {
+  constexpr bool whole = std::is_integral<T>::value;
+  constexpr bool has_sign = std::is_signed<T>::value;
+  if constexpr (std::is_same<T, double>::value) return "F64";
+  if constexpr (std::is_same<T, float>::value) return "F32";
+  if constexpr (std::is_same<T, Eigen::half>::value) return "F16";
+  if constexpr (std::is_same<T, Eigen::bfloat16>::value) return "BF16";
+  if constexpr (std::is_same<T, bool>::value) return "BOOL";
+  if constexpr (whole && sizeof(T) == 8) return has_sign ? "I64" : "U64";
+  if constexpr (whole && sizeof(T) == 4) return has_sign ? "I32" : "U32";
+  if constexpr (whole && sizeof(T) == 2) return has_sign ? "I16" : "U16";
+  if constexpr (whole && sizeof(T) == 1) return has_sign ? "I8" : "U8";
+  return nullptr;
+}
+
+/// Copies elements between memory and the byte order of files, which is little endian.
+inline void copy_little_endian(void* to, const void* from, std::size_t count, std::size_t size) {
+  const std::uint16_t probe = 1;
+  unsigned char low_byte_first = 0;
+  std::memcpy(&low_byte_first, &probe, 1);
+  if (low_byte_first == 1) {
+    if (count != 0) std::memcpy(to, from, count * size);
+    return;
+  }
+  unsigned char* target = static_cast<unsigned char*>(to);
+  const unsigned char* source = static_cast<const unsigned char*>(from);
+  for (std::size_t element = 0; element < count * size; element += size) {
+    for (std::size_t byte = 0; byte < size; ++byte) {
+      target[element + byte] = source[element + size - 1 - byte];
+    }
+  }
+}
+
+/// A float between a double and its final rounding: toward zero, the last bit set when anything was
+/// lost ("round to odd"). Rounding it again, to 22 bits or fewer, then gives what rounding the
+/// double once would have given (Boldo and Melquiond, IEEE Transactions on Computers 57, 2008).
+inline float round_to_odd(double value) {
+  float nearest = static_cast<float>(value);
+  const double back = static_cast<double>(nearest);
+  if (!is_finite(value) || (back <= value && back >= value)) return nearest;
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, &nearest, sizeof bits);
+  const bool away_from_zero = value < 0.0 ? back < value : back > value;
+  if (away_from_zero) --bits;  // the next float toward zero, whatever the sign; from infinity too
+  bits |= 1u;
+  std::memcpy(&nearest, &bits, sizeof bits);
+  return nearest;
+}
+
+template <class T>
+constexpr bool is_narrow_float() {
+  return std::is_same<T, Eigen::half>::value || std::is_same<T, Eigen::bfloat16>::value;
+}
+
+/// A double as T, rounded once.
+template <class T>
+T round_once(double value) {
+  if constexpr (is_narrow_float<T>()) {
+    return T(round_to_odd(value));
+  } else {
+    return static_cast<T>(value);
+  }
+}
+
+/// The type under which the elements of BOOL are read: any byte may stand in a file, while a C++
+/// bool of another value than 0 and 1 is undefined.
+struct StoredBool {
+  unsigned char byte;
+};
+
+/// Whether elements that are stored as From can be asked for as To: whole numbers as everything but
+/// the narrow floats (which cannot hold them), floats as floats, BOOL as whole numbers.
+template <class To, class From>
+constexpr bool is_convertible_dtype() {
+  if constexpr (std::is_same<From, StoredBool>::value) {
+    return std::is_integral<To>::value;
+  } else if constexpr (std::is_same<To, bool>::value) {
+    return false;
+  } else if constexpr (std::is_integral<From>::value) {
+    return !is_narrow_float<To>();
+  } else {
+    return !std::is_integral<To>::value;
+  }
+}
+
+/// Whether a whole number lies in the range of another integral type, without mixing signs.
+template <class To, class From>
+constexpr bool is_in_range(From value) {
+  if constexpr (std::is_signed<From>::value) {
+    if (value < 0) {
+      return std::is_signed<To>::value &&
+             static_cast<std::int64_t>(value) >=
+                 static_cast<std::int64_t>((std::numeric_limits<To>::min)());
+    }
+  }
+  return static_cast<std::uint64_t>(value) <=
+         static_cast<std::uint64_t>((std::numeric_limits<To>::max)());
+}
+
+/// Converts one element of a file, rounding at most once.
+/// @return false when the value is outside the range of To: nothing becomes infinite on the way.
+template <class To, class From>
+bool convert_element(const From& value, To& result) {
+  if constexpr (std::is_same<From, StoredBool>::value) {
+    result = static_cast<To>(value.byte != 0 ? 1 : 0);
+    return true;
+  } else if constexpr (std::is_integral<To>::value) {
+    if (!is_in_range<To>(value)) return false;
+    result = static_cast<To>(value);
+    return true;
+  } else if constexpr (std::is_integral<From>::value && std::is_arithmetic<To>::value) {
+    result = static_cast<To>(value);
+    return true;
+  } else {
+    const double wide = static_cast<double>(value);
+    result = round_once<To>(wide);
+    return is_finite(result) || !is_finite(wide);
+  }
+}
+
+/// Converts all elements of a file that have the type From.
+/// @return how many were converted: all, unless one is outside the range of To.
+template <class To, class From>
+std::size_t decode_elements(const unsigned char* bytes, std::vector<To>& values) {
+  constexpr std::size_t size = sizeof(From);
+  if constexpr (std::is_same<To, From>::value) {
+    copy_little_endian(values.data(), bytes, values.size(), size);
+  } else {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      From stored{};
+      copy_little_endian(&stored, bytes + i * size, 1, size);
+      To converted{};
+      if (!convert_element(stored, converted)) return i;
+      values[i] = converted;
+    }
+  }
+  return values.size();
+}
+
+/// Converts all elements of a file.
+/// @param bytes   at least values.size() elements of that dtype
+/// @param done    how many were converted: all, unless one is outside the range of To
+/// @return false when there is no conversion from that dtype to To.
+template <class To>
+bool decode(const std::string& dtype, const unsigned char* bytes, std::vector<To>& values,
+            std::size_t& done) {
+  bool found = false;
+  const auto from = [&](const char* name, auto type) {
+    using From = decltype(type);
+    if constexpr (is_convertible_dtype<To, From>()) {
+      if (found || dtype != name) return;
+      found = true;
+      done = decode_elements<To, From>(bytes, values);
+    }
+  };
+  from("F64", double{});
+  from("F32", float{});
+  from("F16", Eigen::half{});
+  from("BF16", Eigen::bfloat16{});
+  from("I64", std::int64_t{});
+  from("I32", std::int32_t{});
+  from("I16", std::int16_t{});
+  from("I8", std::int8_t{});
+  from("U64", std::uint64_t{});
+  from("U32", std::uint32_t{});
+  from("U16", std::uint16_t{});
+  from("U8", std::uint8_t{});
+  from("BOOL", StoredBool{});
+  return found;
+}
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_IO_DTYPE_HPP

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/io/atomic_file.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <system_error>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <sys/resource.h>
+#endif
+
+#include "support/catch.hpp"
+#include "support/temporary_folder.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+namespace fs = std::filesystem;
+
+TEST_CASE("the target appears with commit, whole") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("target");
+  detail::AtomicFile file(path);
+  file.write("ab", 2);
+  file.write(nullptr, 0);
+  file.write("c", 1);
+  CHECK_FALSE(fs::exists(path));
+  CHECK(file.commit());
+  CHECK(file.failure().empty());
+  CHECK(read_bytes(path) == "abc");
+  CHECK(folder.number_of_files() == 1);
+}
+
+TEST_CASE("until commit an old target stays, and a writer that gives up leaves it") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("target");
+  write_bytes(path, "old");
+  {
+    detail::AtomicFile file(path);
+    file.write("new", 3);
+    CHECK(read_bytes(path) == "old");
+    CHECK(folder.number_of_files() == 2);
+  }
+  CHECK(read_bytes(path) == "old");
+  CHECK(folder.number_of_files() == 1);
+  detail::AtomicFile file(path);
+  file.write("new", 3);
+  CHECK(file.commit());
+  CHECK(read_bytes(path) == "new");
+}
+
+TEST_CASE("the temporary file lies beside the target") {
+  const TemporaryFolder folder;
+  const detail::AtomicFile file(folder.file("target"));
+  REQUIRE(folder.number_of_files() == 1);
+  const fs::path temporary = fs::directory_iterator(folder.path())->path();
+  CHECK_THAT(temporary.filename().string(), contains_text("target."));
+}
+
+TEST_CASE("a temporary file that a crash has left is passed over, and not touched") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("target");
+  write_bytes(path + ".0.tmp", "left over");
+  detail::AtomicFile file(path);
+  file.write("new", 3);
+  CHECK(file.commit());
+  CHECK(read_bytes(path) == "new");
+  CHECK(read_bytes(path + ".0.tmp") == "left over");
+}
+
+TEST_CASE("two writers of one file do not mix") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("target");
+  detail::AtomicFile first(path);
+  detail::AtomicFile second(path);
+  first.write("first", 5);
+  second.write("second", 6);
+  CHECK(second.commit());
+  CHECK(read_bytes(path) == "second");
+  CHECK(first.commit());
+  CHECK(read_bytes(path) == "first");
+  CHECK(folder.number_of_files() == 1);
+}
+
+TEST_CASE("a folder that does not exist is the reason given") {
+  const TemporaryFolder folder;
+  detail::AtomicFile file(folder.file("missing/target"));
+  file.write("x", 1);
+  CHECK_FALSE(file.commit());
+  CHECK_THAT(file.failure(), contains_text("expected to create "));
+  CHECK_THAT(file.failure(), contains_text("missing"));
+  CHECK_THAT(file.failure(), contains_text(", got "));
+}
+
+TEST_CASE("a target that is a folder is refused and left alone") {
+  const TemporaryFolder folder;
+  fs::create_directory(folder.file("target"));
+  detail::AtomicFile file(folder.file("target"));
+  file.write("x", 1);
+  CHECK_FALSE(file.commit());
+  CHECK_THAT(file.failure(), contains_text("expected an ordinary file"));
+  CHECK(fs::is_directory(folder.file("target")));
+  CHECK(folder.number_of_files() == 1);
+}
+
+TEST_CASE("when the rename fails the temporary file is removed") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("target");
+  detail::AtomicFile file(path);
+  file.write("x", 1);
+  // What stands in the way came after the first look.
+  fs::create_directory(path);
+  write_bytes(path + "/inside", "x");
+  CHECK_FALSE(file.commit());
+  CHECK_THAT(file.failure(), contains_text("expected to rename "));
+  CHECK_FALSE(file.commit());
+  CHECK(folder.number_of_files() == 1);
+  CHECK(read_bytes(path + "/inside") == "x");
+}
+
+#if defined(__unix__) || defined(__APPLE__)
+
+namespace {
+
+/// Lets no file grow beyond some bytes, as a full disk does.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    rlimit limit = before_;
+    limit.rlim_cur = bytes;
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int);
+};
+
+bool write_limited(const std::string& path, std::size_t size, std::string& failure) {
+  const std::string bytes(size, 'x');
+  const FileSizeLimit limit(1000);
+  detail::AtomicFile file(path);
+  file.write(bytes.data(), bytes.size());
+  const bool done = file.commit();
+  failure = file.failure();
+  return done;
+}
+
+}  // namespace
+
+TEST_CASE("a disk that is full leaves the old file, and is the reason given") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("target");
+  write_bytes(path, "old");
+  std::string failure;
+  // The short one waits in a buffer and is refused when it is flushed.
+  for (const std::size_t size : {std::size_t{2000}, std::size_t{1000000}}) {
+    CHECK_FALSE(write_limited(path, size, failure));
+    CHECK_THAT(failure, contains_text(size == 2000 ? "expected to flush " : "expected to write "));
+    CHECK_THAT(failure, contains_text(std::generic_category().message(EFBIG)));
+    CHECK(read_bytes(path) == "old");
+    CHECK(folder.number_of_files() == 1);
+  }
+  CHECK(write_limited(path, 1000, failure));
+}
+
+TEST_CASE("a link in the place of the temporary file is not followed") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("target");
+  fs::create_symlink("/dev/full", path + ".0.tmp");
+  detail::AtomicFile file(path);
+  file.write("x", 1);
+  CHECK(file.commit());
+  CHECK(read_bytes(path) == "x");
+  CHECK(fs::is_symlink(path + ".0.tmp"));
+}
+
+TEST_CASE("a link stays a link to the file that is replaced") {
+  const TemporaryFolder folder;
+  fs::create_directory(folder.file("elsewhere"));
+  write_bytes(folder.file("elsewhere/real"), "old");
+  fs::create_symlink("elsewhere/real", folder.file("link"));
+  detail::AtomicFile file(folder.file("link"));
+  file.write("new", 3);
+  CHECK(file.commit());
+  CHECK(fs::is_symlink(folder.file("link")));
+  CHECK(read_bytes(folder.file("elsewhere/real")) == "new");
+}
+
+TEST_CASE("permissions of a file that is replaced are kept") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("target");
+  write_bytes(path, "old");
+  const fs::perms only_mine = fs::perms::owner_read | fs::perms::owner_write;
+  fs::permissions(path, only_mine);
+  detail::AtomicFile file(path);
+  file.write("new", 3);
+  CHECK(file.commit());
+  CHECK(fs::status(path).permissions() == only_mine);
+}
+
+#endif

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/io/dtype.hpp"
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+
+using namespace batchnorm;
+
+namespace {
+
+template <class To, class From>
+To converted(From value) {
+  To result{};
+  REQUIRE(detail::convert_element(value, result));
+  return result;
+}
+
+template <class To, class From>
+bool fits(From value) {
+  To result{};
+  return detail::convert_element(value, result);
+}
+
+/// The value of a 16 bit pattern, from the definition of the format.
+double value_of(unsigned bits, int exponent_bits) {
+  const int mantissa_bits = 15 - exponent_bits;
+  const int bias = (1 << (exponent_bits - 1)) - 1;
+  const int exponent = static_cast<int>(bits >> mantissa_bits) & ((1 << exponent_bits) - 1);
+  const int mantissa = static_cast<int>(bits) & ((1 << mantissa_bits) - 1);
+  if (exponent == 0) return std::ldexp(mantissa, 1 - bias - mantissa_bits);
+  return std::ldexp(mantissa + (1 << mantissa_bits), exponent - bias - mantissa_bits);
+}
+
+template <class Narrow>
+unsigned bits_of(double value) {
+  const Narrow rounded = detail::round_once<Narrow>(value);
+  std::uint16_t bits = 0;
+  std::memcpy(&bits, &rounded, sizeof bits);
+  return bits;
+}
+
+/// Counts the midpoints of neighbours that do not round to even, and the numbers beside them that
+/// do not round to the nearer neighbour: for every positive pattern up to the largest finite one.
+template <class Narrow>
+int wrong_roundings(int exponent_bits, unsigned largest) {
+  int wrong = 0;
+  for (unsigned bits = 0; bits < largest; ++bits) {
+    const double low = value_of(bits, exponent_bits);
+    const double high = value_of(bits + 1, exponent_bits);
+    const double middle = (low + high) / 2;
+    const unsigned even = bits % 2 == 0 ? bits : bits + 1;
+    wrong += bits_of<Narrow>(low) != bits;
+    wrong += bits_of<Narrow>(middle) != even;
+    wrong += bits_of<Narrow>(-middle) != (even | 0x8000u);
+    wrong += bits_of<Narrow>(std::nextafter(middle, high)) != bits + 1;
+    wrong += bits_of<Narrow>(std::nextafter(middle, low)) != bits;
+    wrong += bits_of<Narrow>(-std::nextafter(middle, high)) != ((bits + 1) | 0x8000u);
+  }
+  return wrong;
+}
+
+}  // namespace
+
+TEST_CASE("names, sizes and ranks of dtypes") {
+  CHECK(detail::dtype_size("F64") == 8);
+  CHECK(detail::dtype_size("BF16") == 2);
+  CHECK(detail::dtype_size("BOOL") == 1);
+  CHECK(detail::dtype_size("f32") == 0);
+  CHECK(detail::dtype_size("") == 0);
+  CHECK(detail::dtype_rank("I64") > detail::dtype_rank("F64"));
+  CHECK(detail::dtype_rank("F64") > detail::dtype_rank("F32"));
+  CHECK(detail::dtype_rank("BF16") > detail::dtype_rank("F16"));
+  CHECK(detail::dtype_rank("F4") == 0);
+}
+
+TEST_CASE("ranks follow sizes, or tensors would be misaligned") {
+  std::size_t before = 1;
+  for (const detail::Dtype& dtype : detail::dtypes) {
+    CHECK(dtype.size >= before);
+    before = dtype.size;
+  }
+}
+
+TEST_CASE("each scalar has the dtype of its bits") {
+  CHECK(detail::dtype_name<double>() == std::string("F64"));
+  CHECK(detail::dtype_name<float>() == std::string("F32"));
+  CHECK(detail::dtype_name<Eigen::half>() == std::string("F16"));
+  CHECK(detail::dtype_name<Eigen::bfloat16>() == std::string("BF16"));
+  CHECK(detail::dtype_name<std::int64_t>() == std::string("I64"));
+  CHECK(detail::dtype_name<long long>() == std::string("I64"));
+  CHECK(detail::dtype_name<std::uint32_t>() == std::string("U32"));
+  CHECK(detail::dtype_name<std::int16_t>() == std::string("I16"));
+  CHECK(detail::dtype_name<unsigned char>() == std::string("U8"));
+  CHECK(detail::dtype_name<bool>() == std::string("BOOL"));
+  CHECK(detail::dtype_name<long double>() == nullptr);
+}
+
+TEST_CASE("a double becomes half or bfloat16 in one rounding") {
+  CHECK(wrong_roundings<Eigen::half>(5, 0x7bffu) == 0);
+  CHECK(wrong_roundings<Eigen::bfloat16>(8, 0x7f7fu) == 0);
+}
+
+TEST_CASE("numbers outside the range are refused, infinities and NaN are not") {
+  const double infinity = std::numeric_limits<double>::infinity();
+  CHECK_FALSE(fits<float>(3.5e38));
+  CHECK_FALSE(fits<float>(-1e300));
+  CHECK_FALSE(fits<Eigen::half>(65520.0));
+  CHECK(static_cast<float>(converted<Eigen::half>(65519.99)) == 65504.0f);
+  CHECK_FALSE(fits<Eigen::bfloat16>(3.4e38));
+  CHECK_FALSE(fits<Eigen::half>(70000.0f));
+  CHECK(converted<float>(infinity) > std::numeric_limits<float>::max());
+  CHECK(converted<float>(-infinity) < std::numeric_limits<float>::lowest());
+  CHECK(std::isnan(converted<float>(std::numeric_limits<double>::quiet_NaN())));
+  CHECK(converted<float>(1e-300) == 0.0f);
+}
+
+TEST_CASE("whole numbers keep their value or are refused") {
+  CHECK(converted<int>(std::int64_t{-7}) == -7);
+  CHECK_FALSE(fits<int>(std::int64_t{1} << 31));
+  CHECK(converted<int>(-(std::int64_t{1} << 31)) == std::numeric_limits<int>::min());
+  CHECK_FALSE(fits<unsigned>(std::int64_t{-1}));
+  CHECK_FALSE(fits<std::uint64_t>(std::int8_t{-1}));
+  CHECK_FALSE(fits<std::int64_t>(~std::uint64_t{0}));
+  CHECK(converted<std::uint64_t>(~std::uint64_t{0}) == ~std::uint64_t{0});
+  CHECK(converted<signed char>(std::uint8_t{127}) == 127);
+  CHECK_FALSE(fits<signed char>(std::uint8_t{128}));
+  CHECK(converted<double>(std::int32_t{-5}) == -5.0);
+  CHECK(converted<float>(std::int64_t{16777217}) == 16777216.0f);
+}
+
+TEST_CASE("BOOL is 0 or 1 whatever the byte") {
+  CHECK(converted<bool>(detail::StoredBool{2}));
+  CHECK(converted<int>(detail::StoredBool{255}) == 1);
+  CHECK_FALSE(converted<bool>(detail::StoredBool{0}));
+}
+
+TEST_CASE("only conversions with a meaning exist") {
+  STATIC_REQUIRE(detail::is_convertible_dtype<float, double>());
+  STATIC_REQUIRE(detail::is_convertible_dtype<long double, Eigen::half>());
+  STATIC_REQUIRE(detail::is_convertible_dtype<double, std::int64_t>());
+  STATIC_REQUIRE_FALSE(detail::is_convertible_dtype<std::int64_t, double>());
+  STATIC_REQUIRE_FALSE(detail::is_convertible_dtype<Eigen::half, std::int32_t>());
+  STATIC_REQUIRE_FALSE(detail::is_convertible_dtype<bool, std::uint8_t>());
+  STATIC_REQUIRE_FALSE(detail::is_convertible_dtype<float, detail::StoredBool>());
+}
+
+TEST_CASE("elements are decoded from unaligned bytes") {
+  const std::vector<unsigned char> bytes = {0xff, 0x00, 0x00, 0xc0, 0x3f, 0x00, 0x00, 0x80, 0xbe};
+  std::vector<double> values(2);
+  std::size_t done = 0;
+  CHECK(detail::decode("F32", bytes.data() + 1, values, done));
+  CHECK(done == 2);
+  CHECK(values == std::vector<double>{1.5, -0.25});
+  std::vector<std::int16_t> whole(1);
+  CHECK_FALSE(detail::decode("F32", bytes.data(), whole, done));
+  CHECK(detail::decode("U16", bytes.data(), whole, done));
+  CHECK(whole[0] == 0xff);
+}
+
+TEST_CASE("decoding says which element does not fit") {
+  const std::vector<unsigned char> bytes = {1, 0, 255};
+  std::vector<signed char> values(3);
+  std::size_t done = 0;
+  CHECK(detail::decode("U8", bytes.data(), values, done));
+  CHECK(done == 2);
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/io/safetensors_header.hpp"
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "support/catch.hpp"
+#include "support/safetensors_bytes.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+
+namespace {
+
+const detail::FileContext context{"read", "big.safetensors"};
+
+detail::SafetensorsHeader parse(const std::string& json, std::uint64_t data_size) {
+  return detail::parse_header(context, json.data(), json.size(), 8 + json.size() + data_size);
+}
+
+std::size_t length_of(const std::string& bytes, std::uint64_t file_size) {
+  const ExactCopy copy(bytes);
+  return detail::parse_header_length(context, static_cast<const unsigned char*>(copy.data()),
+                                     file_size);
+}
+
+}  // namespace
+
+TEST_CASE("the length of the header is little endian") {
+  CHECK(length_of(std::string("\x02\x01\0\0\0\0\0\0", 8), 8 + 258) == 258);
+  CHECK_THROWS_MATCHES(length_of(std::string("\x02\x01\0\0\0\0\0\0", 8), 8 + 257),
+                       std::runtime_error,
+                       says("read: \"big.safetensors\": the file is truncated: header from byte 8: "
+                            "expected 258 bytes, got 257"));
+}
+
+TEST_CASE("the longest header is that of the reference implementation") {
+  CHECK(length_of(little_endian(std::uint64_t{100000000}), 200000000) == 100000000);
+  CHECK_THROWS_MATCHES(length_of(little_endian(std::uint64_t{100000001}), 200000000),
+                       std::runtime_error, says("expected at most 100000000, got 100000001"));
+}
+
+TEST_CASE("files beyond 32 bits are described by their header alone") {
+  const std::string json =
+      R"({"a":{"dtype":"U8","shape":[5000000000],"data_offsets":[0,5000000000]},)"
+      R"("b":{"dtype":"U8","shape":[2,2500000000],"data_offsets":[5000000000,10000000000]}})";
+  const detail::SafetensorsHeader header = parse(json, 10000000000u);
+  CHECK(header.data_size == 10000000000u);
+  CHECK(header.tensors.at("b").begin == 5000000000u);
+  CHECK(header.tensors.at("b").shape == std::vector<Index>{2, 2500000000});
+  CHECK_THROWS_MATCHES(parse(json, 9999999999u), std::runtime_error,
+                       says("tensor \"b\": the file is truncated: data_offsets end inside of it: "
+                            "expected at most 9999999999, got 10000000000"));
+}
+
+TEST_CASE("fields may come in any order, with any white space") {
+  const detail::SafetensorsHeader header = parse(
+      "{\n \"a\" : { \"data_offsets\" : [ 0 , 2 ] ,\t\"shape\":[],\"dtype\":\"F16\"}\r\n}  \n", 2);
+  CHECK(header.tensors.at("a").dtype == "F16");
+  CHECK(header.tensors.at("a").shape.empty());
+  CHECK(header.tensors.at("a").end == 2);
+}
+
+TEST_CASE("names and metadata may hold any text") {
+  const detail::SafetensorsHeader header =
+      parse(R"({"__metadata__":{"":"x","\u00e9\ud83d\ude00":"\u0000"},)"
+            R"("":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+            1);
+  CHECK(header.tensors.count("") == 1);
+  CHECK(header.metadata.at("") == "x");
+  CHECK(header.metadata.at("\xc3\xa9\xf0\x9f\x98\x80") == std::string(1, '\0'));
+}
+
+TEST_CASE("depth costs neither stack nor memory") {
+  for (const char* beginning : {"{\"a\":", "{\"a\":{\"shape\":", "{\"__metadata__\":{\"a\":"}) {
+    for (const std::string open : {"[", "{\"a\":"}) {
+      std::string json = beginning;
+      for (int depth = 0; depth < 200000; ++depth) json += open;
+      INFO(beginning << open);
+      CHECK_THROWS_MATCHES(parse(json, 0), std::runtime_error, says("big.safetensors"));
+    }
+  }
+}
+
+TEST_CASE("a shape of very many numbers is refused early") {
+  std::string shape = "[1";
+  for (int axis = 1; axis < 64; ++axis) shape += ",1";
+  const std::string begin = R"({"a":{"dtype":"U8","data_offsets":[0,1],"shape":)";
+  CHECK(parse(begin + shape + "]}}", 1).tensors.at("a").shape.size() == 64);
+  CHECK_THROWS_MATCHES(parse(begin + shape + ",1]}}", 1), std::runtime_error,
+                       says("tensor \"a\": shape: expected at most 64 numbers, got more"));
+}
+
+TEST_CASE("what is wrong first is what is said") {
+  // The offsets are wrong too, but the shape comes first in the text.
+  CHECK_THROWS_MATCHES(
+      parse(R"({"a":{"dtype":"F32","shape":[1.5],"data_offsets":[4,0]}})", 0), std::runtime_error,
+      says("number in shape: expected a whole number, zero or larger, got a number that is no "
+           "whole number of 64 bits"));
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/io/safetensors_layout.hpp"
+
+#include <cstdint>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+
+using namespace batchnorm;
+using batchnorm_test::says;
+
+namespace {
+
+detail::SafetensorsHeader header_of(
+    const std::vector<std::pair<std::string, std::vector<std::uint64_t>>>& tensors) {
+  detail::SafetensorsHeader header;
+  for (const auto& [name, offsets] : tensors) {
+    header.tensors[name] = detail::TensorInfo{"U8", {}, offsets[0], offsets[1]};
+  }
+  return header;
+}
+
+}  // namespace
+
+TEST_CASE("names from files are printed in quotes, harmlessly and not without end") {
+  CHECK(detail::in_quotes("1.weight") == "\"1.weight\"");
+  CHECK(detail::in_quotes("\xc3\xa9") == "\"\xc3\xa9\"");
+  CHECK(detail::in_quotes(std::string("\0\n\x1b\x7f", 4)) == "\"\\x00\\x0a\\x1b\\x7f\"");
+  CHECK(detail::in_quotes(std::string(100, 'x')) == "\"" + std::string(100, 'x') + "\"");
+  CHECK(detail::in_quotes(std::string(101, 'x')) == "\"" + std::string(100, 'x') + "\"...");
+}
+
+TEST_CASE("paths are printed whole") {
+  const detail::FileContext context{"read", std::string(300, 'p')};
+  CHECK_THROWS_MATCHES(detail::fail_file(context, "rule", "this", "that"), std::runtime_error,
+                       says(std::string(300, 'p') + "\": rule: expected this, got that"));
+}
+
+TEST_CASE("elements are counted without overflow") {
+  std::uint64_t count = 9;
+  CHECK(detail::count_elements({}, count));
+  CHECK(count == 1);
+  CHECK(detail::count_elements({3, 4, 5}, count));
+  CHECK(count == 60);
+  CHECK(detail::count_elements({7, 0, 9}, count));
+  CHECK(count == 0);
+  const Index most = (std::numeric_limits<Index>::max)();
+  CHECK(detail::count_elements({most, 1}, count));
+  CHECK(count == static_cast<std::uint64_t>(most));
+  CHECK_FALSE(detail::count_elements({most, 2}, count));
+  CHECK_FALSE(detail::count_elements({2, most}, count));
+  CHECK_FALSE(detail::count_elements({Index{1} << 21, Index{1} << 21, Index{1} << 21}, count));
+}
+
+TEST_CASE("shapes are printed as the files write them") {
+  CHECK(detail::shape_text({}) == "[]");
+  CHECK(detail::shape_text({2, 3}) == "[2, 3]");
+}
+
+TEST_CASE("a name of a dtype is short and in capitals") {
+  CHECK(detail::is_dtype_name("F8_E4M3"));
+  CHECK_FALSE(detail::is_dtype_name(""));
+  CHECK_FALSE(detail::is_dtype_name("f32"));
+  CHECK_FALSE(detail::is_dtype_name("F32\n"));
+  CHECK_FALSE(detail::is_dtype_name(std::string(33, 'F')));
+}
+
+TEST_CASE("a tensor is checked against the file and its own shape") {
+  detail::Refusal refusal;
+  CHECK(detail::check_tensor({"F32", {2, 3}, 8, 32}, 32, refusal));
+  CHECK_FALSE(detail::check_tensor({"F32", {2, 3}, 8, 32}, 31, refusal));
+  CHECK(refusal.got == "32");
+  CHECK_FALSE(detail::check_tensor({"F32", {2, 2}, 8, 32}, 32, refusal));
+  CHECK(refusal.got == "24 bytes");
+  CHECK_FALSE(detail::check_tensor({"F64", {3}, 12, 36}, 36, refusal));
+  CHECK(refusal.expected == "a multiple of 8");
+  // Nothing is known about the bytes of another library's dtype.
+  CHECK(detail::check_tensor({"F6_E3M2", {4}, 1, 4}, 4, refusal));
+}
+
+TEST_CASE("tensors that follow each other are accepted in any order of names") {
+  detail::SafetensorsHeader header =
+      header_of({{"a", {4, 6}}, {"b", {0, 4}}, {"c", {6, 9}}, {"d", {4, 4}}, {"e", {9, 9}}});
+  detail::Refusal refusal;
+  CHECK(detail::check_neighbours(header, refusal));
+  CHECK(header.data_size == 9);
+}
+
+TEST_CASE("overlaps and holes are refused with both names") {
+  detail::Refusal refusal;
+  detail::SafetensorsHeader overlap = header_of({{"a", {4, 8}}, {"b", {0, 5}}});
+  CHECK_FALSE(detail::check_neighbours(overlap, refusal));
+  CHECK(refusal.tensor == "a");
+  CHECK(refusal.rule == "overlaps tensor \"b\", begins");
+  detail::SafetensorsHeader hole = header_of({{"a", {6, 8}}, {"b", {0, 5}}});
+  CHECK_FALSE(detail::check_neighbours(hole, refusal));
+  CHECK(refusal.rule == "leaves a hole after tensor \"b\", begins");
+  CHECK(refusal.expected == "at byte 5 of the data");
+  CHECK(refusal.got == "6");
+  detail::SafetensorsHeader inside = header_of({{"a", {0, 4}}, {"b", {2, 2}}});
+  CHECK_FALSE(detail::check_neighbours(inside, refusal));
+}
