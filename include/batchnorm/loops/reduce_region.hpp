@@ -88,13 +88,12 @@ class RegionReducer {
   template <int Lanes, bool Contiguous>
   [[gnu::always_inline]] void along() const {
     for (Index channel = region_.first_channel; channel < region_.last_channel; ++channel) {
-      A results[sums] = {};
+      A results[sums];
       Index count = 0;
       for (Index v = region_.first_value; v < region_.last_value; v += chunk_values) {
         const Index end = (std::min)(v + chunk_values, region_.last_value);
         const A n = detail::from_index<A>(end - v);
-        A pivot;
-        A place(0);
+        A pivot(0), place(0);
         if constexpr (Reduction::recentres) {
           const A start = first_value(channel, v);
           A sum[1];
@@ -123,7 +122,10 @@ class RegionReducer {
                                         A* result) const {
     V<Lanes> about;
     simd::broadcast<A, Lanes>(about, pivot);
-    V<Lanes> s[4][Sums] = {};
+    V<Lanes> s[4][Sums];
+    for (auto& each : s) {
+      for (V<Lanes>& sum : each) simd::broadcast<A, Lanes>(sum, A(0));  // {} is not always zero
+    }
     const std::array<Index, Inputs> stride = steps(&Layout::inner_stride);
     for (Runs run(traversal_, begin, end); run.more(); run.next()) {
       const std::array<const T*, Inputs> from = locate(channel, run.outer(), run.inner());

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/math/normalize.hpp"
+
+#include <cmath>
+#include <stdexcept>
+
+#include "support/catch.hpp"
+
+using batchnorm::Index;
+using batchnorm::Options;
+using batchnorm::State;
+namespace detail = batchnorm::detail;
+using namespace batchnorm_test;
+
+namespace {
+
+State<float> one_channel(float mean, float variance, float gamma, float beta) {
+  State<float> state(1);
+  state.running_mean[0] = mean;
+  state.running_variance[0] = variance;
+  state.gamma[0] = gamma;
+  state.beta[0] = beta;
+  return state;
+}
+
+template <class T>
+void coefficients(const Options& options, const State<T>& state, batchnorm::parameter_t<T>* k) {
+  const detail::RunningStatistics<T, Eigen::Dynamic> statistics(state);
+  const detail::CentredCoefficients<T, Eigen::Dynamic, decltype(statistics)> make(options, state,
+                                                                                  statistics);
+  make(0, k);
+}
+
+}  // namespace
+
+TEST_CASE("the coefficients are pivot, scale and shift", "[normalize]") {
+  Options options;
+  options.epsilon = 0.75;
+  float k[3];
+  coefficients(options, one_channel(3.0f, 3.25f, 6.0f, -1.0f), k);
+  CHECK(k[0] == 3.0f);
+  CHECK(k[1] == 3.0f);  // 6 / sqrt(3.25 + 0.75)
+  CHECK(k[2] == -1.0f);
+}
+
+TEST_CASE("gamma and beta are left out when the options say so", "[normalize]") {
+  Options options;
+  options.epsilon = 0.0;
+  options.scale = false;
+  options.shift = false;
+  float k[3];
+  coefficients(options, one_channel(0.0f, 4.0f, 6.0f, -1.0f), k);
+  CHECK(k[1] == 0.5f);
+  CHECK(k[2] == 0.0f);
+}
+
+TEST_CASE("the shift gives back what rounding takes from the mean", "[normalize]") {
+  // 1000.00001 is no float: the pivot is 1000 and the rest, 1e-5, is worth 1e-4 after scaling.
+  batchnorm::Moments<double> moments(1);
+  moments.count = 4;
+  moments.mean[0] = 1000.00001;
+  moments.sum_of_squares[0] = 0.04;
+  Options options;
+  options.epsilon = 0.0;
+  const State<float> state(1);
+  const detail::BatchStatistics<double, Eigen::Dynamic> statistics(moments);
+  const detail::CentredCoefficients<float, Eigen::Dynamic, decltype(statistics)> make(
+      options, state, statistics);
+  float k[3];
+  make(0, k);
+  CHECK(k[0] == 1000.0f);
+  CHECK_THAT(k[2], Catch::Matchers::WithinRel(-1e-4f, 1e-4f));
+}
+
+TEST_CASE("the centred map does not lose small differences of large numbers", "[normalize]") {
+  const float x = 1e6f + 0.0625f;
+  const float k[3] = {1e6f, 2.0f, 0.5f};
+  float y = 0.0f;
+  detail::CentredMap::apply(y, &x, k);
+  CHECK(y == 0.625f);
+}
+
+TEST_CASE("a channel that cannot be divided by its deviation is named", "[normalize]") {
+  State<float> state(3);
+  state.running_variance[2] = 0.0f;
+  Options options;
+  const detail::RunningStatistics<float, Eigen::Dynamic> statistics(state);
+  CHECK_NOTHROW(detail::check_deviation<float>("f", options, 3, statistics));
+  options.epsilon = 0.0;
+  CHECK_THROWS_MATCHES(
+      detail::check_deviation<float>("f", options, 3, statistics), std::domain_error,
+      says("f: variance + epsilon of channel 2 is divided by: expected a number larger than 0; "
+           "choose an epsilon larger than 0, got 0"));
+}
+
+TEST_CASE("a variance whose inverse root overflows is refused, too", "[normalize]") {
+  batchnorm::Moments<double> moments(1);
+  moments.count = 1;
+  moments.sum_of_squares[0] = 1e-80;
+  Options options;
+  options.epsilon = 0.0;
+  const detail::BatchStatistics<double, Eigen::Dynamic> statistics(moments);
+  CHECK_THROWS_MATCHES(detail::check_deviation<float>("f", options, 1, statistics),
+                       std::domain_error, says("one so small that its inverse overflows"));
+  CHECK_NOTHROW(detail::check_deviation<double>("f", options, 1, statistics));
+}
