@@ -32,21 +32,21 @@ struct State {
 
   /// The state of a layer that has seen nothing: gamma 1, beta 0, mean 0, variance 1. Without a
   /// fixed number of channels, a state of no channels that waits to be assigned.
-  State() : State(identity(Channels == Eigen::Dynamic ? 0 : Channels)) {}
+  State() : State(Identity(Channels == Eigen::Dynamic ? 0 : Channels)) {}
 
   /// The state of a layer of that many channels that has seen nothing.
   /// @throws std::invalid_argument when channels is not positive or not the fixed number.
-  explicit State(Index channels) : State(identity(checked(channels))) {}
+  explicit State(Index channels) : State(Identity(checked(channels))) {}
 
   Index channels() const { return gamma.size(); }
 
  private:
-  struct identity {
-    explicit identity(Index count) : channels(count) {}
+  struct Identity {
+    explicit Identity(Index count) : channels(count) {}
     Index channels;
   };
 
-  explicit State(identity start)
+  explicit State(Identity start)
       : gamma(Vector::Ones(start.channels)),
         beta(Vector::Zero(start.channels)),
         running_mean(Vector::Zero(start.channels)),

@@ -53,7 +53,8 @@ class Execution {
   /// [0, tasks), in any order and on any threads, and return when all calls have returned.
   ///
   /// @param parallel_for  callable with (Index, batchnorm::Task); referred to, not copied
-  /// @param threads       how many calls may run at once; the work is cut accordingly
+  /// @param threads       how many calls may run at once. With one, nothing is handed over; the
+  ///                      number decides nothing else, least of all how the work is cut
   /// @throws std::invalid_argument when threads is not positive
   template <class ParallelFor>
   static Execution parallel_for(ParallelFor& parallel_for, Index threads) {

@@ -88,7 +88,7 @@ class RegionReducer {
   template <int Lanes, bool Contiguous>
   [[gnu::always_inline]] void along() const {
     for (Index channel = region_.first_channel; channel < region_.last_channel; ++channel) {
-      A results[sums];
+      A results[sums] = {};
       Index count = 0;
       for (Index v = region_.first_value; v < region_.last_value; v += chunk_values) {
         const Index end = (std::min)(v + chunk_values, region_.last_value);
@@ -226,7 +226,7 @@ class RegionReducer {
         place = scratch.pivot[c] - reduction_.origin(region_.first_channel + c);
       }
       Reduction::close(chunk, place, n);
-      A results[sums];
+      A results[sums] = {};
       for (int k = 0; k < sums; ++k) results[k] = before > 0 ? into_[k][c] : chunk[k];
       if (before > 0) Reduction::merge(results, chunk, weights);
       for (int k = 0; k < sums; ++k) into_[k][c] = results[k];

@@ -54,13 +54,14 @@ inline constexpr int lanes_of =
 template <class C, int Lanes>
 using Vector = typename VectorOf<C, Lanes>::type;
 
-/// The same number in every lane.
+/// The same number in every lane, with its sign if it is zero: x - 0 is x for every x, 0 + x is
+/// not.
 template <class C, int Lanes>
 [[gnu::always_inline]] inline void broadcast(Vector<C, Lanes>& vector, const C& value) {
   if constexpr (Lanes == 1) {
     vector = value;
   } else {
-    vector = Vector<C, Lanes>{} + value;
+    vector = value - Vector<C, Lanes>{};
   }
 }
 

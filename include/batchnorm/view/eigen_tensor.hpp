@@ -47,9 +47,8 @@ class TensorView : public BatchView<T> {
   template <class Tensor>
   static Sizes sizes_of(const Tensor& tensor) {
     Sizes sizes{};
-    for (int axis = 0; axis < rank; ++axis) {
-      sizes[static_cast<std::size_t>(axis)] = tensor.dimension(static_cast<std::size_t>(axis));
-    }
+    const auto dimensions = tensor.dimensions();
+    std::copy(dimensions.begin(), dimensions.end(), sizes.begin());
     return sizes;
   }
 

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_BATCHNORM_HPP
+#define BATCHNORM_BATCHNORM_HPP
+
+// The whole library as far as it needs Eigen and the standard library only. Left out, to be
+// included by name where they are wanted:
+//   batchnorm/view/eigen_tensor.hpp  needs Eigen's unsupported/Eigen/CXX11/Tensor module
+//   batchnorm/io/safetensors.hpp     needs nlohmann/json
+
+#include "batchnorm/frozen.hpp"
+#include "batchnorm/layer.hpp"
+#include "batchnorm/layer_core.hpp"
+#include "batchnorm/loops/execution.hpp"
+#include "batchnorm/loops/map.hpp"
+#include "batchnorm/loops/partition.hpp"
+#include "batchnorm/loops/reduce.hpp"
+#include "batchnorm/loops/reduce_region.hpp"
+#include "batchnorm/loops/simd.hpp"
+#include "batchnorm/loops/traversal.hpp"
+#include "batchnorm/math/backward.hpp"
+#include "batchnorm/math/moments.hpp"
+#include "batchnorm/math/normalize.hpp"
+#include "batchnorm/math/running.hpp"
+#include "batchnorm/options.hpp"
+#include "batchnorm/state.hpp"
+#include "batchnorm/version.hpp"
+#include "batchnorm/view/argument.hpp"
+#include "batchnorm/view/batch_view.hpp"
+#include "batchnorm/view/check.hpp"
+#include "batchnorm/view/eigen.hpp"
+#include "batchnorm/view/overlap.hpp"
+
+#endif  // BATCHNORM_BATCHNORM_HPP
