@@ -54,14 +54,15 @@ inline constexpr int lanes_of =
 template <class C, int Lanes>
 using Vector = typename VectorOf<C, Lanes>::type;
 
-/// The same number in every lane, with its sign if it is zero: x - 0 is x for every x, 0 + x is
-/// not.
+/// The same number in every lane, to the bit: 0 + value would lose the sign of a zero.
 template <class C, int Lanes>
 [[gnu::always_inline]] inline void broadcast(Vector<C, Lanes>& vector, const C& value) {
   if constexpr (Lanes == 1) {
     vector = value;
   } else {
-    vector = value - Vector<C, Lanes>{};
+    C lanes[Lanes];
+    for (C& lane : lanes) lane = value;
+    std::memcpy(&vector, lanes, sizeof lanes);
   }
 }
 
