@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+// One step of the running statistics. What many steps amount to stands in laws/running.test.cpp.
+#include "batchnorm/math/running.hpp"
+
+#include <limits>
+#include <stdexcept>
+
+#include "support/catch.hpp"
+
+using namespace batchnorm;
+using batchnorm_test::says;
+
+namespace {
+
+/// Moments of n values of one channel.
+template <class A>
+Moments<A> moments(Index count, A mean, A population_variance) {
+  Moments<A> batch(1);
+  batch.count = count;
+  batch.mean[0] = mean;
+  batch.sum_of_squares[0] = population_variance * static_cast<A>(count);
+  return batch;
+}
+
+Options with(const RunningUpdate& rule, VarianceEstimator estimator = VarianceEstimator::sample) {
+  Options options;
+  options.running = rule;
+  options.running_variance = estimator;
+  return options;
+}
+
+State<double> state(double mean, double variance, Index batches = 0, Index samples = 0) {
+  State<double> result(1);
+  result.running_mean[0] = mean;
+  result.running_variance[0] = variance;
+  result.batches_seen = batches;
+  result.samples_seen = samples;
+  return result;
+}
+
+State<double> stepped(const Options& options, const Moments<double>& batch, State<double> from) {
+  check_running_update("test", options, batch, from);
+  apply_running_update(options, batch, from);
+  return from;
+}
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
+
+}  // namespace
+
+TEST_CASE("weights of the new minibatch") {
+  const auto factor = [](const RunningUpdate& rule, Index batch) {
+    return update_factor(rule, batch, 10, 40);
+  };
+  for (const Index k : {1, 2, 50}) {
+    CHECK(factor(RunningUpdate::take_new(0.25), k) == 0.25);
+    CHECK(factor(RunningUpdate::keep_old(0.75), k) == 0.25);
+    CHECK(factor(RunningUpdate::cumulative(), k) == 1.0 / static_cast<double>(k));
+    CHECK(factor(RunningUpdate::population(), k) == 0.25);
+  }
+  CHECK(factor(RunningUpdate::windowed(4), 1) == 1.0);
+  CHECK(factor(RunningUpdate::windowed(4), 4) == 0.25);
+  CHECK(factor(RunningUpdate::windowed(4), 5) == 0.2);
+  CHECK(factor(RunningUpdate::windowed(4), 6) == 0.2);
+  CHECK(factor(RunningUpdate::windowed(4), 1000000) == 0.2);
+}
+
+TEST_CASE("the debiased weight is (1 - d) / (1 - d^k), also where that cancels") {
+  using Catch::Matchers::WithinRel;
+  const auto factor = [](double d, Index k) {
+    return update_factor(RunningUpdate::keep_old_debiased(d), k, 1, 1);
+  };
+  CHECK(factor(0.5, 1) == 1.0);
+  CHECK_THAT(factor(0.5, 2), WithinRel(2.0 / 3.0, 1e-15));
+  CHECK_THAT(factor(0.5, 3), WithinRel(4.0 / 7.0, 1e-15));
+  // 1 / (1 + d + ... + d^(k-1)): for d = 1 - 2^-40 that is 1 / k but for k / 2 parts in 2^40.
+  const double d = 1.0 - 0x1p-40;
+  CHECK_THAT(factor(d, 3), WithinRel((1.0 + 0x1p-40) / 3.0, 1e-15));
+  CHECK_THAT(factor(d, 1), WithinRel(1.0, 1e-15));
+  CHECK(factor(0.0, 1) == 1.0);
+  CHECK(factor(0.0, 7) == 1.0);
+  CHECK(factor(1.0, 4) == 0.25);
+  CHECK_THAT(factor(0.9, 100000), WithinRel(0.1, 1e-15));
+}
+
+TEST_CASE("a step moves mean and variance by the weight") {
+  const Options options = with(RunningUpdate::take_new(0.25), VarianceEstimator::population);
+  const State<double> after = stepped(options, moments(10, 5.0, 9.0), state(1.0, 1.0, 3, 30));
+  CHECK(after.running_mean[0] == 2.0);
+  CHECK(after.running_variance[0] == 3.0);
+  CHECK(after.batches_seen == 4);
+  CHECK(after.samples_seen == 40);
+  CHECK(after.gamma[0] == 1.0);
+  CHECK(after.beta[0] == 0.0);
+}
+
+TEST_CASE("the sample variance is n / (n - 1) of the population variance") {
+  const Options options = with(RunningUpdate::take_new(1.0), VarianceEstimator::sample);
+  CHECK(stepped(options, moments(5, 0.0, 8.0), state(0, 1)).running_variance[0] == 10.0);
+  CHECK(stepped(options, moments(2, 0.0, 8.0), state(0, 1)).running_variance[0] == 16.0);
+}
+
+TEST_CASE("weight 0 keeps every bit, weight 1 takes every bit, whatever the other number is") {
+  const State<double> odd = state(0.1, 0.3);
+  const State<double> kept = stepped(with(RunningUpdate::take_new(0)), moments(3, 1e300, 0.7), odd);
+  CHECK(kept.running_mean[0] == 0.1);
+  CHECK(kept.running_variance[0] == 0.3);
+  const State<double> taken =
+      stepped(with(RunningUpdate::take_new(1), VarianceEstimator::population), moments(4, 0.1, 0.3),
+              state(1e300, 1e300));
+  CHECK(taken.running_mean[0] == 0.1);
+  CHECK(taken.running_variance[0] == 0.3);
+}
+
+TEST_CASE("counting goes on where a loaded state stopped") {
+  const Options options = with(RunningUpdate::cumulative(), VarianceEstimator::population);
+  const State<double> after = stepped(options, moments(6, 9.0, 7.0), state(1.0, 3.0, 3));
+  CHECK(after.running_mean[0] == 3.0);
+  CHECK(after.running_variance[0] == 4.0);
+  CHECK(after.batches_seen == 4);
+}
+
+TEST_CASE("the population's variance includes the spread between minibatches") {
+  const Options biased = with(RunningUpdate::population(), VarianceEstimator::population);
+  // 4 values about 0 and 4 about 6, each of variance 2: together mean 3, variance 2 + 3^2.
+  const State<double> first = stepped(biased, moments(4, 0.0, 2.0), state(55.0, 66.0));
+  CHECK(first.running_mean[0] == 0.0);
+  CHECK(first.running_variance[0] == 2.0);
+  const State<double> both = stepped(biased, moments(4, 6.0, 2.0), first);
+  CHECK(both.running_mean[0] == 3.0);
+  CHECK(both.running_variance[0] == 11.0);
+  CHECK(both.samples_seen == 8);
+
+  const Options unbiased = with(RunningUpdate::population(), VarianceEstimator::sample);
+  const State<double> sample = stepped(unbiased, moments(4, 6.0, 2.0),
+                                       stepped(unbiased, moments(4, 0.0, 2.0), state(0.0, 1.0)));
+  CHECK(sample.running_variance[0] == 88.0 / 7.0);
+}
+
+TEST_CASE("a population cannot go on from a state that does not say how much it has seen") {
+  const Options options = with(RunningUpdate::population());
+  const State<double> from = state(0.0, 1.0, 5, 0);
+  CHECK_THROWS_MATCHES(check_running_update("commit", options, moments(4, 0.0, 1.0), from),
+                       std::domain_error,
+                       says("commit: the population rule weighs by samples seen"));
+  const Options other = with(RunningUpdate::cumulative());
+  CHECK_NOTHROW(check_running_update("commit", other, moments(4, 0.0, 1.0), from));
+}
+
+TEST_CASE("a step that is not finite is refused, naming the channel") {
+  Moments<double> batch(3);
+  batch.count = 2;
+  State<float> from(3);
+  const Options options;
+  CHECK_NOTHROW(check_running_update("commit", options, batch, from));
+  batch.sum_of_squares[1] = 1e40;  // finite in double, not in the float of the state
+  CHECK_THROWS_MATCHES(check_running_update("commit", options, batch, from), std::domain_error,
+                       says("commit: new running statistics of channel 1: expected finite"));
+  batch.sum_of_squares[1] = 0.0;
+  for (const double bad : {not_a_number, infinity, -infinity, 1e40}) {
+    batch.mean[2] = bad;
+    CHECK_THROWS_MATCHES(check_running_update("commit", options, batch, from), std::domain_error,
+                         says("channel 2"));
+  }
+  Options propagate;
+  propagate.non_finite = NonFinite::propagate;
+  CHECK_NOTHROW(check_running_update("commit", propagate, batch, from));
+  apply_running_update(propagate, batch, from);
+  CHECK(from.running_mean[2] > std::numeric_limits<float>::max());
+  CHECK(from.running_mean[0] == 0.0f);
+}
+
+TEST_CASE("16-bit layers average in double and keep float") {
+  Moments<double> batch = moments(4, 1.0 + 0x1p-20, 0.5);
+  State<Eigen::bfloat16> from(1);
+  const Options options = with(RunningUpdate::take_new(1), VarianceEstimator::population);
+  apply_running_update(options, batch, from);
+  CHECK(from.running_mean[0] == 1.0f + 0x1p-20f);
+  CHECK(from.running_variance[0] == 0.5f);
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/state.hpp"
+
+#include <limits>
+#include <stdexcept>
+#include <type_traits>
+#include <vector>
+
+#include "support/catch.hpp"
+
+using namespace batchnorm;
+using batchnorm_test::says;
+
+TEST_CASE("a new state normalises with mean 0 and variance 1, and has seen nothing") {
+  const State<double> state(3);
+  CHECK(state.channels() == 3);
+  for (Index c = 0; c < 3; ++c) {
+    CHECK(state.gamma[c] == 1.0);
+    CHECK(state.beta[c] == 0.0);
+    CHECK(state.running_mean[c] == 0.0);
+    CHECK(state.running_variance[c] == 1.0);
+  }
+  CHECK(state.beta.size() == 3);
+  CHECK(state.running_mean.size() == 3);
+  CHECK(state.running_variance.size() == 3);
+  CHECK(state.batches_seen == 0);
+  CHECK(state.samples_seen == 0);
+}
+
+TEST_CASE("a state of fixed size needs no argument and no heap") {
+  const State<float, 4> state;
+  CHECK(state.channels() == 4);
+  CHECK(state.gamma[3] == 1.0f);
+  STATIC_REQUIRE(std::is_trivially_destructible<State<float, 4>>::value);
+}
+
+TEST_CASE("a dynamic state made without argument waits to be assigned") {
+  State<float> state;
+  CHECK(state.channels() == 0);
+  state = State<float>(2);
+  CHECK(state.channels() == 2);
+}
+
+TEST_CASE("16-bit layers keep float parameters and statistics") {
+  STATIC_REQUIRE(std::is_same<State<Eigen::half>::Scalar, float>::value);
+  STATIC_REQUIRE(std::is_same<State<Eigen::bfloat16>::Scalar, float>::value);
+  STATIC_REQUIRE(std::is_same<State<double>::Scalar, double>::value);
+}
+
+TEST_CASE("states are plain values") {
+  std::vector<State<float>> states(2, State<float>(2));
+  states[1].gamma[0] = 5.0f;
+  CHECK(states[0].gamma[0] == 1.0f);
+}
+
+TEST_CASE("a number of channels that cannot be is refused") {
+  CHECK_THROWS_MATCHES(State<float>(0), std::invalid_argument,
+                       says("State: number of channels: expected at least 1, got 0"));
+  CHECK_THROWS_MATCHES(State<float>(-3), std::invalid_argument, says("got -3"));
+  CHECK_THROWS_MATCHES((State<float, 4>(5)), std::invalid_argument,
+                       says("State: number of channels is fixed by the type: expected 4, got 5"));
+  CHECK_NOTHROW(State<float, 4>(4));
+}
+
+TEST_CASE("a state from outside must have one shape") {
+  const auto complaint = [](State<float> state) { detail::check_state_shape("load", state); };
+  State<float> state(3);
+  CHECK_NOTHROW(complaint(state));
+
+  state.beta.resize(2);
+  CHECK_THROWS_MATCHES(complaint(state), std::invalid_argument,
+                       says("load: size of beta must be that of gamma: expected 3, got 2"));
+  state = State<float>(3);
+  state.running_mean.resize(4);
+  CHECK_THROWS_MATCHES(complaint(state), std::invalid_argument, says("size of running_mean"));
+  state = State<float>(3);
+  state.running_variance.resize(0);
+  CHECK_THROWS_MATCHES(complaint(state), std::invalid_argument, says("size of running_variance"));
+  CHECK_THROWS_MATCHES(complaint(State<float>()), std::invalid_argument,
+                       says("number of channels: expected at least 1, got 0"));
+}
+
+TEST_CASE("counters below zero are refused") {
+  State<float> state(1);
+  state.batches_seen = -1;
+  CHECK_THROWS_MATCHES(detail::check_state_shape("load", state), std::invalid_argument,
+                       says("got -1 batches and 0 samples"));
+  state.batches_seen = 0;
+  state.samples_seen = -2;
+  CHECK_THROWS_MATCHES(detail::check_state_shape("load", state), std::invalid_argument,
+                       says("got 0 batches and -2 samples"));
+}
+
+TEST_CASE("statistics that no data can have are refused, naming the channel") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  const auto check = [](const State<float>& state, NonFinite policy) {
+    detail::check_state("BatchNorm", state, policy);
+  };
+  for (const NonFinite policy : {NonFinite::reject, NonFinite::skip_update}) {
+    State<float> state(3);
+    CHECK_NOTHROW(check(state, policy));
+    state.running_variance[2] = -1e-30f;
+    CHECK_THROWS_MATCHES(check(state, policy), std::domain_error,
+                         says("BatchNorm: running variance of channel 2: expected zero or larger"));
+    state.running_variance[2] = infinity;
+    CHECK_THROWS_MATCHES(check(state, policy), std::domain_error,
+                         says("BatchNorm: running statistics of channel 2: expected finite"));
+    state.running_variance[2] = nan;
+    CHECK_THROWS_AS(check(state, policy), std::domain_error);
+    state.running_variance[2] = 0.0f;  // a constant channel: epsilon carries it
+    CHECK_NOTHROW(check(state, policy));
+    state.running_mean[1] = nan;
+    CHECK_THROWS_MATCHES(check(state, policy), std::domain_error, says("channel 1"));
+  }
+}
+
+TEST_CASE("where NaN is propagated a state may hold it, but no negative variance") {
+  State<float> state(2);
+  state.running_mean[0] = std::numeric_limits<float>::quiet_NaN();
+  state.running_variance[0] = std::numeric_limits<float>::quiet_NaN();
+  CHECK_NOTHROW(detail::check_state("BatchNorm", state, NonFinite::propagate));
+  state.running_variance[1] = -1.0f;
+  CHECK_THROWS_MATCHES(detail::check_state("BatchNorm", state, NonFinite::propagate),
+                       std::domain_error, says("channel 1"));
+  state.running_variance[1] = -std::numeric_limits<float>::infinity();
+  CHECK_THROWS_AS(detail::check_state("BatchNorm", state, NonFinite::propagate), std::domain_error);
+}
