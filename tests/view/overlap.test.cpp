@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/view/overlap.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/generators.hpp"
+
+using namespace batchnorm;
+using batchnorm_test::Random;
+using detail::overlap;
+using detail::repeats_elements;
+using detail::same_memory;
+
+namespace {
+
+constexpr Index memory_size = 512;
+
+/// The addresses of all elements, as bytes from the beginning of the memory.
+template <class T>
+std::vector<std::ptrdiff_t> element_bytes(const BatchView<T>& view, const void* memory) {
+  std::vector<std::ptrdiff_t> all;
+  for (Index n = 0; n < view.samples(); ++n) {
+    for (Index c = 0; c < view.channels(); ++c) {
+      for (Index p = 0; p < view.positions(); ++p) {
+        all.push_back(reinterpret_cast<const char*>(&view(n, c, p)) -
+                      static_cast<const char*>(memory));
+      }
+    }
+  }
+  return all;
+}
+
+template <class A, class B>
+bool share_a_byte(const BatchView<A>& a, const BatchView<B>& b, const void* memory) {
+  std::vector<bool> taken(memory_size, false);
+  for (const std::ptrdiff_t first : element_bytes(a, memory)) {
+    for (std::size_t byte = 0; byte < sizeof(A); ++byte) {
+      taken[static_cast<std::size_t>(first) + byte] = true;
+    }
+  }
+  for (const std::ptrdiff_t first : element_bytes(b, memory)) {
+    for (std::size_t byte = 0; byte < sizeof(B); ++byte) {
+      if (taken[static_cast<std::size_t>(first) + byte]) return true;
+    }
+  }
+  return false;
+}
+
+/// A random view of at most 3 x 3 x 4 elements with strides of either sign, inside the memory.
+template <class T>
+BatchView<T> random_view(Random& random, T* memory) {
+  const auto elements = static_cast<Index>(memory_size / sizeof(T));
+  for (;;) {
+    const Index sizes[3] = {static_cast<Index>(random.below(4)),
+                            static_cast<Index>(1 + random.below(3)),
+                            static_cast<Index>(1 + random.below(4))};
+    Index strides[3];
+    Index low = 0;
+    Index high = 0;
+    for (int axis = 0; axis < 3; ++axis) {
+      strides[axis] = static_cast<Index>(random.below(21)) - 10;
+      const Index reach = strides[axis] * std::max<Index>(0, sizes[axis] - 1);
+      (reach < 0 ? low : high) += reach;
+    }
+    if (high - low >= elements) continue;
+    const Index first = static_cast<Index>(random.below(static_cast<std::size_t>(elements))) - low;
+    if (first + high >= elements) continue;
+    return BatchView<T>(memory + first, sizes[0], sizes[1], sizes[2], strides[0], strides[1],
+                        strides[2]);
+  }
+}
+
+template <class A, class B>
+void compare_with_brute_force(std::uint64_t seed) {
+  alignas(16) char memory[memory_size] = {};
+  A* const as_a = reinterpret_cast<A*>(memory);
+  B* const as_b = reinterpret_cast<B*>(memory);
+  Random random(seed);
+  int sharing = 0;
+  int wrong = 0;
+  constexpr int trials = 3000;
+  for (int trial = 0; trial < trials; ++trial) {
+    const BatchView<A> a = random_view(random, as_a);
+    const BatchView<B> b = random_view(random, as_b);
+    const bool truth = share_a_byte(a, b, memory);
+    sharing += truth ? 1 : 0;
+    wrong += overlap(a, b) != truth || overlap(b, a) != truth ? 1 : 0;
+  }
+  CHECK(wrong == 0);
+  // The trials were worth something: both answers came often.
+  CHECK(sharing > trials / 30);
+  CHECK(sharing < trials * 9 / 10);
+}
+
+}  // namespace
+
+TEST_CASE("overlap is exact for views of elements of one size") {
+  compare_with_brute_force<float, const float>(1);
+}
+
+TEST_CASE("overlap is exact for views of elements of different sizes") {
+  compare_with_brute_force<float, double>(2);
+  compare_with_brute_force<const double, std::int16_t>(3);
+  compare_with_brute_force<std::int16_t, signed char>(5);
+}
+
+TEST_CASE("the same elements in the same order are the same memory") {
+  std::vector<float> memory(64);
+  const auto a = channels_first(memory.data(), 2, 3, 4);
+  const BatchView<const float> read = a;
+  CHECK(same_memory(a, a));
+  CHECK(same_memory(a, read));
+  CHECK(overlap(a, read));
+  CHECK_FALSE(same_memory(a, channels_last(memory.data(), 2, 3, 4)));
+  CHECK_FALSE(same_memory(a, channels_first(memory.data() + 1, 2, 3, 4)));
+  CHECK_FALSE(same_memory(a, BatchView<float>(memory.data(), 2, 3, 4, 13, 4, 1)));
+  CHECK_FALSE(same_memory(a, BatchView<float>(memory.data(), 2, 3, 4, 12, 5, 1)));
+  CHECK_FALSE(same_memory(a, BatchView<float>(memory.data(), 2, 3, 4, 12, 4, 2)));
+  // The stride of an axis of length 1 is never used.
+  CHECK(same_memory(BatchView<float>(memory.data(), 1, 3, 1, 99, 1, 7),
+                    BatchView<float>(memory.data(), 1, 3, 1, -5, 1, 0)));
+}
+
+TEST_CASE("an array of other elements is not the same memory") {
+  alignas(8) char memory[64] = {};
+  const auto narrow = channels_first(reinterpret_cast<float*>(memory), 2, 2, 1);
+  const auto wide = channels_first(reinterpret_cast<double*>(memory), 2, 2, 1);
+  CHECK_FALSE(same_memory(narrow, wide));
+  CHECK(overlap(narrow, wide));
+}
+
+TEST_CASE("interleaved blocks of one matrix do not overlap") {
+  std::vector<float> matrix(60);
+  const auto rows = [&](Index first, Index count) {  // of a column-major 10 x 6 matrix
+    return BatchView<float>(matrix.data() + first, 6, count, 1, 10, 1, 1);
+  };
+  CHECK_FALSE(overlap(rows(0, 5), rows(5, 5)));
+  CHECK_FALSE(overlap(rows(5, 5), rows(0, 5)));
+  CHECK(overlap(rows(0, 5), rows(4, 6)));
+  CHECK(overlap(rows(0, 6), rows(5, 5)));
+  CHECK_FALSE(overlap(rows(0, 1), rows(9, 1)));
+
+  const auto even = BatchView<float>(matrix.data(), 30, 1, 1, 2, 1, 1);
+  const auto odd = BatchView<float>(matrix.data() + 1, 30, 1, 1, 2, 1, 1);
+  CHECK_FALSE(overlap(even, odd));
+  CHECK(overlap(even, rows(0, 1)));
+}
+
+TEST_CASE("views that begin at the other's end do not overlap, one element further they do") {
+  std::vector<float> memory(48);
+  const auto a = channels_first(memory.data(), 2, 3, 4);
+  CHECK_FALSE(overlap(a, channels_first(memory.data() + 24, 2, 3, 4)));
+  CHECK(overlap(a, channels_first(memory.data() + 23, 2, 3, 4)));
+  const BatchView<float> reversed(memory.data() + 47, 2, 3, 4, -12, -4, -1);
+  CHECK_FALSE(overlap(a, reversed));
+  CHECK(overlap(a, BatchView<float>(memory.data() + 46, 2, 3, 4, -12, -4, -1)));
+  CHECK(overlap(a, BatchView<float>(memory.data() + 23, 2, 3, 4, -12, -4, -1)));
+}
+
+TEST_CASE("empty views overlap with nothing") {
+  float memory[4] = {};
+  const auto all = channels_first(memory, 1, 4, 1);
+  CHECK_FALSE(overlap(all, channels_first(memory, 0, 4, 1)));
+  CHECK_FALSE(overlap(channels_first(memory, 1, 4, 0), all));
+  CHECK(overlap(all, channels_first(memory, 1, 4, 1)));
+}
+
+TEST_CASE("interleaved blocks of a large matrix do not overlap") {
+  // Only addresses are compared, so a small piece of memory may stand for the whole matrix.
+  float memory[64] = {};
+  const auto rows = [&](Index first, Index count) {  // of a column-major matrix of 64 rows
+    return BatchView<float>(memory + first, Index{1} << 24, count, 1, 64, 1, 1);
+  };
+  CHECK_FALSE(overlap(rows(0, 32), rows(32, 32)));
+  CHECK_FALSE(overlap(rows(32, 32), rows(0, 32)));
+  CHECK(overlap(rows(0, 33), rows(32, 32)));
+  const auto channels = [&](Index first, Index count) {  // of an NCHW array of 8 channels
+    return BatchView<float>(memory + first * 8, 50000, count, 8, 64, 8, 1);
+  };
+  CHECK_FALSE(overlap(channels(0, 3), channels(3, 5)));
+  CHECK(overlap(channels(0, 4), channels(3, 5)));
+}
+
+TEST_CASE("a view that repeats elements is recognised exactly") {
+  float memory[memory_size / sizeof(float)] = {};
+  Random random(4);
+  int repeating = 0;
+  int wrong = 0;
+  constexpr int trials = 3000;
+  for (int trial = 0; trial < trials; ++trial) {
+    const BatchView<float> view = random_view(random, memory);
+    std::vector<std::ptrdiff_t> places = element_bytes(view, memory);
+    std::sort(places.begin(), places.end());
+    const bool truth = std::adjacent_find(places.begin(), places.end()) != places.end();
+    repeating += truth ? 1 : 0;
+    wrong += repeats_elements(view) != truth ? 1 : 0;
+  }
+  CHECK(wrong == 0);
+  CHECK(repeating > trials / 10);
+  CHECK(repeating < trials * 9 / 10);
+}
+
+TEST_CASE("broadcasts and sliding windows repeat elements, the common layouts do not") {
+  float memory[64] = {};
+  CHECK(repeats_elements(BatchView<float>(memory, 2, 3, 4, 0, 4, 1)));
+  CHECK(repeats_elements(BatchView<float>(memory, 2, 3, 4, 12, 0, 1)));
+  CHECK(repeats_elements(BatchView<float>(memory, 2, 3, 4, 12, 4, 0)));
+  CHECK(repeats_elements(BatchView<float>(memory, 4, 1, 4, 1, 1, 1)));
+  CHECK_FALSE(repeats_elements(BatchView<float>(memory, 1, 3, 1, 0, 1, 0)));
+  CHECK_FALSE(repeats_elements(BatchView<float>(memory, 0, 3, 4, 0, 0, 0)));
+  CHECK_FALSE(repeats_elements(BatchView<float>(memory + 63, 2, 3, 4, -12, -4, -1)));
+  // Only strides are looked at, so these may be as large as any.
+  const Index many = Index{1} << 18;
+  CHECK_FALSE(repeats_elements(channels_first(memory, many, 512, 1024)));
+  CHECK_FALSE(repeats_elements(channels_last(memory, many, 512, 1024)));
+  CHECK(repeats_elements(BatchView<float>(memory, many, 512, 1024, 512 * 1024 - 1, 1024, 1)));
+}
