@@ -24,7 +24,9 @@
 //   A pivot(Index channel) const;             otherwise: the pivot of a channel
 //   static void add(V* s, const V* x, const V& pivot);
 //                                             adds the terms of one value; V is a number or a
-//                                             vector
+//                                             vector. The terms of a value that is the pivot in the
+//                                             last input and zero in the others must be zero: with
+//                                             such values the odd lanes of a vector are filled
 //   static void close(A* s, const A& place, const A& count);
 //                                             makes results of the sums of a chunk; place is the
 //                                             chunk's pivot minus the channel's origin

@@ -83,11 +83,12 @@ struct IsConstRef : std::false_type {};
 template <class Plain, int Options, class Stride>
 struct IsConstRef<Eigen::Ref<const Plain, Options, Stride>> : std::true_type {};
 
-/// Owns its elements, so that they die with it: Matrix and Array, and Ref<const>, which holds a
-/// copy when it is bound to an expression.
+/// Owns its elements, so that they die with it: Matrix, Array and what is derived from them, and
+/// Ref<const>, which holds a copy when it is bound to an expression.
 template <class M>
 inline constexpr bool owns_elements =
-    std::is_base_of<Eigen::PlainObjectBase<M>, M>::value || IsConstRef<M>::value;
+    std::is_base_of<Eigen::PlainObjectBase<typename M::PlainObject>, M>::value ||
+    IsConstRef<M>::value;
 
 template <class M>
 using ElementOf = std::remove_pointer_t<decltype(std::declval<M&>().data())>;
