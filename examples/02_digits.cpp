@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+// A network with batch norm learns to read handwritten digits from minibatches of 8 images, and
+// then reads them one at a time: 64 - 48 - 32 - 10, trained by gradient descent.
+//
+// What the batch norm layers use at test time is their idea of mean and variance. The program
+// follows several ways to come by one through the same training, and compares them.
+//
+// The network is in support/network.hpp, the running averages are in support/statistics.hpp.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdio>
+#include <exception>
+#include <numeric>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "support/arguments.hpp"
+#include "support/checks.hpp"
+#include "support/digits_csv.hpp"
+#include "support/drawn_digits.hpp"
+#include "support/network_file.hpp"
+#include "support/progress.hpp"
+#include "support/report.hpp"
+#include "support/statistics.hpp"
+
+namespace {
+
+using namespace example;
+
+constexpr Eigen::Index batch_size = 8;
+constexpr int default_epochs = 60;
+constexpr float first_rate = 0.3f;  // of the gradient descent; sinks to 0 along a straight line
+
+/// Trains a new network, the followers looking on.
+Network train(const Digits& digits, int epochs, Random& random, std::vector<Follower>& followers) {
+  Network network = Network::random(random);
+  followers = followers_of(network);
+  std::vector<Eigen::Index> order(static_cast<std::size_t>(digits.count()));
+  std::iota(order.begin(), order.end(), 0);
+  ProgressLine progress;
+  for (int epoch = 0; epoch < epochs; ++epoch) {
+    const float rate = first_rate * (1 - static_cast<float>(epoch) / static_cast<float>(epochs));
+    float loss = 0;
+    random.shuffle(order);
+    for (auto begin = order.begin(); begin != order.end();) {
+      const auto end = begin + std::min<std::ptrdiff_t>(batch_size, order.end() - begin);
+      const Network::Step step = network.train(digits.pick(begin, end), rate);
+      for (Follower& follower : followers) follower.follow(step);
+      loss += step.loss * static_cast<float>(end - begin) / static_cast<float>(digits.count());
+      begin = end;
+    }
+    progress.show(epoch + 1, epochs, loss);
+  }
+  return network;
+}
+
+/// Test accuracy with each set of statistics; the first is that of the network itself.
+std::vector<Result> compare(const Network& network, const std::vector<Follower>& followers,
+                            const DigitsData& data) {
+  const Estimate population =
+      statistics_of_all("population: all training images", network, data.training.images);
+  std::vector<Estimate> estimates = {own_statistics(network)};
+  for (const Follower& follower : followers) estimates.push_back(follower.estimate());
+  estimates.push_back(population);
+  estimates.push_back(
+      statistics_of_all("reference: all test images at once", network, data.test.images));
+  estimates.push_back(no_statistics(network));
+
+  std::vector<Result> results;
+  for (const Estimate& estimate : estimates) {
+    results.push_back({estimate.name, count_right(freeze_with(network, estimate), data.test),
+                       distance(estimate, population)});
+  }
+  return results;
+}
+
+/// One image at a time and all at once: the same bits after batch norm, the same logits up to the
+/// rounding of the matrix products.
+void check_company(const Network& network, const Digits& digits, Checks& checks) {
+  const FrozenNetwork frozen = network.freeze();
+  const Eigen::MatrixXf weighted = network.first.dense(digits.images);
+  const Eigen::MatrixXf together = network.first.norm.infer(weighted);
+  const Eigen::MatrixXf logits = frozen.logits(digits.images);
+  bool same_bits = true;
+  bool same_logits = true;
+  for (Eigen::Index image = 0; image < digits.count(); ++image) {
+    same_bits = same_bits && frozen.first_norm(weighted.col(image)) == together.col(image);
+    const Eigen::MatrixXf alone = frozen.logits(digits.images.col(image));
+    same_logits = same_logits && alone.isApprox(logits.col(image), 1e-4f);
+  }
+  checks.expect(same_bits, "an image alone to leave batch norm with the bits it has in company");
+  checks.expect(same_logits, "the logits of an image not to depend on its company");
+}
+
+/// What the drawn digits have to show, with any seed, after a training of the usual length.
+void check_statistics(const Result& own, const Result& none, Eigen::Index images, Checks& checks) {
+  checks.expect(own.from_population.mean < 0.2 && own.from_population.deviation < 1.2,
+                "the running statistics to be close to those of all training images");
+  checks.expect(none.from_population.mean > 2 * own.from_population.mean &&
+                    none.from_population.deviation > own.from_population.deviation,
+                "mean 0 and variance 1 to be far from the statistics of all training images");
+  checks.expect(percent(own.right - none.right, images) >= 10.0,
+                "the network to read at least 10 % less without batch norm statistics");
+}
+
+int run(const Arguments& arguments) {
+  if (arguments.save) check_can_save(*arguments.save);
+  std::optional<Network> loaded;
+  if (arguments.load) loaded = load_network(*arguments.load);
+  const DigitsData data =
+      arguments.data ? read_digits(*arguments.data) : draw_digits(arguments.seed);
+  std::printf("digits   %d to train, %d to test: %s\n", static_cast<int>(data.training.count()),
+              static_cast<int>(data.test.count()), data.origin.c_str());
+
+  Random random(arguments.seed);
+  std::vector<Follower> followers;
+  const int epochs = arguments.epochs.value_or(default_epochs);
+  const Network network = loaded ? *loaded : train(data.training, epochs, random, followers);
+  std::printf("network  64 - 48 - 32 - 10 with batch norm, %s\n\n",
+              loaded ? ("loaded from " + *arguments.load).c_str()
+                     : ("trained for " + std::to_string(epochs) + " epochs").c_str());
+
+  print_readings(network.freeze(), data.test);
+  const std::vector<Result> results = compare(network, followers, data);
+  const Eigen::Index images = data.test.count();
+  const Eigen::Index right = results.front().right;
+  print_results(results, images);
+  if (arguments.save) {
+    save_network(*arguments.save, network);
+    std::printf("saved %s\n", arguments.save->c_str());
+  }
+
+  Checks checks;
+  check_company(network, data.test, checks);
+  if (!loaded && epochs == default_epochs) {
+    checks.expect(percent(right, images) >= 93.0, "a test accuracy of at least 93 %");
+    if (!arguments.data) check_statistics(results.front(), results.back(), images, checks);
+  }
+  std::printf("test accuracy, one example at a time: %.1f %% (%d of %d)\n", percent(right, images),
+              static_cast<int>(right), static_cast<int>(images));
+  return checks.exit_code();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    const Arguments arguments = parse_arguments(argc, argv);
+    if (arguments.help) {
+      std::fputs(usage, stdout);
+      return 0;
+    }
+    const int exit_code = run(arguments);
+    if (std::fflush(stdout) != 0) throw std::runtime_error("cannot write to the standard output");
+    return exit_code;
+  } catch (const UsageError& mistake) {
+    std::fprintf(stderr, "02_digits: %s\n02_digits --help lists the options\n", mistake.what());
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "02_digits: %s\n", error.what());
+  }
+  return 2;
+}
