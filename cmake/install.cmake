@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+# What `cmake --install` puts where: the headers, the CMake package, the pkg-config file. Nothing
+# in them names a folder of the machine they were made on, so that the result can be moved.
+
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
+        FILES_MATCHING PATTERN "*.hpp")
+
+# Headers do not depend on the machine: share, not lib, and one package for every word size.
+set(package_dir "${CMAKE_INSTALL_DATADIR}/cmake/batchnorm")
+install(TARGETS batchnorm EXPORT batchnorm-targets
+        INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(EXPORT batchnorm-targets NAMESPACE batchnorm:: DESTINATION "${package_dir}")
+
+configure_package_config_file("${CMAKE_CURRENT_LIST_DIR}/batchnorm-config.cmake.in"
+  "${PROJECT_BINARY_DIR}/batchnorm-config.cmake" INSTALL_DESTINATION "${package_dir}"
+  NO_SET_AND_CHECK_MACRO)
+# Until version 1 a new minor version may change names.
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/batchnorm-config-version.cmake"
+  COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+install(FILES "${PROJECT_BINARY_DIR}/batchnorm-config.cmake"
+              "${PROJECT_BINARY_DIR}/batchnorm-config-version.cmake" DESTINATION "${package_dir}")
+
+set(pkgconfig_includedir "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
+file(RELATIVE_PATH up_to_prefix "/prefix/${CMAKE_INSTALL_DATADIR}/pkgconfig" /prefix)
+string(REGEX REPLACE "/$" "" up_to_prefix "${up_to_prefix}")
+set(pkgconfig_prefix "\${pcfiledir}/${up_to_prefix}")
+if(IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}" OR IS_ABSOLUTE "${CMAKE_INSTALL_DATADIR}")
+  # Whoever gives full paths has decided where everything lies, and moves nothing.
+  set(pkgconfig_includedir "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
+  set(pkgconfig_prefix "${CMAKE_INSTALL_PREFIX}")
+endif()
+configure_file("${CMAKE_CURRENT_LIST_DIR}/batchnorm.pc.in"
+               "${PROJECT_BINARY_DIR}/batchnorm.pc" @ONLY)
+install(FILES "${PROJECT_BINARY_DIR}/batchnorm.pc"
+        DESTINATION "${CMAKE_INSTALL_DATADIR}/pkgconfig")
+install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/batchnorm")

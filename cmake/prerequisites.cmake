@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+# Shared by the scripts demo.cmake and test.cmake: looks for what they need, installs what is
+# missing where that is possible and permitted, configures and builds. What cannot be installed is
+# downloaded later, by the project itself (dependencies.cmake).
+
+get_filename_component(source_dir "${CMAKE_CURRENT_LIST_DIR}" DIRECTORY)
+cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
+
+# -DNAME=VALUE behind the script counts as well as before -P.
+math(EXPR last_argument "${CMAKE_ARGC} - 1")
+foreach(at RANGE ${last_argument})
+  if("${CMAKE_ARGV${at}}" MATCHES "^-D([A-Za-z0-9_]+)(:[A-Z]+)?=(.*)$")
+    set(${CMAKE_MATCH_1} "${CMAKE_MATCH_3}")
+  endif()
+endforeach()
+
+function(say text)
+  execute_process(COMMAND "${CMAKE_COMMAND}" -E echo "${text}")
+endfunction()
+
+# Adds to `missing` the Debian package of each thing that is not there.
+function(look_for_program debian_package)
+  find_program(found_${debian_package} NAMES ${ARGN})
+  if(NOT found_${debian_package})
+    set(missing ${missing} ${debian_package} PARENT_SCOPE)
+  endif()
+endfunction()
+
+function(look_for_header debian_package)
+  find_path(found_${debian_package} NAMES ${ARGN} PATH_SUFFIXES include include/eigen3 eigen3
+            PATHS /usr/include /usr/local/include /opt/homebrew/include)
+  if(NOT found_${debian_package})
+    set(missing ${missing} ${debian_package} PARENT_SCOPE)
+  endif()
+endfunction()
+
+# Sets `apt_get` to a command that may install packages, or to nothing.
+function(find_permitted_apt_get)
+  set(apt_get "" PARENT_SCOPE)
+  find_program(apt_get_program apt-get)
+  if(NOT apt_get_program)
+    return()
+  endif()
+  set(command "${CMAKE_COMMAND}" -E env DEBIAN_FRONTEND=noninteractive "${apt_get_program}")
+  execute_process(COMMAND id -u OUTPUT_VARIABLE user OUTPUT_STRIP_TRAILING_WHITESPACE)
+  if(user STREQUAL "0")
+    set(apt_get ${command} PARENT_SCOPE)
+    return()
+  endif()
+  find_program(sudo_program sudo)
+  if(sudo_program)
+    execute_process(COMMAND "${sudo_program}" -n true RESULT_VARIABLE refused
+                    OUTPUT_QUIET ERROR_QUIET)
+    if(refused EQUAL 0)
+      set(apt_get "${sudo_program}" -n ${command} PARENT_SCOPE)
+    endif()
+  endif()
+endfunction()
+
+# The packages in `missing`, on Debian and Ubuntu. A fresh system has no package lists yet: then
+# they are fetched and the installation is tried once more.
+function(install_missing)
+  find_permitted_apt_get()
+  string(REPLACE ";" " " names "${missing}")
+  if(NOT apt_get)
+    say("not installed: ${names}; apt-get is not here or not permitted")
+    return()
+  endif()
+  say("installing with apt-get: ${names}")
+  set(install ${apt_get} install -y --no-install-recommends ${missing})
+  execute_process(COMMAND ${install} RESULT_VARIABLE failed OUTPUT_QUIET ERROR_QUIET)
+  if(NOT failed EQUAL 0)
+    execute_process(COMMAND ${apt_get} update OUTPUT_QUIET)
+    execute_process(COMMAND ${install} RESULT_VARIABLE failed OUTPUT_QUIET)
+  endif()
+  if(NOT failed EQUAL 0)
+    say("apt-get could not install them")
+  endif()
+endfunction()
+
+# prepare(WITH_TESTS or nothing): everything that the build needs, or an error that says what lacks.
+function(prepare)
+  set(missing)
+  look_for_program(g++ $ENV{CXX} ${CMAKE_CXX_COMPILER} c++ g++ clang++ cl)
+  look_for_program(ninja-build ninja ninja-build make nmake)
+  look_for_header(libeigen3-dev Eigen/Core)
+  look_for_header(nlohmann-json3-dev nlohmann/json.hpp)
+  if("${ARGN}" STREQUAL "WITH_TESTS")
+    look_for_header(catch2 catch2/catch_all.hpp catch2/catch.hpp)
+  endif()
+  if(missing)
+    install_missing()
+  endif()
+  foreach(need IN ITEMS "g++;a C++17 compiler;c++;g++;clang++;cl"
+                        "ninja-build;Ninja or make;ninja;ninja-build;make;nmake")
+    list(POP_FRONT need package name)
+    find_program(found_${package} NAMES $ENV{CXX} ${need})
+    if(NOT found_${package})
+      message(FATAL_ERROR "${name} is needed and was not found")
+    endif()
+  endforeach()
+endfunction()
+
+# configure_and_build(folder, target, arguments of CMake...): builds with all cores.
+function(configure_and_build folder target)
+  set(arguments ${ARGN} -DBATCHNORM_FETCH_DEPENDENCIES=ON)
+  foreach(name IN ITEMS CMAKE_CXX_COMPILER CMAKE_CXX_FLAGS CMAKE_CXX_STANDARD CMAKE_BUILD_TYPE
+                        CMAKE_PREFIX_PATH)
+    if(DEFINED ${name})
+      list(APPEND arguments "-D${name}=${${name}}")
+    endif()
+  endforeach()
+  find_program(ninja_program NAMES ninja ninja-build)
+  if(ninja_program AND NOT EXISTS "${folder}/CMakeCache.txt")
+    list(APPEND arguments -G Ninja)
+  endif()
+  say("building in ${folder}")
+  execute_process(COMMAND "${CMAKE_COMMAND}" -S "${source_dir}" -B "${folder}" ${arguments}
+                  RESULT_VARIABLE failed)
+  if(NOT failed EQUAL 0)
+    message(FATAL_ERROR "the project could not be configured")
+  endif()
+  execute_process(COMMAND "${CMAKE_COMMAND}" --build "${folder}" --target ${target}
+                          --parallel ${cores} RESULT_VARIABLE failed)
+  if(NOT failed EQUAL 0)
+    message(FATAL_ERROR "the project could not be built")
+  endif()
+endfunction()
