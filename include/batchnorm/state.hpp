@@ -97,7 +97,7 @@ void check_statistics(const char* function, const State<T, Channels>& state, Non
       fail_domain(function, text("running statistics of channel ", channel), "finite numbers",
                   "NaN or infinity");
     }
-    if (variance < Scalar(0)) {
+    if (is_finite(variance) && variance < Scalar(0)) {
       fail_domain(function, text("running variance of channel ", channel), "zero or larger",
                   "a negative number");
     }
@@ -109,10 +109,10 @@ template <class T, int Channels>
 bool has_initial_statistics(const State<T, Channels>& state) {
   using Scalar = typename State<T, Channels>::Scalar;
   for (Index channel = 0; channel < state.channels(); ++channel) {
-    if (!(state.running_mean[channel] == Scalar(0) &&
-          state.running_variance[channel] == Scalar(1))) {
-      return false;
-    }
+    const Scalar& mean = state.running_mean[channel];
+    const Scalar& variance = state.running_variance[channel];
+    if (!is_finite(mean) || !is_finite(variance)) return false;
+    if (mean != Scalar(0) || variance != Scalar(1)) return false;
   }
   return true;
 }

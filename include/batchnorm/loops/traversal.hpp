@@ -153,7 +153,7 @@ class Runs {
         left_(end - begin),
         outer_(begin / traversal.inner),
         inner_(begin - outer_ * traversal.inner),
-        length_(std::min(inner_size_ - inner_, left_)) {}
+        length_((std::min)(inner_size_ - inner_, left_)) {}
 
   [[gnu::always_inline]] bool more() const { return left_ > 0; }
   [[gnu::always_inline]] void next() {

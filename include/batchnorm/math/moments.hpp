@@ -2,6 +2,8 @@
 #ifndef BATCHNORM_MATH_MOMENTS_HPP
 #define BATCHNORM_MATH_MOMENTS_HPP
 
+#include <cmath>
+
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/loops/execution.hpp"
@@ -112,10 +114,13 @@ class MomentsReduction {
 
   [[gnu::always_inline]] static void close(Accumulator* s, const Accumulator& place,
                                            const Accumulator& count) {
-    const Accumulator correction = s[0] / count;
-    const Accumulator squares = s[1] - s[0] * correction;
+    using std::abs;
+    const Accumulator sum = s[0];
+    const Accumulator correction = sum / count;
     s[0] = place + correction;
-    s[1] = squares < Accumulator(0) ? Accumulator(0) : squares;
+    // Negative only by rounding. Its size is as good an answer as zero, and keeps a NaN to be seen,
+    // which a comparison may lose under -ffast-math.
+    s[1] = abs(Accumulator(s[1] - sum * correction));
   }
 
   [[gnu::always_inline]] static void merge(Accumulator* into, const Accumulator* from,
@@ -159,7 +164,8 @@ void check_moments(const char* function, const Moments<A, Channels>& moments, In
     fail_argument(function, "count of the moments", "zero or more", text(moments.count));
   }
   for (Index channel = 0; channel < channels; ++channel) {
-    if (moments.sum_of_squares[channel] < A(0)) {
+    const A& squares = moments.sum_of_squares[channel];
+    if (is_finite(squares) && squares < A(0)) {
       fail_domain(function, text("sum of squares of channel ", channel), "zero or larger",
                   "a negative number");
     }

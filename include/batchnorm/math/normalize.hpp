@@ -131,7 +131,7 @@ void check_deviation(const char* function, const Options& options, Index channel
   for (Index channel = 0; channel < channels; ++channel) {
     const ChannelStatistics<A> use = statistics(channel);
     const A divided = use.variance + A(options.epsilon);
-    if (divided > ample || !is_finite(divided)) continue;
+    if (!is_finite(divided) || divided > ample) continue;
     const bool positive = divided > A(0);
     if (positive && is_finite_as<parameter_t<T>>(use.inverse_std_dev(options.epsilon))) continue;
     fail_domain(function, text("variance + epsilon of channel ", channel, " is divided by"),
