@@ -97,7 +97,7 @@ void check_statistics(const char* function, const State<T, Channels>& state, Non
       fail_domain(function, text("running statistics of channel ", channel), "finite numbers",
                   "NaN or infinity");
     }
-    if (is_finite(variance) && variance < Scalar(0)) {
+    if (is_negative(variance)) {
       fail_domain(function, text("running variance of channel ", channel), "zero or larger",
                   "a negative number");
     }

@@ -101,3 +101,16 @@ TEST_CASE("conversion rounds once, to the nearest") {
   CHECK(detail::convert<double>(0.1) == 0.1);
   CHECK(static_cast<float>(detail::convert<Eigen::bfloat16>(1.0f + 0x1.8p-8f)) == 1.0f + 0x1p-7f);
 }
+
+TEMPLATE_TEST_CASE("negative is what is below zero, infinity included and NaN not", "[scalar]",
+                   float, double, long double) {
+  using Limits = std::numeric_limits<TestType>;
+  CHECK(batchnorm::detail::is_negative(TestType(-1)));
+  CHECK(batchnorm::detail::is_negative(-Limits::denorm_min()));
+  CHECK(batchnorm::detail::is_negative(-Limits::infinity()));
+  CHECK_FALSE(batchnorm::detail::is_negative(TestType(0)));
+  CHECK_FALSE(batchnorm::detail::is_negative(-TestType(0)));
+  CHECK_FALSE(batchnorm::detail::is_negative(Limits::infinity()));
+  CHECK_FALSE(batchnorm::detail::is_negative(Limits::quiet_NaN()));
+  CHECK_FALSE(batchnorm::detail::is_negative(-Limits::quiet_NaN()));
+}

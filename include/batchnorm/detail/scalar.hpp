@@ -117,6 +117,14 @@ bool is_finite(const Real& value) {
   }
 }
 
+/// Whether a value is below zero, minus infinity included; never true of NaN, also where compilers
+/// may assume that there is none and turn a comparison around. 1 / -infinity is finite, 1 / NaN
+/// not.
+template <class Real>
+bool is_negative(const Real& value) {
+  return value < Real(0) && (is_finite(value) || is_finite(Real(Real(1) / value)));
+}
+
 /// Whether a value is still finite once it is stored as To: a variance of 1e60 is finite in double
 /// and infinite in float.
 template <class To, class From>

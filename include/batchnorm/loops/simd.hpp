@@ -31,10 +31,21 @@ template <class C, int Lanes>
 struct VectorOf {
   typedef C type __attribute__((vector_size(sizeof(C) * Lanes)));
 };
+
+/// As many floats as `wide` has lanes, converted.
+template <class C, int Lanes>
+[[gnu::always_inline]] inline void widen(typename VectorOf<C, Lanes>::type& wide,
+                                         const float* from) {
+  typename VectorOf<float, Lanes>::type narrow;
+  std::memcpy(&narrow, from, sizeof narrow);
+  wide = __builtin_convertvector(narrow, typename VectorOf<C, Lanes>::type);
+}
 #else
 inline constexpr int baseline_bytes = 1;
 template <class C, int Lanes>
 struct VectorOf;
+template <class C, int Lanes>
+void widen(typename VectorOf<C, Lanes>::type& wide, const float* from);  // there are no vectors
 #endif
 inline constexpr int avx2_bytes = 32;
 
@@ -90,9 +101,7 @@ template <class C, int Lanes, bool Contiguous, class T>
   } else if constexpr (Contiguous && std::is_same<T, C>::value) {
     std::memcpy(&vector, from, sizeof vector);
   } else if constexpr (Contiguous && std::is_same<T, float>::value) {
-    Vector<float, Lanes> narrow;
-    std::memcpy(&narrow, from, sizeof narrow);
-    vector = __builtin_convertvector(narrow, Vector<C, Lanes>);
+    widen<C, Lanes>(vector, from);
   } else {
     C lanes[Lanes];
     for (Index lane = 0; lane < Lanes; ++lane) {

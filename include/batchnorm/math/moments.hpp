@@ -164,8 +164,7 @@ void check_moments(const char* function, const Moments<A, Channels>& moments, In
     fail_argument(function, "count of the moments", "zero or more", text(moments.count));
   }
   for (Index channel = 0; channel < channels; ++channel) {
-    const A& squares = moments.sum_of_squares[channel];
-    if (is_finite(squares) && squares < A(0)) {
+    if (is_negative(moments.sum_of_squares[channel])) {
       fail_domain(function, text("sum of squares of channel ", channel), "zero or larger",
                   "a negative number");
     }
