@@ -115,9 +115,8 @@ class StateReader {
   template <class Vector>
   void check_statistics(const char* name, bool is_variance, bool finite_only,
                         const Vector& channels) const {
-    using Scalar = typename Vector::Scalar;
     for (Index channel = 0; channel < channels.size(); ++channel) {
-      const bool negative = is_variance && channels[channel] < Scalar(0);
+      const bool negative = is_variance && is_negative(channels[channel]);
       if (!negative && (!finite_only || is_finite(channels[channel]))) continue;
       raise_domain_error(text(beginning(context_), "tensor ", in_quotes(prefix_ + name),
                               ": channel ", channel, ": expected ",
