@@ -3,17 +3,13 @@
 #define BATCHNORM_IO_SAFETENSORS_HPP
 
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <fstream>
-#include <ios>
-#include <limits>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -21,6 +17,7 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/io/atomic_file.hpp"
 #include "batchnorm/io/dtype.hpp"
+#include "batchnorm/io/file_bytes.hpp"
 #include "batchnorm/io/safetensors_header.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/safetensors_options.hpp"
@@ -39,8 +36,10 @@
 //   load_options, has_options             its Options, when they were saved
 //   (safetensors_options.hpp)
 //
-// Where the pieces are: safetensors_layout.hpp has the rules of the format, safetensors_header.hpp
-// the JSON, dtype.hpp the conversions of numbers, atomic_file.hpp the writing.
+// Checkpoints of other systems and sharded ones, a report about each layer, and files larger than
+// memory: checkpoint.hpp. Where the pieces are: safetensors_layout.hpp has the rules of the format,
+// safetensors_header.hpp the JSON, dtype.hpp the conversions of numbers, file_bytes.hpp the reading
+// and atomic_file.hpp the writing.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -58,49 +57,6 @@ inline Tensors share_tensors(const std::string& name, SafetensorsHeader header,
   tensors.metadata() = std::move(header.metadata);
   return tensors;
 }
-
-inline std::shared_ptr<unsigned char> allocate_bytes(std::uint64_t size) {
-  return std::shared_ptr<unsigned char>(new unsigned char[static_cast<std::size_t>(size) + 1],
-                                        std::default_delete<unsigned char[]>());
-}
-
-/// A file that is read from its beginning to its end.
-class SequentialFile {
- public:
-  explicit SequentialFile(const FileContext& context) : context_(context) {
-    errno = 0;
-    stream_.open(context.file, std::ios::binary);
-    if (!stream_) fail("to open it");
-    // A folder can be opened, but not read.
-    if (stream_.peek(), stream_.bad()) fail("to read it");
-    stream_.clear();
-    stream_.seekg(0, std::ios::end);
-    const std::streamoff end = stream_.tellg();
-    stream_.seekg(0, std::ios::beg);
-    if (!stream_ || end < 0) fail("to find its size");
-    size_ = static_cast<std::uint64_t>(end);
-  }
-
-  std::uint64_t size() const { return size_; }
-
-  void read(void* bytes, std::uint64_t size) {
-    errno = 0;
-    stream_.read(static_cast<char*>(bytes), static_cast<std::streamsize>(size));
-    if (static_cast<std::uint64_t>(stream_.gcount()) != size) {
-      fail(text("to read ", size, " more bytes"));
-    }
-  }
-
- private:
-  [[noreturn]] void fail(const std::string& expected) const {
-    const std::error_code error(errno, std::generic_category());
-    fail_file(context_, "file", expected, error ? error.message() : "an unexpected end");
-  }
-
-  FileContext context_;
-  std::ifstream stream_;
-  std::uint64_t size_ = 0;
-};
 
 /// A name as JSON text.
 inline std::string json_text(const FileContext& context, const std::string& name) {
@@ -195,14 +151,36 @@ inline Tensors read_safetensors(const std::string& path) {
   file.read(&json[0], length);
   detail::SafetensorsHeader header =
       detail::parse_header(context, json.data(), length, file.size());
-  if (header.data_size >= (std::numeric_limits<std::size_t>::max)()) {
-    detail::fail_file(context, "bytes of the tensors", "as many as memory can address",
-                      detail::text(header.data_size));
-  }
+  detail::check_addressable(context, header.data_size);
   const std::shared_ptr<unsigned char> data = detail::allocate_bytes(header.data_size);
   file.read(data.get(), header.data_size);
   return detail::share_tensors(path, std::move(header), data);
 }
+
+/// Is told now and then how many bytes of the elements were handed to the system, and how many
+/// there are.
+using WriteProgress = std::function<void(std::uint64_t done, std::uint64_t all)>;
+
+namespace detail {
+
+inline void write_tensors(AtomicFile& file, const Tensors& tensors,
+                          const std::vector<std::string>& order, const WriteProgress& progress) {
+  constexpr std::size_t piece = std::size_t{1} << 24;
+  std::uint64_t all = 0;
+  for (const std::string& key : order) all += tensors.tensor(key).size;
+  std::uint64_t done = 0;
+  for (const std::string& key : order) {
+    const Tensor& tensor = tensors.tensor(key);
+    for (std::size_t begin = 0; begin < tensor.size; begin += piece) {
+      const std::size_t size = std::min(piece, tensor.size - begin);
+      file.write(tensor.bytes.get() + begin, size);
+      done += size;
+      if (progress) progress(done, all);
+    }
+  }
+}
+
+}  // namespace detail
 
 /// Writes a checkpoint: whole or not at all. The bytes go to a temporary file in the same folder,
 /// which is flushed to the disk and then renamed; see AtomicFile. The same tensors give the same
@@ -210,7 +188,8 @@ inline Tensors read_safetensors(const std::string& path) {
 /// @throws std::runtime_error naming the file and what the operating system says, the temporary
 /// file
 ///         being removed; std::invalid_argument when a name is not UTF-8.
-inline void write_safetensors(const std::string& path, const Tensors& tensors) {
+inline void write_safetensors(const std::string& path, const Tensors& tensors,
+                              const WriteProgress& progress = {}) {
   const detail::FileContext context{"write_safetensors", path};
   const std::vector<std::string> order = detail::order_of_writing(tensors);
   const std::string json = detail::build_header(context, tensors, order);
@@ -222,10 +201,7 @@ inline void write_safetensors(const std::string& path, const Tensors& tensors) {
     detail::AtomicFile file(path);
     file.write(prefix, sizeof prefix);
     file.write(json.data(), json.size());
-    for (const std::string& key : order) {
-      const Tensor& tensor = tensors.tensor(key);
-      file.write(tensor.bytes.get(), tensor.size);
-    }
+    detail::write_tensors(file, tensors, order, progress);
     if (!file.commit()) failure = file.failure();
   }
   if (!failure.empty()) {
@@ -252,7 +228,8 @@ void save_state(const std::string& path, const std::string& prefix, const State<
   write_safetensors(path, tensors);
 }
 
-/// Reads a checkpoint and takes one layer out of it.
+/// Reads a checkpoint and takes one layer out of it, with the options in the file.
+/// @throws std::runtime_error also when there are none: epsilon has no default.
 template <class T, int Channels = Eigen::Dynamic>
 State<T, Channels> load_state(const std::string& path, const std::string& prefix) {
   return load_state<T, Channels>(read_safetensors(path), prefix);

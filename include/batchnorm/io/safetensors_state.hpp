@@ -2,8 +2,9 @@
 #ifndef BATCHNORM_IO_SAFETENSORS_STATE_HPP
 #define BATCHNORM_IO_SAFETENSORS_STATE_HPP
 
-#include <cstddef>
+#include <Eigen/Core>
 #include <cstdint>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <type_traits>
@@ -11,7 +12,11 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/io/batch_norms.hpp"
 #include "batchnorm/io/dtype.hpp"
+#include "batchnorm/io/examine.hpp"
+#include "batchnorm/io/load_report.hpp"
+#include "batchnorm/io/naming.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/safetensors_options.hpp"
 #include "batchnorm/io/tensors.hpp"
@@ -19,7 +24,8 @@
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
 
-// A batch norm layer under a prefix such as "1." has PyTorch's names:
+// A batch norm layer under a prefix such as "1." has PyTorch's names, unless another Naming is
+// asked for:
 //   1.weight                gamma         left out when Options::scale is false
 //   1.bias                  beta          left out when Options::shift is false
 //   1.running_mean          running mean
@@ -27,6 +33,7 @@
 //   1.num_batches_tracked   batches_seen, I64 of shape []
 // What PyTorch has no tensor for stands in the metadata, where its readers do not look:
 // samples_seen and, when they were given, the options (safetensors_options.hpp).
+// Other systems have no tensor for batches_seen either.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -53,176 +60,206 @@ void save_channels(Tensors& tensors, const std::string& key, const Vector& chann
   }
 }
 
+/// The names of a layer in a file, as they are written.
+inline std::string key_of(const LayerPrefix& prefix, const Naming& naming, Role role) {
+  return prefix.of(role) + naming.name(role);
+}
+
+/// A list has no place for one of gamma and beta without the other.
+inline void check_can_be_named(const Naming& naming, const Options* options) {
+  if (!naming.is_list() || options == nullptr || options->scale == options->shift) return;
+  fail_argument("save_state", "arrays of " + naming.system(),
+                "a layer with scale and shift, or none", "one of the two");
+}
+
+/// Whether a layer with these options has such a tensor in its file.
+inline bool is_stored(const Options* options, Role role) {
+  if (options == nullptr) return true;
+  return (role != Role::gamma || options->scale) && (role != Role::beta || options->shift);
+}
+
 /// Puts a layer into a collection when all of it can be stored, else leaves the collection as it
 /// is.
 template <class T, int Channels>
-void save_layer(Tensors& tensors, const std::string& prefix, const State<T, Channels>& state,
-                const Options* options) {
+void save_layer(Tensors& tensors, const LayerPrefix& prefix, const State<T, Channels>& state,
+                const Options* options, const Naming& naming) {
   check_state_shape("save_state", state);
   if (options != nullptr) validate(*options);
+  check_can_be_named(naming, options);
   Tensors layer;
-  if (options == nullptr || options->scale) save_channels(layer, prefix + "weight", state.gamma);
-  if (options == nullptr || options->shift) save_channels(layer, prefix + "bias", state.beta);
-  save_channels(layer, prefix + "running_mean", state.running_mean);
-  save_channels(layer, prefix + "running_var", state.running_variance);
-  layer.set_value(prefix + "num_batches_tracked", static_cast<std::int64_t>(state.batches_seen));
+  const bool is_short_list = naming.is_list() && !is_stored(options, Role::gamma);
+  const auto key = [&](Role role) {
+    const int skipped = is_short_list ? 2 : 0;  // the list begins with the mean
+    return key_of(prefix, naming, static_cast<Role>(static_cast<int>(role) - skipped));
+  };
+  if (is_stored(options, Role::gamma)) save_channels(layer, key(Role::gamma), state.gamma);
+  if (is_stored(options, Role::beta)) save_channels(layer, key(Role::beta), state.beta);
+  save_channels(layer, key(Role::mean), state.running_mean);
+  save_channels(layer, key(Role::variance), state.running_variance);
   nlohmann::json object = options == nullptr ? nlohmann::json::object() : options_to_json(*options);
   object["samples_seen"] = state.samples_seen;
-  tensors.erase(prefix + "weight");
-  tensors.erase(prefix + "bias");
-  for (const std::string& key : layer.keys()) tensors.set(key, layer.tensor(key));
-  tensors.metadata()[metadata_key(prefix)] = object.dump();
+  if (naming.names(Role::counter).empty()) {
+    object["batches_seen"] = state.batches_seen;
+  } else {
+    layer.set_value(key(Role::counter), static_cast<std::int64_t>(state.batches_seen));
+  }
+  for (const Role role : vector_roles) tensors.erase(key_of(prefix, naming, role));
+  for (const std::string& name : layer.keys()) tensors.set(name, layer.tensor(name));
+  tensors.metadata()[metadata_key(prefix.parameters)] = object.dump();
 }
 
-/// Reads the vectors and counters of one layer.
-class StateReader {
- public:
-  StateReader(const Tensors& tensors, const std::string& prefix, const char* function)
-      : tensors_(tensors), prefix_(prefix), context_{function, tensors.name()} {}
-
-  /// Number of channels, from the running mean, which every layer has.
-  Index channels() const {
-    const std::string key = prefix_ + "running_mean";
-    require(key);
-    const std::vector<Index>& shape = tensors_.shape(key);
-    if (shape.size() != 1 || shape[0] < 1) {
-      fail_tensor(context_, key, "shape", "[channels], one or more", shape_text(shape));
-    }
-    return shape[0];
+/// Copies a vector with one number per channel; one that is not there stays as it is.
+template <class Vector>
+void read_channels(const Tensors& tensors, const FoundBatchNorm& layer, Role role,
+                   Vector& channels) {
+  using Scalar = typename Vector::Scalar;
+  if (!layer.has(role)) return;
+  const std::vector<Scalar> values = tensors.values<Scalar>(layer.key(role));
+  for (Index channel = 0; channel < channels.size(); ++channel) {
+    channels[channel] = values[static_cast<std::size_t>(channel)];
   }
+}
 
-  /// Reads a vector with one number per channel, when wanted; otherwise checks that it is absent.
-  template <class Vector>
-  void read(const char* name, bool wanted, Vector& channels) const {
-    using Scalar = typename Vector::Scalar;
-    const std::string key = prefix_ + name;
-    if (!wanted) {
-      if (!tensors_.contains(key)) return;
-      fail_tensor(context_, key, "options of the layer", "no such tensor", "one");
-    }
-    require(key);
-    const std::vector<Index>& shape = tensors_.shape(key);
-    if (shape != std::vector<Index>{channels.size()}) {
-      fail_tensor(context_, key, "shape", shape_text({channels.size()}), shape_text(shape));
-    }
-    const std::vector<Scalar> values = tensors_.values<Scalar>(key);
-    for (Index channel = 0; channel < channels.size(); ++channel) {
-      channels[channel] = values[static_cast<std::size_t>(channel)];
-    }
-  }
+/// A counter that this library keeps in the metadata; 0 in other files.
+inline Index read_counter(const FileContext& context, const Tensors& tensors,
+                          const FoundBatchNorm& layer, const char* field) {
+  const std::string& prefix = layer.prefix.parameters;
+  const nlohmann::json object = read_layer_metadata(context, tensors, prefix);
+  if (!object.contains(field)) return 0;
+  return OptionsReader(context, metadata_key(prefix), object).count(field, 0);
+}
 
-  /// Refuses statistics that no data can have, by the name that they have in the file.
-  template <class Vector>
-  void check_statistics(const char* name, bool is_variance, bool finite_only,
-                        const Vector& channels) const {
-    for (Index channel = 0; channel < channels.size(); ++channel) {
-      const bool negative = is_variance && is_negative(channels[channel]);
-      if (!negative && (!finite_only || is_finite(channels[channel]))) continue;
-      raise_domain_error(text(beginning(context_), "tensor ", in_quotes(prefix_ + name),
-                              ": channel ", channel, ": expected ",
-                              is_variance ? "a finite number, zero or larger" : "a finite number",
-                              ", got ", negative ? "a negative number" : "NaN or infinity"));
-    }
-  }
-
-  /// Files of PyTorch before 0.4.1, and of converters, have no counter: then 0.
-  Index batches_seen() const {
-    const std::string key = prefix_ + "num_batches_tracked";
-    if (!tensors_.contains(key)) return 0;
-    const std::int64_t count = tensors_.value<std::int64_t>(key);
-    if (count < 0) fail_tensor(context_, key, "number of minibatches", "0 or more", text(count));
-    return static_cast<Index>(count);
-  }
-
-  Index samples_seen() const {
-    const nlohmann::json object = read_layer_metadata(context_, tensors_, prefix_);
-    if (!object.contains("samples_seen")) return 0;
-    return OptionsReader(context_, metadata_key(prefix_), object).count("samples_seen", 0);
-  }
-
- private:
-  // A wrong prefix is the usual mistake, so the message says which prefixes there are.
-  void require(const std::string& key) const {
-    if (tensors_.contains(key)) return;
-    const std::string name = "running_mean";
-    std::string others;
-    for (const std::string& other : tensors_.keys()) {
-      if (others.size() > 200 || other.size() < name.size()) continue;
-      const std::size_t start = other.size() - name.size();
-      if (other.compare(start, name.size(), name) != 0) continue;
-      others += (others.empty() ? "" : ", ") + in_quotes(other.substr(0, start));
-    }
-    fail_tensor(context_, key, "tensors of a batch norm layer", "this one",
-                others.empty() ? "a file without batch norm layers"
-                               : "none; prefixes of such layers here: " + others);
-  }
-
-  const Tensors& tensors_;
-  const std::string& prefix_;
-  FileContext context_;
-};
-
+/// Reads a layer that was examined and found right. Statistics that are not there are NaN, which
+/// nothing normalises with.
 template <class T, int Channels>
-State<T, Channels> load_layer(const Tensors& tensors, const std::string& prefix,
-                              const Options& options) {
-  const StateReader reader(tensors, prefix, "load_state");
-  const bool finite_only = options.non_finite != NonFinite::propagate;
-  const Index channels = reader.channels();
-  if (Channels != Eigen::Dynamic && channels != Channels) {
-    fail_tensor(FileContext{"load_state", tensors.name()}, prefix + "running_mean",
-                "number of channels is fixed by the type", text(Channels), text(channels));
+State<T, Channels> read_layer(const Tensors& tensors, const FoundBatchNorm& layer) {
+  using Scalar = typename State<T, Channels>::Scalar;
+  const FileContext context{"load_state", tensors.name()};
+  State<T, Channels> state(layer.channels);
+  if (!layer.has_statistics()) {
+    state.running_mean.setConstant(std::numeric_limits<Scalar>::quiet_NaN());
+    state.running_variance.setConstant(std::numeric_limits<Scalar>::quiet_NaN());
   }
-  State<T, Channels> state(channels);
-  reader.read("weight", options.scale, state.gamma);
-  reader.read("bias", options.shift, state.beta);
-  reader.read("running_mean", true, state.running_mean);
-  reader.read("running_var", true, state.running_variance);
-  reader.check_statistics("running_mean", false, finite_only, state.running_mean);
-  reader.check_statistics("running_var", true, finite_only, state.running_variance);
-  state.batches_seen = reader.batches_seen();
-  state.samples_seen = reader.samples_seen();
-  check_state("load_state", state, options.non_finite);
+  read_channels(tensors, layer, Role::gamma, state.gamma);
+  read_channels(tensors, layer, Role::beta, state.beta);
+  read_channels(tensors, layer, Role::mean, state.running_mean);
+  read_channels(tensors, layer, Role::variance, state.running_variance);
+  state.batches_seen =
+      layer.has(Role::counter)
+          ? static_cast<Index>(tensors.value<std::int64_t>(layer.key(Role::counter)))
+          : read_counter(context, tensors, layer, "batches_seen");
+  state.samples_seen = read_counter(context, tensors, layer, "samples_seen");
   return state;
+}
+
+/// A wrong prefix is the usual mistake, so the message says which prefixes there are.
+[[noreturn]] inline void fail_no_layer(const Tensors& tensors, const std::string& key) {
+  std::string others;
+  for (const FoundBatchNorm& layer : find_batch_norms(tensors)) {
+    if (others.size() > 200) continue;
+    others += (others.empty() ? "" : ", ") + in_quotes(layer.prefix.parameters);
+  }
+  fail_tensor(FileContext{"load_state", tensors.name()}, key, "tensors of a batch norm layer",
+              "this one",
+              others.empty() ? "a file without batch norm layers"
+                             : "none; prefixes of such layers here: " + others);
+}
+
+template <int Channels>
+void check_fixed_channels(const FoundBatchNorm& layer, LoadReport& report) {
+  if (Channels == Eigen::Dynamic || layer.channels == Channels) return;
+  refuse(report, Finding::wrong_shape, layer.has(Role::mean) ? layer.key(Role::mean) : "",
+         "number of channels is fixed by the type", text(Channels), text(layer.channels));
+}
+
+/// Finds a layer, examines it, raises what is wrong with it, and reads it.
+template <class T, int Channels>
+State<T, Channels> load_layer(const Tensors& tensors, const FoundBatchNorm& layer,
+                              const Expectations& expectations, LoadReport& report) {
+  LayerExamination(tensors, layer, expectations, report).run();
+  check_fixed_channels<Channels>(layer, report);
+  raise_errors("load_state", report);
+  State<T, Channels> state = read_layer<T, Channels>(tensors, layer);
+  if (layer.has_statistics()) check_state("load_state", state, expectations.options->non_finite);
+  return state;
+}
+
+/// The same under PyTorch's names, everything as the options say.
+template <class T, int Channels>
+State<T, Channels> load_exactly(const Tensors& tensors, const std::string& prefix,
+                                const Options& options) {
+  const FoundBatchNorm layer = look_at(tensors, prefix, Naming::pytorch());
+  if (!layer.has(Role::mean)) fail_no_layer(tensors, prefix + "running_mean");
+  Expectations expectations;
+  expectations.options = &options;
+  expectations.options_decide = true;
+  expectations.dtype_matters = false;
+  LoadReport report{prefix, tensors.name(), {}};
+  return load_layer<T, Channels>(tensors, layer, expectations, report);
+}
+
+/// Frameworks do not save epsilon, and a wrong one goes unnoticed: there is no default.
+[[noreturn]] inline void fail_no_epsilon(const Tensors& tensors, const std::string& prefix) {
+  fail_file(
+      FileContext{"load_state", tensors.name()},
+      text("layer ", in_quotes(prefix), ": epsilon is needed, and most files do not carry it"),
+      "one in the metadata of the file or from the caller, such as Epsilon(1e-5)", "neither");
 }
 
 }  // namespace detail
 
 /// Puts the state of a layer into a collection, under PyTorch's names after the prefix. Vectors are
 /// stored in the scalar of the state (F32, F64, ...), other scalars than those of files as F64.
+/// Without options the file does not carry epsilon, and whoever loads the layer has to know it.
 /// @param prefix  what the layer is called, with its dot: "1." or "encoder.bn3."
 /// @throws std::invalid_argument when the vectors differ in size; std::domain_error when a number
 ///         is outside the range of double.
 template <class T, int Channels>
 void save_state(Tensors& tensors, const std::string& prefix, const State<T, Channels>& state) {
-  detail::save_layer(tensors, prefix, state, nullptr);
+  detail::save_layer(tensors, prefix, state, nullptr, Naming::pytorch());
 }
 
 /// The same with the options of the layer, so that load_options gives back epsilon and update rule.
 template <class T, int Channels>
 void save_state(Tensors& tensors, const std::string& prefix, const State<T, Channels>& state,
                 const Options& options) {
-  detail::save_layer(tensors, prefix, state, &options);
+  detail::save_layer(tensors, prefix, state, &options, Naming::pytorch());
 }
 
-/// Takes the state of a layer out of a collection, converting it to the scalar asked for.
+/// The same under the names of another system. Where that has no counter, batches_seen is kept in
+/// the metadata.
+/// @param prefix  for Flax's two trees a pair, such as {"params/bn1/", "batch_stats/bn1/"}
+/// @throws std::invalid_argument also for RTNeural's list when only one of scale and shift is on
+template <class T, int Channels>
+void save_state(Tensors& tensors, const LayerPrefix& prefix, const State<T, Channels>& state,
+                const Options& options, const Naming& naming) {
+  detail::save_layer(tensors, prefix, state, &options, naming);
+}
+
+/// Takes the state of a layer with PyTorch's names out of a collection, converting it to the scalar
+/// asked for.
 ///
 /// Which tensors a layer has follows from its options: weight with scale, bias with shift. A tensor
 /// that is missing, or that should not be there, is an error: nothing is filled in silently. The
-/// counters alone may be missing, and are 0 then.
+/// counters alone may be missing, and are 0 then. See load_state.hpp for layers of other systems,
+/// for layers about which less is known, and for a report.
 /// @throws std::runtime_error naming file and tensor when a tensor is missing, unexpected or of
 ///         another shape or kind; std::domain_error when a variance is negative, a statistic is not
 ///         finite (unless options.non_finite is propagate) or a number does not fit.
 template <class T, int Channels = Eigen::Dynamic>
 State<T, Channels> load_state(const Tensors& tensors, const std::string& prefix,
                               const Options& options) {
-  return detail::load_layer<T, Channels>(tensors, prefix, options);
+  return detail::load_exactly<T, Channels>(tensors, prefix, options);
 }
 
-/// The same with the options in the file, or those of PyTorch (all tensors present) without them.
+/// The same with the options in the file.
+/// @throws std::runtime_error also when there are none: epsilon has no default.
 template <class T, int Channels = Eigen::Dynamic>
 State<T, Channels> load_state(const Tensors& tensors, const std::string& prefix) {
-  const Options options = has_options(tensors, prefix) ? load_options(tensors, prefix) : Options();
-  return detail::load_layer<T, Channels>(tensors, prefix, options);
+  const std::string key = prefix + "running_mean";
+  if (!tensors.contains(key)) detail::fail_no_layer(tensors, key);
+  if (!has_options(tensors, prefix)) detail::fail_no_epsilon(tensors, prefix);
+  return detail::load_exactly<T, Channels>(tensors, prefix, load_options(tensors, prefix));
 }
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_IO_BATCH_NORMS_HPP
+#define BATCHNORM_IO_BATCH_NORMS_HPP
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/io/naming.hpp"
+#include "batchnorm/io/tensors.hpp"
+#include "batchnorm/version.hpp"
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+/// A batch norm layer of a checkpoint: where it lies, and which of its tensors are there.
+struct FoundBatchNorm {
+  LayerPrefix prefix;
+  Naming naming;
+  std::array<std::string, roles> keys;  ///< the tensor of each Role; empty where there is none
+  Index channels = 0;                   ///< 0 when no tensor has the shape of a vector
+  std::string dtype;                    ///< of the running mean, or of the first tensor there is
+
+  const std::string& key(Role role) const { return keys[static_cast<std::size_t>(role)]; }
+  bool has(Role role) const { return !key(role).empty(); }
+
+  /// Whether any running statistics are there. PyTorch's track_running_stats=False has none.
+  bool has_statistics() const { return has(Role::mean) || has(Role::variance); }
+};
+
+namespace detail {
+
+inline constexpr Role vector_roles[] = {Role::gamma, Role::beta, Role::mean, Role::variance};
+
+/// A list of two arrays holds the statistics; one of four holds everything. Others stay as they
+/// are, and examine.hpp refuses them.
+inline void shift_list(FoundBatchNorm& layer) {
+  if (!layer.naming.is_list() || layer.has_statistics()) return;
+  std::swap(layer.keys[static_cast<std::size_t>(Role::gamma)],
+            layer.keys[static_cast<std::size_t>(Role::mean)]);
+  std::swap(layer.keys[static_cast<std::size_t>(Role::beta)],
+            layer.keys[static_cast<std::size_t>(Role::variance)]);
+}
+
+/// What of a layer lies in one place under the names of one system.
+inline FoundBatchNorm look_at(const Tensors& tensors, const LayerPrefix& place,
+                              const Naming& naming) {
+  FoundBatchNorm layer{place, naming, {}, 0, ""};
+  for (std::size_t role = 0; role < roles; ++role) {
+    for (const std::string& name : naming.names(static_cast<Role>(role))) {
+      const std::string key = place.of(static_cast<Role>(role)) + name;
+      if (layer.keys[role].empty() && tensors.contains(key)) layer.keys[role] = key;
+    }
+  }
+  shift_list(layer);
+  for (const Role role : {Role::mean, Role::variance, Role::gamma, Role::beta}) {
+    if (!layer.has(role)) continue;
+    const Tensor& tensor = tensors.tensor(layer.key(role));
+    if (layer.dtype.empty()) layer.dtype = tensor.dtype;
+    if (layer.channels == 0 && tensor.shape.size() == 1) layer.channels = tensor.shape[0];
+  }
+  return layer;
+}
+
+/// How much of a layer was found; statistics tell batch norm from everything else.
+inline int amount(const FoundBatchNorm& layer) {
+  int found = 0;
+  for (const Role role : vector_roles) found += layer.has(role) ? 1 : 0;
+  return found + (layer.has(Role::mean) ? 8 : 0) + (layer.has(Role::variance) ? 8 : 0);
+}
+
+/// The layer that the caller means by a prefix; in doubt the first system of Naming::known().
+/// @param naming  the system, when the caller knows it
+/// @return nothing when no tensor of a layer is there.
+inline std::optional<FoundBatchNorm> locate(const Tensors& tensors, const LayerPrefix& prefix,
+                                            const std::optional<Naming>& naming) {
+  std::optional<FoundBatchNorm> best;
+  for (const Naming& candidate : naming ? std::vector<Naming>{*naming} : Naming::known()) {
+    for (const LayerPrefix& place : places_of(prefix, candidate)) {
+      FoundBatchNorm layer = look_at(tensors, place, candidate);
+      if (amount(layer) > (best ? amount(*best) : 0)) best = std::move(layer);
+    }
+  }
+  return best;
+}
+
+/// Whether the last part of a prefix says batch norm: bn1, conv_bn, BatchNorm_0,
+/// batch_normalization_3. Not subnet.
+inline bool is_called_batch_norm(const std::string& prefix) {
+  const std::size_t end = prefix.find_last_not_of(path_separators) + 1;
+  std::string word;
+  std::string letters;
+  for (std::size_t i = start_of_leaf(prefix.substr(0, end)); i <= end; ++i) {
+    char letter = i < end ? prefix[i] : ' ';
+    if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+    if (letter >= 'a' && letter <= 'z') {
+      word += letter;
+      letters += letter;
+    } else {
+      if (word == "bn") return true;
+      word.clear();
+    }
+  }
+  return letters.find("batchnorm") != std::string::npos;
+}
+
+inline bool is_real_dtype(const std::string& dtype) {
+  return dtype == "F64" || dtype == "F32" || dtype == "F16" || dtype == "BF16";
+}
+
+/// Whether all vectors of a layer are vectors of one size, of real numbers.
+inline bool has_shapes_of_batch_norm(const Tensors& tensors, const FoundBatchNorm& layer) {
+  for (const Role role : vector_roles) {
+    if (!layer.has(role)) continue;
+    const Tensor& tensor = tensors.tensor(layer.key(role));
+    if (tensor.shape != std::vector<Index>{layer.channels} || !is_real_dtype(tensor.dtype)) {
+      return false;
+    }
+  }
+  return layer.channels > 0;
+}
+
+/// Whether nothing else has these names, so that a layer with wrong shapes is a broken batch norm.
+inline bool has_telling_names(const Naming& naming) {
+  return naming == Naming::pytorch() || naming == Naming::keras();
+}
+
+inline bool is_batch_norm(const Tensors& tensors, const FoundBatchNorm& layer) {
+  const bool shapes = has_shapes_of_batch_norm(tensors, layer);
+  if (layer.has(Role::mean) && layer.has(Role::variance)) {
+    // A list of vectors says nothing by itself; only the complete one of a layer is taken for one.
+    const bool complete =
+        !layer.naming.is_list() ||
+        (layer.has(Role::gamma) && !tensors.contains(layer.prefix.parameters + "4"));
+    return complete && (shapes || has_telling_names(layer.naming));
+  }
+  if (layer.has_statistics()) return has_telling_names(layer.naming);
+  return shapes && layer.has(Role::gamma) && !layer.naming.is_list() &&
+         is_called_batch_norm(layer.prefix.parameters);
+}
+
+/// The places in which a tensor of that name could be part of a layer of that system.
+inline std::optional<LayerPrefix> place_from_key(const std::string& key, const Naming& naming) {
+  const std::size_t leaf = start_of_leaf(key);
+  for (std::size_t role = 0; role < roles; ++role) {
+    const Naming::Names& names = naming.names(static_cast<Role>(role));
+    if (std::find(names.begin(), names.end(), key.substr(leaf)) == names.end()) continue;
+    LayerPrefix place(key.substr(0, leaf));
+    replace_part(place.parameters, naming.statistics_tree(), naming.parameters_tree());
+    replace_part(place.statistics, naming.parameters_tree(), naming.statistics_tree());
+    return place;
+  }
+  return std::nullopt;
+}
+
+}  // namespace detail
+
+/// All batch norm layers of a checkpoint, found by the names and shapes of their tensors, sorted by
+/// prefix with numbers in their order ("9." before "10.").
+///
+/// A layer is there when its running mean and variance are, under the names of one of the systems
+/// of Naming::known(), as vectors of one size, with gamma and beta of that size or without them.
+/// PyTorch's and Keras' names of statistics are used for nothing else, so with these a layer is
+/// listed although a shape is wrong or one of the two is missing: examine_batch_norm says what is
+/// wrong with it. Without any statistics batch norm looks like every other normalisation: such a
+/// layer is listed when the last part of its prefix says bn or batch norm. A list of exactly four
+/// vectors is taken for RTNeural's.
+///
+/// Cost: looks at names and shapes only, no element is read. Thread safe.
+inline std::vector<FoundBatchNorm> find_batch_norms(const Tensors& tensors) {
+  std::map<std::pair<std::string, std::string>, FoundBatchNorm> found;
+  const std::vector<Naming> known = Naming::known();
+  for (const std::string& key : tensors.keys()) {
+    for (const Naming& naming : known) {
+      const std::optional<LayerPrefix> place = detail::place_from_key(key, naming);
+      if (!place) continue;
+      FoundBatchNorm layer = detail::look_at(tensors, *place, naming);
+      if (!detail::is_batch_norm(tensors, layer)) continue;
+      const auto [entry, is_new] = found.try_emplace({place->parameters, place->statistics}, layer);
+      if (!is_new && detail::amount(layer) > detail::amount(entry->second)) entry->second = layer;
+    }
+  }
+  std::vector<FoundBatchNorm> layers;
+  for (auto& entry : found) layers.push_back(std::move(entry.second));
+  std::sort(layers.begin(), layers.end(), [](const FoundBatchNorm& a, const FoundBatchNorm& b) {
+    return detail::natural_less(a.prefix.parameters, b.prefix.parameters);
+  });
+  return layers;
+}
+
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_IO_BATCH_NORMS_HPP

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_IO_LOAD_OPTIONS_HPP
+#define BATCHNORM_IO_LOAD_OPTIONS_HPP
+
+#include <optional>
+#include <utility>
+
+#include "batchnorm/detail/check.hpp"
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/io/naming.hpp"
+#include "batchnorm/version.hpp"
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+/// The number that is added to a variance inside the root, as a type of its own: a bare number in
+/// a call could be anything. Files of the frameworks do not carry it and it differs between layers
+/// of one network, so there is no default.
+struct Epsilon {
+  double value;
+
+  /// @throws std::invalid_argument when it is negative or not finite.
+  explicit Epsilon(double number) : value(number) {
+    Options options;
+    options.epsilon = number;
+    validate(options);
+  }
+};
+
+/// What a file does not say about a layer, and the caller has to. A plain value:
+///
+///     load_state<float>(file, "1.", Epsilon(1e-5));
+///     load_state<float>(file, "1.", LoadOptions(Epsilon(1e-3)).named(Naming::keras()));
+///     load_state<float>(file, "1.", LoadOptions::saved());
+class LoadOptions {
+ public:
+  /// The epsilon of the layer. A file that carries another one is refused.
+  LoadOptions(Epsilon epsilon) : epsilon_(epsilon) {}
+
+  /// Everything is in the file, because this library has written it. Other files are refused.
+  static LoadOptions saved() { return LoadOptions(); }
+
+  /// The names of that system only; otherwise the names that are there decide.
+  LoadOptions named(Naming naming) const {
+    LoadOptions changed = *this;
+    changed.naming_ = std::move(naming);
+    return changed;
+  }
+
+  /// For networks that were trained with inplace_abn, which multiplies by |weight| + epsilon:
+  /// that becomes gamma. (Rota Bulo, Porzi and Kontschieder 2018, arXiv:1712.02616, and the source
+  /// of the package, which differ in it.)
+  LoadOptions from_inplace_abn() const {
+    LoadOptions changed = *this;
+    changed.is_inplace_abn_ = true;
+    return changed;
+  }
+
+  const std::optional<Epsilon>& epsilon() const { return epsilon_; }
+  const std::optional<Naming>& naming() const { return naming_; }
+  bool is_inplace_abn() const { return is_inplace_abn_; }
+
+ private:
+  LoadOptions() = default;
+
+  std::optional<Epsilon> epsilon_;
+  std::optional<Naming> naming_;
+  bool is_inplace_abn_ = false;
+};
+
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_IO_LOAD_OPTIONS_HPP
