@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "batchnorm/detail/rounding.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/version.hpp"
 
@@ -79,37 +80,6 @@ inline void copy_little_endian(void* to, const void* from, std::size_t count, st
     for (std::size_t byte = 0; byte < size; ++byte) {
       target[element + byte] = source[element + size - 1 - byte];
     }
-  }
-}
-
-/// A float between a double and its final rounding: toward zero, the last bit set when anything was
-/// lost ("round to odd"). Rounding it again, to 22 bits or fewer, then gives what rounding the
-/// double once would have given (Boldo and Melquiond, IEEE Transactions on Computers 57, 2008).
-inline float round_to_odd(double value) {
-  float nearest = static_cast<float>(value);
-  const double back = static_cast<double>(nearest);
-  if (!is_finite(value) || (back <= value && back >= value)) return nearest;
-  std::uint32_t bits = 0;
-  std::memcpy(&bits, &nearest, sizeof bits);
-  const bool away_from_zero = value < 0.0 ? back < value : back > value;
-  if (away_from_zero) --bits;  // the next float toward zero, whatever the sign; from infinity too
-  bits |= 1u;
-  std::memcpy(&nearest, &bits, sizeof bits);
-  return nearest;
-}
-
-template <class T>
-constexpr bool is_narrow_float() {
-  return std::is_same<T, Eigen::half>::value || std::is_same<T, Eigen::bfloat16>::value;
-}
-
-/// A double as T, rounded once.
-template <class T>
-T round_once(double value) {
-  if constexpr (is_narrow_float<T>()) {
-    return T(round_to_odd(value));
-  } else {
-    return static_cast<T>(value);
   }
 }
 
