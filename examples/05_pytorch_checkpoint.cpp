@@ -37,7 +37,8 @@ struct Network {
   explicit Network(const Tensors& file)
       : first(file.matrix<float>("0.weight")),
         last(file.matrix<float>("3.weight")),
-        norm(batchnorm::load_state<float>(file, "1."), batchnorm::Options::pytorch()),
+        norm(batchnorm::load_state<float>(file, "1.", batchnorm::Options::pytorch()),
+             batchnorm::Options::pytorch()),
         bias(file.matrix<float>("3.bias")) {
     const Index units = norm.channels();
     if (first.rows() != units || first.cols() != example::pixels || last.cols() != units ||

@@ -52,7 +52,7 @@ class NetworkReader {
     const batchnorm::Options options = batchnorm::has_options(tensors_, norm_prefix)
                                            ? batchnorm::load_options(tensors_, norm_prefix)
                                            : batchnorm::Options::pytorch();
-    batchnorm::State<float> state = batchnorm::load_state<float>(tensors_, norm_prefix);
+    batchnorm::State<float> state = batchnorm::load_state<float>(tensors_, norm_prefix, options);
     check(norm_prefix + "running_mean", state.channels() == outputs,
           std::to_string(outputs) + " channels");
     check(norm_prefix + "weight", state.gamma.allFinite(), "finite numbers");

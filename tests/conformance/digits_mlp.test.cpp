@@ -30,7 +30,7 @@ struct Network {
   static Network load(const Tensors& file) {
     Options options = Options::pytorch();  // PyTorch's epsilon, which its files do not carry
     return {file.matrix<T>("0.weight"), file.matrix<T>("3.weight"), file.matrix<T>("3.bias"),
-            BatchNorm<T>(load_state<T>(file, "1."), options).freeze()};
+            BatchNorm<T>(load_state<T>(file, "1.", options), options).freeze()};
   }
 
   Matrix normalised(const Matrix& images) const { return norm(Matrix(first * images)); }
@@ -74,7 +74,7 @@ void check_against_pytorch(const Group& group) {
 
 TEST_CASE("PyTorch's checkpoint loads under PyTorch's names") {
   const Tensors file = checkpoint();
-  const State<float> state = load_state<float>(file, "1.");
+  const State<float> state = load_state<float>(file, "1.", Options::pytorch());
   REQUIRE(state.channels() == 32);
   CHECK(state.batches_seen == file.value<std::int64_t>("1.num_batches_tracked"));
   CHECK(as_numbers(state.gamma) == file.values<double>("1.weight"));

@@ -25,7 +25,8 @@ struct Network {
   static Network load(const Tensors& file, const std::string& prefix) {
     return {file.matrix<double>(prefix + "0.weight"), file.matrix<double>(prefix + "3.weight"),
             file.matrix<double>(prefix + "3.bias"),
-            BatchNorm<double>(load_state<double>(file, prefix + "1."), Options::pytorch())};
+            BatchNorm<double>(load_state<double>(file, prefix + "1.", Options::pytorch()),
+                              Options::pytorch())};
   }
 };
 

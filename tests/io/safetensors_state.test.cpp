@@ -56,7 +56,7 @@ Tensors pytorch_file() {
 template <class T>
 std::string domain_error_of(const Tensors& tensors) {
   try {
-    load_state<T>(tensors, "bn.");
+    load_state<T>(tensors, "bn.", Options());
   } catch (const std::domain_error& error) {
     return error.what();
   }
@@ -66,13 +66,26 @@ std::string domain_error_of(const Tensors& tensors) {
 }  // namespace
 
 TEST_CASE("PyTorch's names mean gamma, beta, mean and variance") {
-  const State<float> state = load_state<float>(pytorch_file(), "bn.");
+  const State<float> state = load_state<float>(pytorch_file(), "bn.", Options());
   CHECK(state.gamma == Eigen::Vector2f(1.5f, -2.5f));
   CHECK(state.beta == Eigen::Vector2f(0.5f, 0.25f));
   CHECK(state.running_mean == Eigen::Vector2f(-1.0f, 3.0f));
   CHECK(state.running_variance == Eigen::Vector2f(4.0f, 0.0f));
   CHECK(state.batches_seen == 460);
   CHECK(state.samples_seen == 0);
+}
+
+TEST_CASE("epsilon has no default: without one in the file the caller gives it") {
+  CHECK_THROWS_MATCHES(
+      load_state<float>(pytorch_file(), "bn."), std::runtime_error,
+      says("load_state: \"pt\": layer \"bn.\": epsilon is needed, and most files do not carry it: "
+           "expected one in the metadata of the file or from the caller, such as Epsilon(1e-5), "
+           "got neither"));
+  Tensors ours;
+  save_state(ours, "bn.", example_state<float>());
+  CHECK_THROWS_MATCHES(load_state<float>(ours, "bn."), std::runtime_error, says("epsilon"));
+  save_state(ours, "bn.", example_state<float>(), Options::keras());
+  CHECK(load_state<float>(ours, "bn.").batches_seen == 5);
 }
 
 TEST_CASE("a saved state has the names, dtypes and shapes that PyTorch expects") {
@@ -97,10 +110,11 @@ TEST_CASE("states of all scalars come back as they were") {
   save_state(tensors, "d.", example_state<double>());
   save_state(tensors, "h.", example_state<Eigen::half>());
   save_state(tensors, "b.", example_state<Eigen::bfloat16>());
-  check_same(load_state<float>(tensors, "f."), example_state<float>());
-  check_same(load_state<double>(tensors, "d."), example_state<double>());
-  check_same(load_state<Eigen::half>(tensors, "h."), example_state<Eigen::half>());
-  check_same(load_state<Eigen::bfloat16>(tensors, "b."), example_state<Eigen::bfloat16>());
+  check_same(load_state<float>(tensors, "f.", Options()), example_state<float>());
+  check_same(load_state<double>(tensors, "d.", Options()), example_state<double>());
+  check_same(load_state<Eigen::half>(tensors, "h.", Options()), example_state<Eigen::half>());
+  check_same(load_state<Eigen::bfloat16>(tensors, "b.", Options()),
+             example_state<Eigen::bfloat16>());
   CHECK(tensors.dtype("h.weight") == "F32");
   CHECK(tensors.dtype("d.weight") == "F64");
 }
@@ -108,9 +122,9 @@ TEST_CASE("states of all scalars come back as they were") {
 TEST_CASE("channels fixed by the type are the same in the file") {
   Tensors tensors("net");
   save_state(tensors, "", example_state<double, 3>());
-  check_same(load_state<double>(tensors, ""), example_state<double>());
-  check_same(load_state<double, 3>(tensors, ""), example_state<double>());
-  CHECK_THROWS_MATCHES((load_state<double, 4>(tensors, "")), std::runtime_error,
+  check_same(load_state<double>(tensors, "", Options()), example_state<double>());
+  check_same(load_state<double, 3>(tensors, "", Options()), example_state<double>());
+  CHECK_THROWS_MATCHES((load_state<double, 4>(tensors, "", Options())), std::runtime_error,
                        says("load_state: \"net\": tensor \"running_mean\": number of channels is "
                             "fixed by the type: expected 4, got 3"));
 }
@@ -121,7 +135,7 @@ TEST_CASE("a scalar without a dtype is stored as F64 and rounded once") {
   Tensors tensors;
   save_state(tensors, "", state);
   CHECK(tensors.dtype("weight") == "F64");
-  CHECK(load_state<long double>(tensors, "").gamma[0] == 1.0L);
+  CHECK(load_state<long double>(tensors, "", Options()).gamma[0] == 1.0L);
   if (std::numeric_limits<long double>::max_exponent > 1024) {
     state.running_mean[2] = std::ldexp(1.0L, 1024);
     CHECK_THROWS_MATCHES(save_state(tensors, "", state), std::domain_error,
@@ -138,11 +152,11 @@ TEST_CASE("loading as another scalar rounds, and refuses to overflow") {
   State<double> state = example_state<double>();
   state.gamma[0] = 1.0 + 1e-12;
   save_state(tensors, "", state);
-  CHECK(load_state<float>(tensors, "").gamma[0] == 1.0f);
-  CHECK(load_state<float>(tensors, "").beta[1] == static_cast<float>(0.7 - 1));
+  CHECK(load_state<float>(tensors, "", Options()).gamma[0] == 1.0f);
+  CHECK(load_state<float>(tensors, "", Options()).beta[1] == static_cast<float>(0.7 - 1));
   state.beta[1] = 1e39;
   save_state(tensors, "", state);
-  CHECK_THROWS_MATCHES(load_state<float>(tensors, ""), std::domain_error,
+  CHECK_THROWS_MATCHES(load_state<float>(tensors, "", Options()), std::domain_error,
                        says("\"net\": tensor \"bias\": element 1: expected a number in the range"));
 }
 
@@ -187,7 +201,7 @@ TEST_CASE("a tensor that is missing is named, and the prefixes that there are") 
                             "norm layer: expected this one, got none; prefixes of such layers "
                             "here: \"bn.\""));
   tensors.erase("bn.weight");
-  CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn."), std::runtime_error,
+  CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn.", Options()), std::runtime_error,
                        says("tensor \"bn.weight\": tensors of a batch norm layer: expected this"));
   CHECK_THROWS_MATCHES(load_state<float>(Tensors("empty"), ""), std::runtime_error,
                        says("got a file without batch norm layers"));
@@ -225,38 +239,38 @@ TEST_CASE("a layer without scale and shift leaves them out, and is recognised") 
 TEST_CASE("wrong shapes are named") {
   Tensors tensors = pytorch_file();
   tensors.set("bn.running_var", {3}, std::vector<float>{1, 1, 1});
-  CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn."), std::runtime_error,
+  CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn.", Options()), std::runtime_error,
                        says("tensor \"bn.running_var\": shape: expected [2], got [3]"));
   tensors.set("bn.running_mean", {2, 1}, std::vector<float>{1, 1});
   CHECK_THROWS_MATCHES(
-      load_state<float>(tensors, "bn."), std::runtime_error,
+      load_state<float>(tensors, "bn.", Options()), std::runtime_error,
       says("tensor \"bn.running_mean\": shape: expected [channels], one or more, got [2, 1]"));
   tensors.set("bn.running_mean", {0}, std::vector<float>());
-  CHECK_THROWS_AS(load_state<float>(tensors, "bn."), std::runtime_error);
+  CHECK_THROWS_AS(load_state<float>(tensors, "bn.", Options()), std::runtime_error);
 }
 
 TEST_CASE("tensors of another kind are named") {
   Tensors tensors = pytorch_file();
   tensors.set("bn.weight", {2}, std::vector<bool>{true, true});
-  CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn."), std::runtime_error,
+  CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn.", Options()), std::runtime_error,
                        says("tensor \"bn.weight\": dtype: expected one that converts"));
   tensors = pytorch_file();
   tensors.set_value("bn.num_batches_tracked", 1.0f);
-  CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn."), std::runtime_error,
+  CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn.", Options()), std::runtime_error,
                        says("tensor \"bn.num_batches_tracked\": dtype"));
 }
 
 TEST_CASE("counters: missing is 0, negative is wrong") {
   Tensors tensors = pytorch_file();
   tensors.erase("bn.num_batches_tracked");
-  CHECK(load_state<float>(tensors, "bn.").batches_seen == 0);
+  CHECK(load_state<float>(tensors, "bn.", Options()).batches_seen == 0);
   tensors.set_value("bn.num_batches_tracked", std::int64_t{-1});
-  CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn."), std::runtime_error,
+  CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn.", Options()), std::runtime_error,
                        says("tensor \"bn.num_batches_tracked\": number of minibatches: expected 0 "
                             "or more, got -1"));
   tensors = pytorch_file();
   tensors.metadata()["batchnorm:bn."] = "{\"samples_seen\":-4}";
-  CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn."), std::runtime_error,
+  CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn.", Options()), std::runtime_error,
                        says("metadata \"batchnorm:bn.\": samples_seen: expected a whole number "
                             "from 0, got -4"));
 }

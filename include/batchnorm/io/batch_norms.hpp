@@ -7,7 +7,9 @@
 #include <cstddef>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -172,22 +174,33 @@ inline std::optional<LayerPrefix> place_from_key(const std::string& key, const N
 /// layer is listed when the last part of its prefix says bn or batch norm. A list of exactly four
 /// vectors is taken for RTNeural's.
 ///
+/// No tensor belongs to two layers.
 /// Cost: looks at names and shapes only, no element is read. Thread safe.
 inline std::vector<FoundBatchNorm> find_batch_norms(const Tensors& tensors) {
-  std::map<std::pair<std::string, std::string>, FoundBatchNorm> found;
+  // The most complete first; in doubt the first system of Naming::known().
+  std::map<std::tuple<int, std::size_t, std::string, std::string>, FoundBatchNorm> candidates;
   const std::vector<Naming> known = Naming::known();
   for (const std::string& key : tensors.keys()) {
-    for (const Naming& naming : known) {
-      const std::optional<LayerPrefix> place = detail::place_from_key(key, naming);
+    for (std::size_t system = 0; system < known.size(); ++system) {
+      const std::optional<LayerPrefix> place = detail::place_from_key(key, known[system]);
       if (!place) continue;
-      FoundBatchNorm layer = detail::look_at(tensors, *place, naming);
+      FoundBatchNorm layer = detail::look_at(tensors, *place, known[system]);
       if (!detail::is_batch_norm(tensors, layer)) continue;
-      const auto [entry, is_new] = found.try_emplace({place->parameters, place->statistics}, layer);
-      if (!is_new && detail::amount(layer) > detail::amount(entry->second)) entry->second = layer;
+      candidates.try_emplace({-detail::amount(layer), system, place->parameters, place->statistics},
+                             std::move(layer));
     }
   }
+  std::set<std::string> taken;
   std::vector<FoundBatchNorm> layers;
-  for (auto& entry : found) layers.push_back(std::move(entry.second));
+  for (auto& [order, layer] : candidates) {
+    bool is_free = true;
+    for (const std::string& key : layer.keys) is_free = is_free && taken.count(key) == 0;
+    if (!is_free) continue;
+    for (const std::string& key : layer.keys) {
+      if (!key.empty()) taken.insert(key);
+    }
+    layers.push_back(std::move(layer));
+  }
   std::sort(layers.begin(), layers.end(), [](const FoundBatchNorm& a, const FoundBatchNorm& b) {
     return detail::natural_less(a.prefix.parameters, b.prefix.parameters);
   });

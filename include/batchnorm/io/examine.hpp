@@ -120,7 +120,7 @@ class LayerExamination {
       return false;
     }
     if (!is_number_dtype(tensor.dtype)) {
-      refuse(report_, Finding::wrong_dtype, key, "dtype",
+      refuse(report_, Finding::wrong_number, key, "dtype",
              "one that converts to the scalar asked for", tensor.dtype);
       return false;
     }
@@ -157,12 +157,12 @@ class LayerExamination {
     std::uint64_t count = 0;
     count_elements(tensor.shape, count);
     if (!decode(tensor.dtype, nullptr, number, done)) {
-      refuse(report_, Finding::wrong_dtype, key, "dtype",
+      refuse(report_, Finding::wrong_number, key, "dtype",
              "one that converts to the scalar asked for", tensor.dtype);
     } else if (count != 1) {
       refuse(report_, Finding::wrong_shape, key, "number of elements", "1", text(count));
     } else if (const std::int64_t seen = tensors_.value<std::int64_t>(key); seen < 0) {
-      refuse(report_, Finding::suspicious, key, "number of minibatches", "0 or more", text(seen));
+      refuse(report_, Finding::wrong_number, key, "number of minibatches", "0 or more", text(seen));
     } else {
       note(report_, Finding::used, key, text(what(Role::counter), ", ", seen));
       return static_cast<Index>(seen);

@@ -16,14 +16,14 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// What there is to say about one tensor of a layer, or about the layer.
 enum class Finding {
-  used,         ///< the tensor was read
-  missing,      ///< a tensor is not there; an error, or what was taken instead
-  unexpected,   ///< a tensor stands beside those of the layer and was not read
-  wrong_shape,  ///< always an error
-  wrong_dtype,  ///< always an error
-  converted,    ///< the numbers in the file are of another type than those asked for
-  suspicious,   ///< numbers that training rarely gives; an error where no training can give them
-  options       ///< where epsilon and update rule come from
+  used,          ///< the tensor was read
+  missing,       ///< a tensor is not there; an error, or what was taken instead
+  unexpected,    ///< a tensor stands beside those of the layer and was not read
+  wrong_shape,   ///< always an error
+  wrong_number,  ///< always an error: no numbers, or a count below zero
+  converted,     ///< the numbers in the file are of another type than those asked for
+  suspicious,    ///< numbers that training rarely gives; an error where no training can give them
+  options        ///< where epsilon and update rule come from
 };
 
 /// What was found while a layer was loaded, in the order in which it was looked at. A plain value.
@@ -97,8 +97,8 @@ struct LoadReport {
         return "unexpected";
       case Finding::wrong_shape:
         return "wrong shape";
-      case Finding::wrong_dtype:
-        return "wrong dtype";
+      case Finding::wrong_number:
+        return "wrong number";
       case Finding::converted:
         return "converted";
       case Finding::suspicious:

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/io/batch_norms.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/layer_files.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+
+namespace {
+
+/// "PyTorch bn. gbmv 3 F32": system, prefix (both when they differ), what is there, channels,
+/// dtype.
+std::string described(const FoundBatchNorm& layer) {
+  std::string line = layer.naming.system() + " " + layer.prefix.parameters;
+  if (layer.prefix.is_pair()) line += "|" + layer.prefix.statistics;
+  line += " ";
+  const std::string letters = "gbmvc";
+  for (std::size_t role = 0; role < roles; ++role) {
+    if (layer.has(static_cast<Role>(role))) line += letters[role];
+  }
+  return line + " " + std::to_string(layer.channels) + " " + layer.dtype;
+}
+
+std::vector<std::string> found(const Tensors& tensors) {
+  std::vector<std::string> lines;
+  for (const FoundBatchNorm& layer : find_batch_norms(tensors)) lines.push_back(described(layer));
+  return lines;
+}
+
+std::string located(const Tensors& tensors, const LayerPrefix& prefix) {
+  const auto layer = detail::locate(tensors, prefix, std::nullopt);
+  return layer ? described(*layer) : "nothing";
+}
+
+using Texts = std::vector<std::string>;
+
+Tensors with(const std::vector<LayerKeys>& layers) {
+  Tensors tensors;
+  for (const LayerKeys& keys : layers) add_layer(tensors, keys);
+  return tensors;
+}
+
+}  // namespace
+
+TEST_CASE("layers of every system are found, with what they have") {
+  CHECK(found(pytorch_layer("layer1.0.bn2.")) == Texts{"PyTorch layer1.0.bn2. gbmvc 3 F32"});
+  CHECK(found(with({{"bn/gamma", "bn/beta", "bn/moving_mean", "bn/moving_variance"}})) ==
+        Texts{"Keras bn/ gbmv 3 F32"});
+  CHECK(found(with({{"bn/gamma:0", "bn/beta:0", "bn/moving_mean:0", "bn/moving_variance:0"}})) ==
+        Texts{"Keras bn/ gbmv 3 F32"});
+  CHECK(found(with({{"bn.scale", "bn.bias", "bn.mean", "bn.var"}})) ==
+        Texts{"Flax bn. gbmv 3 F32"});
+  CHECK(found(with({{"bn.scale", "bn.B", "bn.input_mean", "bn.input_var"}})) ==
+        Texts{"ONNX bn. gbmv 3 F32"});
+  CHECK(found(with({{"bn.scale", "bn.B", "bn.mean", "bn.var"}})) == Texts{"ONNX bn. gbmv 3 F32"});
+  CHECK(found(with({{"bn/0", "bn/1", "bn/2", "bn/3"}})) == Texts{"RTNeural bn/ gbmv 3 F32"});
+}
+
+TEST_CASE("the roles are not mixed up") {
+  const Tensors tensors = with({{"bn/0", "bn/1", "bn/2", "bn/3"}});
+  const FoundBatchNorm layer = find_batch_norms(tensors).at(0);
+  CHECK(layer.key(Role::gamma) == "bn/0");
+  CHECK(layer.key(Role::beta) == "bn/1");
+  CHECK(layer.key(Role::mean) == "bn/2");
+  CHECK(layer.key(Role::variance) == "bn/3");
+  const FoundBatchNorm other = find_batch_norms(pytorch_layer("")).at(0);
+  CHECK(other.key(Role::gamma) == "weight");
+  CHECK(other.key(Role::beta) == "bias");
+  CHECK(other.key(Role::mean) == "running_mean");
+  CHECK(other.key(Role::variance) == "running_var");
+  CHECK(other.key(Role::counter) == "num_batches_tracked");
+}
+
+TEST_CASE("Flax's two trees make one layer") {
+  CHECK(found(with({{"params/a/bn/scale", "params/a/bn/bias", "batch_stats/a/bn/mean",
+                     "batch_stats/a/bn/var"}})) ==
+        Texts{"Flax params/a/bn/|batch_stats/a/bn/ gbmv 3 F32"});
+  CHECK(found(with({{"params.bn.scale", "params.bn.bias", "batch_stats.bn.mean",
+                     "batch_stats.bn.var"}})) ==
+        Texts{"Flax params.bn.|batch_stats.bn. gbmv 3 F32"});
+  CHECK(found(with({{"", "", "batch_stats/bn/mean", "batch_stats/bn/var"}})) ==
+        Texts{"Flax params/bn/|batch_stats/bn/ mv 3 F32"});
+}
+
+TEST_CASE("layers come in the order of their numbers") {
+  Tensors tensors = with({pytorch_keys("10."),
+                          pytorch_keys("9."),
+                          pytorch_keys("1."),
+                          {"bn/gamma", "bn/beta", "bn/moving_mean", "bn/moving_variance"}});
+  CHECK(found(tensors) == Texts{"PyTorch 1. gbmv 3 F32", "PyTorch 9. gbmv 3 F32",
+                                "PyTorch 10. gbmv 3 F32", "Keras bn/ gbmv 3 F32"});
+}
+
+TEST_CASE("layers without scale, shift or statistics are recognised") {
+  CHECK(found(with({{"", "", "x.running_mean", "x.running_var"}})) == Texts{"PyTorch x. mv 3 F32"});
+  CHECK(found(with({{"x.weight", "", "x.running_mean", "x.running_var"}})) ==
+        Texts{"PyTorch x. gmv 3 F32"});
+  CHECK(found(with({{"", "x/beta", "x/moving_mean", "x/moving_variance"}})) ==
+        Texts{"Keras x/ bmv 3 F32"});
+  CHECK(found(with({{"net.bn1.weight", "net.bn1.bias", "", ""}})) ==
+        Texts{"PyTorch net.bn1. gb 3 F32"});
+  CHECK(found(with({{"BatchNorm_0/scale", "BatchNorm_0/bias", "", ""}})) ==
+        Texts{"Flax BatchNorm_0/ gb 3 F32"});
+}
+
+TEST_CASE("other layers are no batch norm") {
+  CHECK(found(with({{"norm.weight", "norm.bias", "", ""}})).empty());
+  CHECK(found(with({{"subnet.weight", "subnet.bias", "", ""}})).empty());
+  CHECK(found(with({{"", "", "reward.mean", ""}})).empty());
+  CHECK(found(with({{"list.0", "list.1", "list.2", ""}})).empty());
+  Tensors list = with({{"list.0", "list.1", "list.2", "list.3"}});
+  list.set("list.4", {3}, std::vector<float>(3));
+  CHECK(found(list).empty());
+  Tensors linear;
+  linear.set("bn.weight", {2, 3}, std::vector<float>(6));
+  linear.set("bn.bias", {2}, std::vector<float>(2));
+  CHECK(found(linear).empty());
+  Tensors counts;
+  counts.set("x.mean", {2}, std::vector<std::int32_t>(2));
+  counts.set("x.var", {2}, std::vector<std::int32_t>(2));
+  CHECK(found(counts).empty());
+  Tensors images;
+  images.set("x.mean", {3, 1, 1}, std::vector<float>(3));
+  images.set("x.var", {3, 1, 1}, std::vector<float>(3));
+  CHECK(found(images).empty());
+  CHECK(found(Tensors()).empty());
+}
+
+TEST_CASE("names that mean nothing else are listed although something is wrong") {
+  CHECK(found(with({{"", "", "x.running_mean", ""}})) == Texts{"PyTorch x. m 3 F32"});
+  CHECK(found(with({{"", "", "", "x/moving_variance"}})) == Texts{"Keras x/ v 3 F32"});
+  Tensors tensors = pytorch_layer();
+  tensors.set("bn.running_var", {2, 1}, std::vector<float>(2));
+  CHECK(found(tensors) == Texts{"PyTorch bn. gbmvc 3 F32"});
+}
+
+TEST_CASE("the dtype is that of the statistics") {
+  Tensors tensors = pytorch_layer();
+  tensors.set("bn.weight", {3}, std::vector<Eigen::bfloat16>(3, Eigen::bfloat16(1.0f)));
+  tensors.set("bn.running_mean", {3}, std::vector<double>(3));
+  CHECK(found(tensors) == Texts{"PyTorch bn. gbmvc 3 F64"});
+}
+
+TEST_CASE("names that say batch norm") {
+  for (const char* name : {"bn.", "bn1.", "a.conv_bn.", "x/BatchNorm_0/", "batch_normalization_3/",
+                           "BATCHNORM", "layer.2.downsample_bn2.", "sync_batch_norm."}) {
+    INFO(name);
+    CHECK(detail::is_called_batch_norm(name));
+  }
+  for (const char* name : {"", "subnet.", "bn.0.", "norm1.", "abn.", "bnx.", "bn/fc/", "b.n."}) {
+    INFO(name);
+    CHECK_FALSE(detail::is_called_batch_norm(name));
+  }
+}
+
+TEST_CASE("a prefix finds its layer under whatever names there are") {
+  CHECK(located(pytorch_layer("1."), "1.") == "PyTorch 1. gbmvc 3 F32");
+  CHECK(located(pytorch_layer("1."), "2.") == "nothing");
+  const Tensors flax =
+      with({{"params/bn/scale", "params/bn/bias", "batch_stats/bn/mean", "batch_stats/bn/var"}});
+  const std::string both = "Flax params/bn/|batch_stats/bn/ gbmv 3 F32";
+  CHECK(located(flax, "bn/") == both);
+  CHECK(located(flax, "params/bn/") == both);
+  CHECK(located(flax, "batch_stats/bn/") == both);
+  CHECK(located(flax, LayerPrefix("params/bn/", "batch_stats/bn/")) == both);
+  const Tensors apart =
+      with({{"param/1.weight", "param/1.bias", "before/1.running_mean", "before/1.running_var"}});
+  CHECK(located(apart, LayerPrefix("param/1.", "before/1.")) ==
+        "PyTorch param/1.|before/1. gbmv 3 F32");
+  CHECK(located(with({{"x.weight", "x.bias", "", ""}}), "x.") == "PyTorch x. gb 3 F32");
+}
+
+TEST_CASE("a list of two arrays holds the statistics") {
+  const auto layer = detail::locate(with({{"", "", "bn/0", "bn/1"}}), "bn/", std::nullopt);
+  REQUIRE(layer);
+  CHECK(layer->naming == Naming::rtneural());
+  CHECK(layer->key(Role::mean) == "bn/0");
+  CHECK(layer->key(Role::variance) == "bn/1");
+  CHECK_FALSE(layer->has(Role::gamma));
+}
+
+TEST_CASE("a system that was asked for is the only one tried") {
+  Tensors tensors =
+      with({pytorch_keys("x."), {"x.gamma", "x.beta", "x.moving_mean", "x.moving_variance"}});
+  CHECK(described(*detail::locate(tensors, "x.", Naming::keras())) == "Keras x. gbmv 3 F32");
+  CHECK(described(*detail::locate(tensors, "x.", Naming::pytorch())) == "PyTorch x. gbmv 3 F32");
+  CHECK_FALSE(detail::locate(tensors, "x.", Naming::onnx()));
+}

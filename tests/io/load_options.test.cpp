@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/io/load_options.hpp"
+
+#include <cmath>
+#include <stdexcept>
+#include <type_traits>
+
+#include "support/catch.hpp"
+
+using namespace batchnorm;
+using batchnorm_test::says;
+
+TEST_CASE("there are no options without saying where epsilon comes from") {
+  STATIC_REQUIRE_FALSE(std::is_default_constructible<LoadOptions>::value);
+  STATIC_REQUIRE_FALSE(std::is_convertible<double, LoadOptions>::value);
+  STATIC_REQUIRE_FALSE(std::is_convertible<double, Epsilon>::value);
+  STATIC_REQUIRE(std::is_convertible<Epsilon, LoadOptions>::value);
+}
+
+TEST_CASE("epsilon is a finite number from zero") {
+  CHECK(Epsilon(0.0).value == 0.0);
+  CHECK(Epsilon(1e-3).value == 1e-3);
+  for (const double bad : {-1e-5, HUGE_VAL, std::nan("")}) {
+    CHECK_THROWS_MATCHES(Epsilon(bad), std::invalid_argument,
+                         says("epsilon is added to a variance: expected a finite number"));
+  }
+}
+
+TEST_CASE("options are what was asked for, and copies stay as they are") {
+  const LoadOptions given = Epsilon(1e-5);
+  REQUIRE(given.epsilon());
+  CHECK(given.epsilon()->value == 1e-5);
+  CHECK_FALSE(given.naming());
+  CHECK_FALSE(given.is_inplace_abn());
+  const LoadOptions changed = given.named(Naming::keras()).from_inplace_abn();
+  REQUIRE(changed.naming());
+  CHECK(*changed.naming() == Naming::keras());
+  CHECK(changed.is_inplace_abn());
+  CHECK(changed.epsilon()->value == 1e-5);
+  CHECK_FALSE(given.naming());
+  CHECK_FALSE(LoadOptions::saved().epsilon());
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/io/suspicion.hpp"
+
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/layer_files.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+
+namespace {
+
+const FoundBatchNorm& example_layer() {
+  static const FoundBatchNorm layer = find_batch_norms(pytorch_layer()).at(0);
+  return layer;
+}
+
+/// Numbers without anything suspicious.
+detail::LayerNumbers ordinary() {
+  detail::LayerNumbers numbers;
+  numbers.of(Role::gamma) = {1.5, -2.0, 0.5};
+  numbers.of(Role::beta) = {0.25, 0.0, -1.0};
+  numbers.of(Role::mean) = {-1.0, 3.0, 0.5};
+  numbers.of(Role::variance) = {4.0, 0.25, 2.0};
+  numbers.batches_seen = 460;
+  return numbers;
+}
+
+std::vector<std::string> suspicions(const detail::LayerNumbers& numbers, double epsilon = 1e-5,
+                                    bool is_inplace_abn = false) {
+  Options options;
+  options.epsilon = epsilon;
+  LoadReport report;
+  detail::find_suspicions(report, example_layer(), numbers, &options, is_inplace_abn);
+  std::vector<std::string> lines;
+  for (const LoadReport::Entry& entry : report.entries) {
+    CHECK(entry.finding == Finding::suspicious);
+    CHECK_FALSE(entry.is_error);
+    lines.push_back(LoadReport::line_of(entry));
+  }
+  return lines;
+}
+
+std::vector<std::string> with(Role role, const std::vector<double>& vector, double epsilon = 1e-5) {
+  detail::LayerNumbers numbers = ordinary();
+  numbers.of(role) = vector;
+  return suspicions(numbers, epsilon);
+}
+
+using Texts = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("ordinary numbers raise no suspicion") {
+  CHECK(suspicions(ordinary()).empty());
+  CHECK(suspicions(ordinary(), 1e-2).empty());
+  CHECK(suspicions(ordinary(), 0.0).empty());
+}
+
+TEST_CASE("statistics of a new layer were never trained, in all channels or not at all") {
+  detail::LayerNumbers numbers = ordinary();
+  numbers.of(Role::mean) = {0.0, 0.0, 0.0};
+  numbers.of(Role::variance) = {1.0, 1.0, 1.0};
+  CHECK(suspicions(numbers) ==
+        Texts{"mean 0 and variance 1 in all channels: never trained, although minibatches were "
+              "counted"});
+  numbers.batches_seen = 0;
+  CHECK(suspicions(numbers) == Texts{"mean 0 and variance 1 in all channels: never trained"});
+  numbers.batches_seen = -1;
+  CHECK(suspicions(numbers) == Texts{"mean 0 and variance 1 in all channels: never trained"});
+  numbers.of(Role::mean)[2] = 1e-30;
+  CHECK(suspicions(numbers).empty());
+  numbers.of(Role::mean)[2] = 0.0;
+  numbers.of(Role::variance)[0] = 1.0 + 1e-15;
+  CHECK(suspicions(numbers).empty());
+}
+
+TEST_CASE("a counter of 0 does not go with statistics") {
+  detail::LayerNumbers numbers = ordinary();
+  numbers.batches_seen = 0;
+  CHECK(suspicions(numbers) ==
+        Texts{"tensor \"bn.num_batches_tracked\": 0 minibatches seen, although the statistics are "
+              "not those of a new layer"});
+}
+
+TEST_CASE("a variance of 0 is told, one below epsilon and a large gain too") {
+  CHECK(with(Role::variance, {4.0, 0.0, 0.0}) ==
+        Texts{"tensor \"bn.running_var\": variance 0, the input never changed: 2 of 3 channels, "
+              "the first is 1"});
+  CHECK(with(Role::variance, {4.0, 0.25, 1e-6}) ==
+        Texts{"tensor \"bn.running_var\": variance below epsilon 1e-05, which decides the scale: 1 "
+              "of 3 channels, the first is 2"});
+  CHECK(with(Role::variance, {4.0, 0.25, 1e-5}).empty());
+  CHECK(with(Role::gamma, {1.5, -2.0, -1415.0}) ==
+        Texts{"the input is multiplied by more than 1000: 1 of 3 channels, the first is 2"});
+  CHECK(with(Role::gamma, {1.5, -2.0, 1413.0}).empty());
+}
+
+TEST_CASE("gamma 0 is told, a negative gamma is ordinary") {
+  CHECK(with(Role::gamma, {1.5, -0.0, 0.5}) ==
+        Texts{"tensor \"bn.weight\": gamma 0, the output never changes: 1 of 3 channels, the first "
+              "is 1"});
+}
+
+TEST_CASE("inplace_abn drops the sign of gamma, and has none that is 0") {
+  CHECK(suspicions(ordinary(), 1e-5, true) ==
+        Texts{"tensor \"bn.weight\": the sign is dropped, as inplace_abn does: 1 of 3 channels, "
+              "the first is 1"});
+  detail::LayerNumbers numbers = ordinary();
+  numbers.of(Role::gamma) = {0.0, 1.0, 1.0};
+  CHECK(suspicions(numbers, 1e-5, true).empty());
+}
+
+TEST_CASE("gamma and variance that are the same numbers are told") {
+  CHECK(with(Role::gamma, {4.0, 0.25, 2.0}) ==
+        Texts{"tensor \"bn.running_var\": the same numbers as gamma: has one been stored as the "
+              "other?"});
+}
+
+TEST_CASE("an epsilon that no system has is told") {
+  CHECK(suspicions(ordinary(), 0.1) ==
+        Texts{"epsilon 0.1 is larger than that of any system: is it another number?"});
+}
+
+TEST_CASE("a layer without gamma has the gain of its deviation") {
+  CHECK(with(Role::gamma, {}).empty());
+  detail::LayerNumbers numbers = ordinary();
+  numbers.of(Role::gamma).clear();
+  numbers.of(Role::variance) = {4.0, 0.25, 1e-8};
+  CHECK(suspicions(numbers, 0.0) ==
+        Texts{"the input is multiplied by more than 1000: 1 of 3 channels, the first is 2"});
+}
