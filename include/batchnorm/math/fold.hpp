@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_MATH_FOLD_HPP
+#define BATCHNORM_MATH_FOLD_HPP
+
+#include <Eigen/Core>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "batchnorm/detail/check.hpp"
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/math/fold_certificate.hpp"
+#include "batchnorm/math/fold_geometry.hpp"
+#include "batchnorm/math/fold_plan.hpp"
+#include "batchnorm/math/fold_probe.hpp"
+#include "batchnorm/math/fold_weights.hpp"
+#include "batchnorm/math/inference_map.hpp"
+#include "batchnorm/options.hpp"
+#include "batchnorm/state.hpp"
+#include "batchnorm/version.hpp"
+#include "batchnorm/view/eigen.hpp"
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+/// What fold_before_padded gives back: the bias that takes the place of the layer's own.
+/// @tparam B  scalar of the layer's bias
+template <class B>
+struct PaddedFold {
+  /// output channels x places of the output; a row is one plane, its last axis fastest (row-major,
+  /// so that data() is C x H x W). Added to the folded layer's output it is exact everywhere.
+  Eigen::Matrix<B, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> bias;
+  /// Sizes of the output along the axes.
+  std::vector<Index> output_sizes;
+  FoldCertificate certificate;
+};
+
+namespace detail {
+
+/// A bias as every fold takes it: a vector of Eigen's, empty where the layer has none.
+/// @tparam Bias  its type, const when the vector is only read
+template <class Bias>
+struct BiasArgument {
+  using Plain = std::remove_const_t<Bias>;
+  static_assert(is_eigen_dense<Plain>, "batchnorm: a bias is an Eigen vector, map, ref or block");
+  using Scalar = std::remove_cv_t<typename Plain::Scalar>;
+  static constexpr bool is_vector = static_cast<bool>(Plain::IsVectorAtCompileTime);
+  static_assert(is_vector, "batchnorm: a bias is a vector, one number per output channel");
+  static_assert(has_memory<Plain>, "batchnorm: an expression has no memory for a bias");
+  static constexpr bool can_grow =
+      std::is_base_of<Eigen::PlainObjectBase<typename Plain::PlainObject>, Plain>::value &&
+      Plain::SizeAtCompileTime == Eigen::Dynamic;
+
+  /// In double, and zeros where there is none.
+  static Eigen::VectorXd read(const char* function, const Plain& bias, Index channels) {
+    if (bias.size() != 0 && bias.size() != channels) {
+      fail_argument(function, "size of the bias must be the number of output channels, or 0",
+                    text(channels, " or 0"), text(bias.size()));
+    }
+    Eigen::VectorXd values = Eigen::VectorXd::Zero(channels);
+    for (Index channel = 0; channel < bias.size(); ++channel) {
+      values[channel] = static_cast<double>(bias.coeff(channel));
+    }
+    return values;
+  }
+
+  static void check_writable(const char* function, const Plain& bias) {
+    static_assert(!std::is_const<ElementOf<Bias>>::value, "batchnorm: the bias is read-only");
+    if (!can_grow && bias.size() == 0) {
+      fail_argument(function, "bias that comes into being", "a vector that can be resized",
+                    "a map, ref, block or fixed vector of size 0");
+    }
+  }
+
+  static void write(Bias& bias, const BiasMap<Scalar>& values) {
+    if constexpr (can_grow) bias.resize(values.rows());
+    for (Index channel = 0; channel < values.rows(); ++channel) {
+      bias.coeffRef(channel) = values(channel, 0);
+    }
+  }
+};
+
+template <class Bias>
+constexpr void check_bias_outlives() {
+  static_assert(std::is_lvalue_reference<Bias>::value ||
+                    !owns_elements<std::remove_cv_t<std::remove_reference_t<Bias>>>,
+                "batchnorm: the bias is a temporary, the folded one would be lost");
+}
+
+inline void check_norm_channels(const char* function, const char* side, Index expected,
+                                const InferenceMap& norm) {
+  if (norm.channels() == expected) return;
+  fail_argument(function, text("channels of the norm must be the layer's ", side, " channels"),
+                text(expected), text(norm.channels()));
+}
+
+inline void check_probes(const char* function, const FoldOptions& options) {
+  if (options.probes >= 0) return;
+  fail_argument(function, "number of probes", "zero or more", text(options.probes));
+}
+
+/// Computes the fold, certifies it, and only then writes: `keep_bias` takes the biases, before the
+/// weights, because it may run out of memory.
+template <class B, class T, class KeepBias>
+FoldCertificate fold(const FoldPlan<T>& plan, const TapReach& reach, const InferenceMap& norm,
+                     const FoldOptions& options, const KeepBias& keep_bias) {
+  const FoldedBias<B> bias = plan.template folded_bias<B>(reach);
+  FoldCertificate certificate = certify_gains(norm);
+  plan.certify(bias, certificate);
+  FoldProbe<T, B>(plan, bias.map, reach).run(options.probes, options.seed, certificate);
+  keep_bias(bias.map);
+  plan.weights().each(
+      [&](T& weight, Index out, Index in, Index) { weight = plan.folded(weight, out, in); });
+  return certificate;
+}
+
+/// A fold whose bias is the same everywhere and is written over the layer's own.
+/// @param norm  the one of `before` and `after` that is not the identity
+template <class T, class Bias>
+FoldCertificate fold_in_place(const char* function, const WeightView<T>& weights, Bias& bias,
+                              const InferenceMap& before, const InferenceMap& after,
+                              const InferenceMap& norm, const FoldOptions& options) {
+  using Argument = BiasArgument<Bias>;
+  Argument::check_writable(function, bias);
+  check_probes(function, options);
+  const Eigen::VectorXd own = Argument::read(function, bias, weights.out_channels());
+  return fold<typename Argument::Scalar>(
+      FoldPlan<T>(function, weights, own, before, after, options), TapReach(weights.taps()), norm,
+      options, [&](const auto& values) { Argument::write(bias, values); });
+}
+
+/// Refuses a layer behind a norm that no constant bias can make up for.
+inline void check_can_follow(const char* function, LayerKind kind, Padding padding) {
+  constexpr const char* rule = "the layer behind the norm needs one bias for all places";
+  if (kind == LayerKind::transposed_convolution) {
+    fail_argument(function, rule, "a linear layer or a convolution",
+                  "a transposed convolution, whose places are reached by different taps; "
+                  "fold_before_padded gives the bias of every place");
+  }
+  if (kind == LayerKind::linear) return;
+  if (padding == Padding::zeros) {
+    fail_argument(function, rule, "a convolution without padding, or padded from_input",
+                  "padding with zeros, which are not what the norm makes of zeros, so that the "
+                  "border needs other biases; fold_before_padded gives the bias of every place");
+  }
+  if (padding == Padding::unstated) {
+    fail_argument(function, "FoldOptions::padding of a convolution behind the norm",
+                  "none, zeros or from_input", "unstated");
+  }
+}
+
+}  // namespace detail
+
+/// Folds a batch norm into the linear or convolutional layer **before** it: afterwards the layer
+/// alone gives what layer and norm gave.
+///
+///     w'[o,...] = w[o,...] s[o]        b'[o] = (b[o] - mean[o]) s[o] + beta[o]
+///     s = gamma / sqrt(variance + epsilon)
+///
+/// Exact with any padding, stride, dilation and groups, for transposed convolutions too. An
+/// activation behind the norm stays, behind the folded layer. For several norms in a row, pass
+/// InferenceMap(...).then(...): they are folded with one rounding.
+///
+/// Computed in double and rounded once to the type of weights and bias. All or nothing: when it
+/// throws, nothing has been changed.
+///
+/// @param weights  where they lie: linear(matrix), convolution_oihw(...), convolution_hwio(...),
+///                 depthwise_hwim(...), transposed_iohw(...), transposed_hwoi(...)
+/// @param bias     vector of one number per output channel, changed in place; an empty vector is a
+///                 layer without bias, and comes out with one
+/// @param norm     as many channels as the layer has output channels
+/// @return what the fold does to the output: FoldCertificate
+/// @throws std::invalid_argument for wrong sizes
+/// @throws std::domain_error when a weight or bias is not finite, or becomes so in its type
+///
+/// Cost: 2 + probes passes over the weights, in the order output channel, input channel, tap;
+/// allocates one double per output channel and tap, and one per input channel and tap. Thread
+/// safe for different layers. Source: Ioffe and Szegedy 2015, algorithm 2, lines 10 and 11.
+template <class T, class Bias>
+FoldCertificate fold_after(const WeightView<T>& weights, Bias&& bias, const InferenceMap& norm,
+                           const FoldOptions& options = {}) {
+  detail::check_bias_outlives<Bias>();
+  constexpr const char* function = "fold_after";
+  detail::check_norm_channels(function, "output", weights.out_channels(), norm);
+  return detail::fold_in_place(function, weights, bias,
+                               InferenceMap::identity(weights.in_channels()), norm, norm, options);
+}
+
+/// The same for one norm, from its state and the options it was trained with.
+/// @throws also what InferenceMap throws
+template <class T, class Bias, class S, int Channels>
+FoldCertificate fold_after(const WeightView<T>& weights, Bias&& bias,
+                           const State<S, Channels>& state, const Options& norm_options,
+                           const FoldOptions& options = {}) {
+  return fold_after(weights, std::forward<Bias>(bias),
+                    InferenceMap("fold_after", state, norm_options), options);
+}
+
+/// Folds a batch norm into the linear or convolutional layer **behind** it.
+///
+///     w'[o,i,k] = w[o,i,k] s[i]        b'[o] = b[o] + sum_ik w[o,i,k] (beta[i] - mean[i] s[i])
+///
+/// Exact for linear layers, and for convolutions that do not pad (Padding::none) or pad with
+/// values of their input (Padding::from_input); FoldOptions::padding must say which. Refused,
+/// because no bias that is the same everywhere would be right: behind the norm a convolution padded
+/// with zeros and a transposed convolution. fold_before_padded folds those. Nothing may stand
+/// between norm and layer.
+///
+/// @param norm  as many channels as the layer has input channels, of all groups
+///
+/// All else as for fold_after.
+template <class T, class Bias>
+FoldCertificate fold_before(const WeightView<T>& weights, Bias&& bias, const InferenceMap& norm,
+                            const FoldOptions& options = {}) {
+  detail::check_bias_outlives<Bias>();
+  constexpr const char* function = "fold_before";
+  detail::check_foldable(function, norm.options());
+  detail::check_can_follow(function, weights.kind(), options.padding);
+  detail::check_norm_channels(function, "input", weights.in_channels(), norm);
+  return detail::fold_in_place(function, weights, bias, norm,
+                               InferenceMap::identity(weights.out_channels()), norm, options);
+}
+
+/// The same for one norm, from its state and the options it was trained with.
+/// @throws also what InferenceMap throws
+template <class T, class Bias, class S, int Channels>
+FoldCertificate fold_before(const WeightView<T>& weights, Bias&& bias,
+                            const State<S, Channels>& state, const Options& norm_options,
+                            const FoldOptions& options = {}) {
+  return fold_before(weights, std::forward<Bias>(bias),
+                     InferenceMap("fold_before", state, norm_options), options);
+}
+
+/// Folds a batch norm into the convolution **behind** it that pads with zeros, or into the
+/// transposed convolution behind it, exactly: with a bias for every place of the output.
+///
+///     w'[o,i,k] = w[o,i,k] s[i]
+///     b'[o,p]   = b[o] + sum_ik w[o,i,k] (beta[i] - mean[i] s[i])    over the taps k that see
+///                                                                    the input at place p
+///
+/// The weights are changed in place. The layer's own bias is read and left alone: the result takes
+/// its place. It is good for inputs of the given sizes only.
+///
+/// @param axes  one for every spatial axis, in the order of the kernel's axes, the last of which
+///              counts fastest among the taps; any number of axes
+///
+/// Cost: as fold_after, and output channels x places x taps additions. All else as for
+/// fold_before; FoldOptions::padding is not asked.
+template <class T, class Bias>
+PaddedFold<typename detail::BiasArgument<const Bias>::Scalar> fold_before_padded(
+    const WeightView<T>& weights, const Bias& bias, const InferenceMap& norm,
+    const std::vector<ConvolutionAxis>& axes, const FoldOptions& options = {}) {
+  using Argument = detail::BiasArgument<const Bias>;
+  using B = typename Argument::Scalar;
+  constexpr const char* function = "fold_before_padded";
+  detail::check_foldable(function, norm.options());
+  if (weights.kind() == LayerKind::linear) {
+    detail::fail_argument(function, "layer behind the norm",
+                          "a convolution or a transposed convolution",
+                          "a linear layer, which has no border; use fold_before");
+  }
+  detail::check_norm_channels(function, "input", weights.in_channels(), norm);
+  detail::check_probes(function, options);
+  const detail::TapReach reach(function, weights.kind(), axes);
+  if (reach.taps() != weights.taps()) {
+    detail::fail_argument(function, "taps of all axes must be those of the weights",
+                          detail::text(weights.taps()), detail::text(reach.taps()));
+  }
+  const Eigen::VectorXd own = Argument::read(function, bias, weights.out_channels());
+  const InferenceMap after = InferenceMap::identity(weights.out_channels());
+  PaddedFold<B> result{{}, reach.outputs(), {}};
+  result.certificate =
+      detail::fold<B>(detail::FoldPlan<T>(function, weights, own, norm, after, options), reach,
+                      norm, options, [&](const auto& values) { result.bias = values; });
+  return result;
+}
+
+/// The same for one norm, from its state and the options it was trained with.
+/// @throws also what InferenceMap throws
+template <class T, class Bias, class S, int Channels>
+auto fold_before_padded(const WeightView<T>& weights, const Bias& bias,
+                        const State<S, Channels>& state, const Options& norm_options,
+                        const std::vector<ConvolutionAxis>& axes, const FoldOptions& options = {}) {
+  return fold_before_padded(weights, bias, InferenceMap("fold_before_padded", state, norm_options),
+                            axes, options);
+}
+
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_MATH_FOLD_HPP

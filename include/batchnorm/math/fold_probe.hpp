@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_MATH_FOLD_PROBE_HPP
+#define BATCHNORM_MATH_FOLD_PROBE_HPP
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "batchnorm/detail/rounding.hpp"
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/math/fold_certificate.hpp"
+#include "batchnorm/math/fold_geometry.hpp"
+#include "batchnorm/math/fold_plan.hpp"
+#include "batchnorm/math/fold_weights.hpp"
+#include "batchnorm/version.hpp"
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+
+/// SplitMix64 (Steele, Lea and Flood 2014): integers only, so that a seed means the same inputs on
+/// every machine. The distributions of <random> differ between standard libraries.
+class ProbeNumbers {
+ public:
+  explicit ProbeNumbers(std::uint64_t seed) : state_(seed) {}
+
+  std::uint64_t bits() {
+    std::uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+  }
+  /// A number in [-1, 1).
+  double uniform() { return static_cast<double>(bits() >> 11) * power_of_two(-52) - 1.0; }
+  Index below(Index bound) {
+    return static_cast<Index>(bits() % static_cast<std::uint64_t>(bound));
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+/// Runs both layers on random inputs, as they stand: the unfolded one with its norms, and the
+/// weights and biases that are about to be stored.
+template <class T, class B>
+class FoldProbe {
+  using Wide = long double;
+  using Outputs = Eigen::Matrix<Wide, Eigen::Dynamic, 1>;
+
+ public:
+  FoldProbe(const FoldPlan<T>& plan, const BiasMap<B>& bias, const TapReach& reach)
+      : plan_(plan), bias_(bias), reach_(reach) {}
+
+  /// The largest change on `count` inputs, each seen from a random place of the output.
+  void run(int count, std::uint64_t seed, FoldCertificate& certificate) const {
+    ProbeNumbers numbers(seed);
+    for (int probe = 0; probe < count; ++probe) {
+      const Index position = numbers.below(reach_.positions());
+      Eigen::MatrixXd input(plan_.weights().taps(), plan_.weights().in_channels());
+      for (double& value : input.reshaped()) value = numbers.uniform();
+      certificate.measured_ulps = (std::max)(certificate.measured_ulps, change(input, position));
+    }
+    certificate.probes = count;
+    // Each side is a sum of no more than N + 8 roundings per term; twice that for both.
+    const double roundings = 2.0 * static_cast<double>(plan_.weights().terms() + 8);
+    certificate.evaluation_ulps =
+        count == 0 ? 0.0 : roundings * distance_after_one<Wide>() / distance_after_one<T>();
+  }
+
+ private:
+  /// @param input  what every tap of every input channel sees
+  double change(const Eigen::MatrixXd& input, Index position) const {
+    const Index channels = plan_.weights().out_channels();
+    const std::vector<bool> seen = seen_at(position);
+    Outputs unfolded = Outputs::Zero(channels);
+    Outputs folded = Outputs::Zero(channels);
+    plan_.weights().each([&](const T& weight, Index out, Index in, Index tap) {
+      if (!seen[static_cast<std::size_t>(tap)]) return;
+      const Wide x = static_cast<Wide>(input(tap, in));
+      unfolded[out] += static_cast<Wide>(weight) * mapped(plan_.before(), in, x);
+      folded[out] += static_cast<Wide>(plan_.folded(weight, out, in)) * x;
+    });
+    const double largest = input.cwiseAbs().maxCoeff();
+    double most = 0.0;
+    for (Index out = 0; out < channels; ++out) {
+      const Wide y =
+          mapped(plan_.after(), out, unfolded[out] + static_cast<Wide>(plan_.bias()[out]));
+      const Wide difference = folded[out] + static_cast<Wide>(bias_(out, position)) - y;
+      most = (std::max)(
+          most, relative(static_cast<double>(std::fabs(difference)), plan_.terms(out, largest)));
+    }
+    return most / distance_after_one<T>();
+  }
+
+  std::vector<bool> seen_at(Index position) const {
+    std::vector<bool> seen(static_cast<std::size_t>(reach_.taps()), false);
+    for (const Index tap : reach_.taps_at(position)) seen[static_cast<std::size_t>(tap)] = true;
+    return seen;
+  }
+
+  static Wide mapped(const InferenceMap& norm, Index channel, Wide x) {
+    return (x - static_cast<Wide>(norm.mean()[channel])) *
+               static_cast<Wide>(norm.scale()[channel]) +
+           static_cast<Wide>(norm.shift()[channel]);
+  }
+
+  const FoldPlan<T>& plan_;
+  const BiasMap<B>& bias_;
+  const TapReach& reach_;
+};
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_MATH_FOLD_PROBE_HPP

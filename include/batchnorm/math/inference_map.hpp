@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_MATH_INFERENCE_MAP_HPP
+#define BATCHNORM_MATH_INFERENCE_MAP_HPP
+
+#include <Eigen/Core>
+#include <cmath>
+#include <type_traits>
+
+#include "batchnorm/detail/check.hpp"
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/math/normalize.hpp"
+#include "batchnorm/options.hpp"
+#include "batchnorm/state.hpp"
+#include "batchnorm/version.hpp"
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+
+/// The one place that says with which options a norm may be followed by something linear that it
+/// is to be merged with: another norm in InferenceMap::then, the layer of fold_before. What stands
+/// between the norm and its follower must be nothing, because only affine maps merge. A norm that
+/// is folded into the layer before it (fold_after) is not asked: what follows the norm then
+/// follows the folded layer.
+/// @throws std::invalid_argument when the options are such that the norm cannot be followed.
+inline void check_foldable(const char* /*function*/, const Options& options) {
+  validate(options);
+}
+
+}  // namespace detail
+
+/// One batch norm at test time, or several in a row, as one affine map per channel in double:
+///
+///     y = (x - mean) scale + shift        mean  = running_mean
+///                                         scale = gamma / sqrt(running_variance + epsilon)
+///                                         shift = beta
+///
+/// This is what the folds take (math/fold.hpp). Nothing is rounded to the type of the layer here,
+/// so that a folded weight is rounded once; FrozenBatchNorm has rounded its numbers already and is
+/// for that reason not folded. A plain value; const member functions may run concurrently.
+/// Source: Ioffe and Szegedy 2015, algorithm 2, lines 10 and 11.
+class InferenceMap {
+ public:
+  using Vector = Eigen::VectorXd;
+
+  /// The map of a layer, from its state and the options (epsilon above all) it was trained with;
+  /// with Options::scale or shift off, gamma counts as 1 or beta as 0, whatever the state holds.
+  /// @throws std::invalid_argument when the parts of the state differ in size, or epsilon is wrong
+  /// @throws std::domain_error when a number is not finite, a variance is negative, or
+  ///         variance + epsilon is zero
+  template <class T, int Channels>
+  InferenceMap(const State<T, Channels>& state, const Options& options)
+      : InferenceMap("InferenceMap", state, options) {}
+
+  /// The same, for a function that wants errors under its own name.
+  template <class T, int Channels>
+  InferenceMap(const char* function, const State<T, Channels>& state, const Options& options)
+      : options_(options) {
+    static_assert(std::is_same<accumulator_t<T>, double>::value,
+                  "batchnorm: folds are computed in double, for layers of float, double, half and "
+                  "bfloat16");
+    validate(options);
+    detail::check_state(function, state, NonFinite::reject);
+    const detail::RunningStatistics<T, Channels> statistics(state);
+    detail::check_deviation<T>(function, options, state.channels(), statistics);
+    resize(state.channels());
+    for (Index channel = 0; channel < state.channels(); ++channel) {
+      const detail::ChannelStatistics<double> use = statistics(channel);
+      const double gamma = detail::gamma_of(options, state, channel);
+      check_finite(function, "gamma", channel, gamma);
+      mean_[channel] = use.mean;
+      scale_[channel] = gamma * use.inverse_std_dev(options.epsilon);
+      shift_[channel] = detail::beta_of(options, state, channel);
+    }
+    shift_terms_ = shift_.cwiseAbs();
+    // Of relative errors of at most 2^-53: half of that of the sum under the root, then those of
+    // root, quotient and product.
+    scale_roundings_ = 4;
+    check_finite(function);
+  }
+
+  /// The map that changes nothing.
+  static InferenceMap identity(Index channels) {
+    InferenceMap map;
+    map.resize(channels);
+    map.mean_.setZero();
+    map.scale_.setOnes();
+    map.shift_.setZero();
+    map.shift_terms_.setZero();
+    return map;
+  }
+
+  /// This map and behind it another: ((x - m) s + t - m') s' + t' = (x - m) s s' + (t - m') s' + t'
+  /// @throws std::invalid_argument when the numbers of channels differ, or something that is not
+  ///         affine stands between the two norms
+  /// @throws std::domain_error when a number of the result overflows
+  InferenceMap then(const InferenceMap& next) const {
+    detail::check_foldable("InferenceMap::then", options_);
+    if (next.channels() != channels()) {
+      detail::fail_argument("InferenceMap::then", "number of channels must be that of this map",
+                            detail::text(channels()), detail::text(next.channels()));
+    }
+    InferenceMap both;
+    both.options_ = next.options_;
+    both.mean_ = mean_;
+    both.scale_ = scale_.cwiseProduct(next.scale_);
+    both.shift_ = (shift_ - next.mean_).cwiseProduct(next.scale_) + next.shift_;
+    both.shift_terms_ =
+        (shift_terms_ + next.mean_.cwiseAbs()).cwiseProduct(next.scale_.cwiseAbs()) +
+        next.shift_terms_;
+    both.scale_roundings_ = scale_roundings_ + next.scale_roundings_ + 1;
+    // The sum in brackets, the scale, the product and the sum behind it.
+    both.shift_roundings_ = shift_roundings_ + next.shift_roundings_ + next.scale_roundings_ + 3;
+    both.check_finite("InferenceMap::then");
+    return both;
+  }
+
+  Index channels() const { return mean_.size(); }
+  const Vector& mean() const { return mean_; }
+  const Vector& scale() const { return scale_; }
+  const Vector& shift() const { return shift_; }
+
+  /// Options of the last norm.
+  const Options& options() const { return options_; }
+
+  /// The sum of the magnitudes of all terms that the shift is made of: what its error is
+  /// relative to where terms cancel.
+  const Vector& shift_terms() const { return shift_terms_; }
+  /// Scale is right to this many relative errors of 2^-53 (to first order; a scale below the
+  /// smallest normal double aside), shift to as many of shift_terms.
+  int scale_roundings() const { return scale_roundings_; }
+  int shift_roundings() const { return shift_roundings_; }
+
+ private:
+  InferenceMap() = default;
+
+  void resize(Index channels) {
+    for (Vector* part : {&mean_, &scale_, &shift_, &shift_terms_}) part->resize(channels);
+  }
+
+  static void check_finite(const char* function, const char* name, Index channel, double value) {
+    if (detail::is_finite(value)) return;
+    detail::fail_domain(function, detail::text(name, " of channel ", channel), "a finite number",
+                        "NaN, infinity or overflow");
+  }
+
+  void check_finite(const char* function) const {
+    for (Index channel = 0; channel < channels(); ++channel) {
+      check_finite(function, "gamma / sqrt(variance + epsilon)", channel, scale_[channel]);
+      check_finite(function, "beta", channel, shift_[channel]);
+      check_finite(function, "beta", channel, shift_terms_[channel]);
+    }
+  }
+
+  Options options_;
+  Vector mean_, scale_, shift_, shift_terms_;
+  int scale_roundings_ = 0;
+  int shift_roundings_ = 0;
+};
+
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_MATH_INFERENCE_MAP_HPP
