@@ -216,7 +216,9 @@ inline std::vector<Malformed> malformed_layouts() {
        "tensor \"a\": leaves a hole after the header, begins: expected at byte 0 of the data, got "
        "8"},
       {"a name that could harm a terminal", container("{\"\\u001b[2J\":" + tensor_json() + "}"),
-       "tensor \"\\x1b[2J\": the file is truncated"},
+       "tensor \"\\x1b[2J\": the file is truncated: data_offsets end inside of it: expected at "
+       "most "
+       "0, got 8"},
   };
 }
 

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+# Builds the fuzz targets, runs each over its corpus, and then lets each look for new inputs:
+#
+#   cmake -P cmake/fuzz.cmake
+#
+#   -DSECONDS=60         how long to look for new inputs, all targets together; 0: the corpus only
+#   -DINSTALL=ON         install clang's fuzzing runtime with apt where that is permitted
+#   -DBUILD_DIR=folder   where to build (build/fuzz in the source tree)
+#   -DCMAKE_PREFIX_PATH= as usual
+#
+# An input that crashes is left in the folder of the build. Without clang and its libFuzzer nothing
+# is run, and a line says so.
+cmake_minimum_required(VERSION 3.22)
+
+include("${CMAKE_CURRENT_LIST_DIR}/prerequisites.cmake")
+if(NOT BUILD_DIR)
+  set(BUILD_DIR "${source_dir}/build/fuzz")
+endif()
+if(NOT DEFINED SECONDS)
+  set(SECONDS 60)
+endif()
+get_filename_component(BUILD_DIR "${BUILD_DIR}" ABSOLUTE)
+file(MAKE_DIRECTORY "${BUILD_DIR}")
+
+# Sets `works` when clang is here and links programs with libFuzzer, else `major` to its version.
+function(try_libfuzzer)
+  set(works FALSE PARENT_SCOPE)
+  find_program(clang NAMES clang++ NO_CACHE)
+  if(NOT clang)
+    return()
+  endif()
+  set(clang "${clang}" PARENT_SCOPE)
+  set(probe "${BUILD_DIR}/probe")
+  file(WRITE "${probe}.cpp" "extern \"C\" int LLVMFuzzerTestOneInput(const unsigned char*, "
+                            "decltype(sizeof 0)) { return 0; }\n")
+  execute_process(COMMAND "${clang}" -fsanitize=fuzzer,address,undefined "${probe}.cpp"
+                          -o "${probe}" RESULT_VARIABLE failed OUTPUT_QUIET ERROR_QUIET)
+  if(failed EQUAL 0)
+    set(works TRUE PARENT_SCOPE)
+    return()
+  endif()
+  execute_process(COMMAND "${clang}" -dumpversion OUTPUT_VARIABLE version)
+  string(REGEX MATCH "^[0-9]+" version "${version}")
+  set(major "${version}" PARENT_SCOPE)
+endfunction()
+
+try_libfuzzer()
+if(NOT works AND INSTALL)
+  set(missing "libclang-rt-${major}-dev")
+  if(NOT clang)
+    set(missing clang)
+  endif()
+  install_missing()
+  try_libfuzzer()
+endif()
+if(NOT works)
+  say("left out: the fuzz targets, because clang++ with libFuzzer is not here")
+  return()
+endif()
+
+set(CMAKE_CXX_COMPILER "${clang}")
+set(targets safetensors index)
+prepare()
+configure_and_build("${BUILD_DIR}" all -DBATCHNORM_BUILD_FUZZERS=ON -DBATCHNORM_BUILD_TESTS=OFF
+                    -DBATCHNORM_BUILD_EXAMPLES=OFF -DBATCHNORM_INSTALL=OFF)
+
+# run(target, arguments...): a crash ends everything, and its input stays.
+function(run target)
+  execute_process(COMMAND "${BUILD_DIR}/tests/fuzz/fuzz_${target}" -timeout=10 -malloc_limit_mb=256
+                          "-artifact_prefix=${BUILD_DIR}/${target}-" ${ARGN}
+                  RESULT_VARIABLE failed OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT failed EQUAL 0)
+    message(FATAL_ERROR "fuzz_${target} failed: ${failed}\n${output}")
+  endif()
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+list(LENGTH targets number)
+math(EXPR seconds "(${SECONDS} + ${number} - 1) / ${number}")
+foreach(target IN LISTS targets)
+  set(corpus "${source_dir}/tests/fuzz/corpus/${target}")
+  file(GLOB inputs "${corpus}/*")
+  list(LENGTH inputs count)
+  if(count EQUAL 0)
+    message(FATAL_ERROR "no corpus in ${corpus}")
+  endif()
+  run(${target} ${inputs})
+  say("fuzz_${target}: ${count} inputs of the corpus")
+  if(SECONDS GREATER 0)
+    # What is found goes to the first folder.
+    file(MAKE_DIRECTORY "${BUILD_DIR}/found/${target}")
+    run(${target} -max_total_time=${seconds} -max_len=4096 -print_final_stats=1
+        "${BUILD_DIR}/found/${target}" "${corpus}")
+    string(REGEX MATCH "number_of_executed_units: *([0-9]+)" executed "${output}")
+    say("fuzz_${target}: ${CMAKE_MATCH_1} more inputs in ${seconds} seconds")
+  endif()
+endforeach()

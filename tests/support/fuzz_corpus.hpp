@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+// What the fuzz targets start from: every malformed file that a test names, and some that are
+// right. The files in tests/fuzz/corpus are these bytes.
+#ifndef BATCHNORM_TESTS_SUPPORT_FUZZ_CORPUS_HPP
+#define BATCHNORM_TESTS_SUPPORT_FUZZ_CORPUS_HPP
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "support/index_malformed.hpp"
+#include "support/safetensors_bytes.hpp"
+#include "support/safetensors_malformed.hpp"
+
+namespace batchnorm_test {
+
+/// A title as the name of a file: small letters, digits, and - for everything else.
+inline std::string file_name_of(const std::string& title) {
+  std::string name;
+  for (const char letter : title) {
+    const bool is_capital = letter >= 'A' && letter <= 'Z';
+    const bool is_plain = (letter >= 'a' && letter <= 'z') || (letter >= '0' && letter <= '9');
+    if (is_capital) {
+      name += static_cast<char>(letter - 'A' + 'a');
+    } else if (is_plain) {
+      name += letter;
+    } else if (name.empty() || name.back() != '-') {
+      name += '-';
+    }
+  }
+  return name;
+}
+
+/// A layer of two channels: gamma 2 1, beta -1 0, mean 0 3, variance 1 4, all F32.
+inline std::string layer_file(const std::vector<std::string>& names, const std::string& metadata) {
+  std::string json = "{" + metadata;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const std::string begin = std::to_string(8 * i);
+    json += "\"" + names[i] + "\":" +
+            tensor_json("\"F32\"", "[2]", "[" + begin + "," + std::to_string(8 * i + 8) + "]");
+    json += i + 1 < names.size() ? "," : "}";
+  }
+  std::string data;
+  for (const std::uint32_t bits :
+       {0x40000000u, 0x3f800000u, 0xbf800000u, 0u, 0u, 0x40400000u, 0x3f800000u, 0x40800000u}) {
+    data += little_endian(bits);
+  }
+  return container(json, data.substr(0, 8 * names.size()));
+}
+
+inline std::map<std::string, std::string> well_formed_files() {
+  const std::string dtypes = "{\"a\":" + tensor_json("\"I64\"", "[]", "[0,8]") +
+                             ",\"b\":" + tensor_json("\"BF16\"", "[1,2]", "[8,12]") +
+                             ",\"c\":" + tensor_json("\"F16\"", "[0,3]", "[12,12]") +
+                             ",\"d\":" + tensor_json("\"BOOL\"", "[3]", "[12,15]") + "}";
+  const std::string options =
+      R"("__metadata__":{"batchnorm:1.":"{\"epsilon\":1e-05,\"new_weight\":0.1,)"
+      R"(\"non_finite\":\"reject\",\"running\":\"exponential\",\"running_variance\":\"sample\",)"
+      R"(\"samples_seen\":640,\"scale\":true,\"shift\":true,\"single_value\":\"reject\",)"
+      R"(\"window\":0}"},)";
+  const std::vector<std::string> pytorch = {"1.weight", "1.bias", "1.running_mean",
+                                            "1.running_var"};
+  return {{"good-empty", container("{}      ")},
+          {"good-dtypes", container(dtypes, std::string(15, '\1'))},
+          {"good-pytorch", layer_file(pytorch, "")},
+          {"good-with-options", layer_file(pytorch, options)},
+          {"good-keras",
+           layer_file({"bn/gamma", "bn/beta", "bn/moving_mean", "bn/moving_variance"}, "")},
+          {"good-flax", layer_file({"params/bn/scale", "params/bn/bias", "batch_stats/bn/mean",
+                                    "batch_stats/bn/var"},
+                                   "")},
+          {"good-list", layer_file({"bn/0", "bn/1", "bn/2", "bn/3"}, "")}};
+}
+
+inline std::map<std::string, std::string> well_formed_indices() {
+  return {{"good-empty", "{\"weight_map\":{}}"},
+          {"good-two-shards",
+           R"({"metadata":{"total_size":12},"weight_map":{"a":"x.safetensors","b":"sub/y"}})"},
+          {"good-with-more", R"({"other":[1,{"a":null}],"weight_map":{"a":"x"},"metadata":1.5})"}};
+}
+
+/// Path below tests/fuzz/corpus, and bytes.
+inline std::map<std::string, std::string> fuzz_corpus() {
+  std::map<std::string, std::string> corpus;
+  for (const auto& [name, bytes] : well_formed_files()) corpus["safetensors/" + name] = bytes;
+  for (const auto& [name, bytes] : well_formed_indices()) corpus["index/" + name] = bytes;
+  for (const Malformed& malformed : malformed_files()) {
+    corpus["safetensors/" + file_name_of(malformed.what)] = malformed.bytes;
+  }
+  for (const Malformed& malformed : malformed_indices()) {
+    corpus["index/" + file_name_of(malformed.what)] = malformed.bytes;
+  }
+  return corpus;
+}
+
+}  // namespace batchnorm_test
+
+#endif  // BATCHNORM_TESTS_SUPPORT_FUZZ_CORPUS_HPP
