@@ -49,7 +49,7 @@ struct BiasArgument {
   static_assert(has_memory<Plain>, "batchnorm: an expression has no memory for a bias");
   static constexpr bool can_grow =
       std::is_base_of<Eigen::PlainObjectBase<typename Plain::PlainObject>, Plain>::value &&
-      Plain::SizeAtCompileTime == Eigen::Dynamic;
+      Plain::MaxSizeAtCompileTime == Eigen::Dynamic;
 
   /// In double, and zeros where there is none.
   static Eigen::VectorXd read(const char* function, const Plain& bias, Index channels) {

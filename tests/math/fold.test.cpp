@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: MIT
+// Folded layers against the unfolded ones, computed by the oracle in long double.
+#include "batchnorm/math/fold.hpp"
+
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/fold_cases.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+using reference::Axis;
+
+namespace {
+
+// One to three axes, every order, groups, strides, paddings and dilations that differ per axis.
+const std::vector<FoldCase>& fold_cases() {
+  const Axis one{};
+  const Axis narrow{4, 2};
+  const Axis wide{5, 3, 2, 1, 2};
+  const Axis spread{6, 2, 1, 3, 0, 2};
+  static const std::vector<FoldCase> cases = {
+      {"linear, out x in", Order::oihw, 3, 4, 1, {one, one, one}},
+      {"linear, in x out", Order::hwio, 3, 4, 1, {one, one, one}},
+      {"OIW", Order::oihw, 4, 3, 1, {one, one, spread}},
+      {"OIHW", Order::oihw, 3, 2, 1, {one, wide, narrow}},
+      {"OIDHW", Order::oihw, 2, 2, 1, {narrow, Axis{3, 3, 1, 1, 1}, narrow}},
+      {"OIHW in 3 groups", Order::oihw, 6, 9, 3, {one, narrow, wide}},
+      {"OIHW, depthwise, multiplier 2", Order::oihw, 6, 3, 3, {one, narrow, spread}},
+      {"HWIO", Order::hwio, 3, 2, 1, {one, wide, spread}},
+      {"HWIO in 2 groups", Order::hwio, 4, 6, 2, {one, narrow, narrow}},
+      {"HWIM, multiplier 3", Order::hwim, 6, 2, 2, {one, wide, narrow}},
+      {"IOHW", Order::iohw, 3, 4, 1, {one, wide, narrow}},
+      {"IOHW in 2 groups", Order::iohw, 6, 4, 2, {one, Axis{3, 2, 2, 0, 0, 1, 1}, spread}},
+      {"IODHW, stride 3 over 2 taps", Order::iohw, 2, 2, 1, {narrow, one, Axis{3, 2, 3, 0, 1}}},
+      {"HWOI", Order::hwoi, 2, 5, 1, {one, wide, narrow}},
+  };
+  return cases;
+}
+
+bool is_padded(const FoldCase& test) {
+  for (const Axis& axis : test.axes) {
+    if (axis.before != 0 || axis.after != 0) return true;
+  }
+  return false;
+}
+
+FoldCase without_padding(FoldCase test) {
+  for (Axis& axis : test.axes) axis.before = axis.after = 0;
+  return test;
+}
+
+FoldOptions with_padding(Padding padding) {
+  FoldOptions options;
+  options.padding = padding;
+  return options;
+}
+
+Options with_epsilon(double epsilon) {
+  Options options;
+  options.epsilon = epsilon;
+  return options;
+}
+
+/// The roundings of the oracle itself, in units of a certificate for weights of type T.
+template <class T>
+double oracle_ulps() {
+  return 1000.0 * static_cast<double>(std::numeric_limits<Real>::epsilon()) /
+         detail::distance_after_one<T>();
+}
+
+/// What every certificate of an ordinary fold must say, `measured` being the change of the outputs
+/// by the oracle.
+template <class T>
+void check_certificate(const FoldCertificate& certificate, double measured, Index terms) {
+  CHECK(measured <= certificate.bound_ulps + oracle_ulps<T>());
+  CHECK(certificate.probes == 4);
+  CHECK(certificate.probes_agree());
+  CHECK(certificate.measured_ulps > 0.0);
+  const bool is_double = std::is_same<T, double>::value;
+  CHECK(certificate.bound_ulps < (is_double ? 10.0 + static_cast<double>(terms) / 2 : 0.501));
+  CHECK(certificate.vanished_weights == 0);
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("a norm behind a layer", "[fold]", float, double, Eigen::half, Eigen::bfloat16) {
+  Random random(31);
+  for (const FoldCase& test : fold_cases()) {
+    for (const bool with_bias : {true, false}) {
+      INFO(test.name << (with_bias ? " with bias" : " without bias"));
+      StoredLayer<TestType> layer(test, random, with_bias);
+      const State<TestType> state = random_state<TestType>(random, test.out);
+      const reference::Layer norm = oracle_of(state, 1e-3);
+      const reference::Planes x = random_planes(random, test.in, layer.oracle.input());
+      const reference::Planes expected =
+          reference::forward(norm, reference::convolve(layer.oracle, x));
+
+      const FoldCertificate certificate =
+          fold_after(layer.weights(), layer.bias, state, with_epsilon(1e-3));
+      REQUIRE(layer.bias.size() == test.out);
+      const reference::Planes got = reference::convolve(layer.now(), x);
+      const double measured = change_in_ulps<TestType>(expected, got, layer.oracle,
+                                                       no_norm(test.in), norm, largest_of(x));
+      check_certificate<TestType>(certificate, measured, layer.weights().terms());
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("a norm in front of a layer that does not pad", "[fold]", float, double,
+                   Eigen::half, Eigen::bfloat16) {
+  Random random(32);
+  for (const FoldCase& padded : fold_cases()) {
+    if (is_transposed(padded)) continue;
+    const FoldCase test = without_padding(padded);
+    for (const bool with_bias : {true, false}) {
+      INFO(test.name << (with_bias ? " with bias" : " without bias"));
+      StoredLayer<TestType> layer(test, random, with_bias);
+      const State<TestType> state = random_state<TestType>(random, test.in);
+      const reference::Layer norm = oracle_of(state, 1e-3);
+      const reference::Planes x = random_planes(random, test.in, layer.oracle.input());
+      const reference::Planes expected =
+          reference::convolve(layer.oracle, reference::forward(norm, x));
+
+      const FoldCertificate certificate = fold_before(
+          layer.weights(), layer.bias, state, with_epsilon(1e-3), with_padding(Padding::none));
+      REQUIRE(layer.bias.size() == test.out);
+      const reference::Planes got = reference::convolve(layer.now(), x);
+      const double measured = change_in_ulps<TestType>(expected, got, layer.oracle, norm,
+                                                       no_norm(test.out), largest_of(x));
+      check_certificate<TestType>(certificate, measured, layer.weights().terms());
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("a norm in front of zero padding, and of a transposed convolution", "[fold]",
+                   float, double, Eigen::bfloat16) {
+  Random random(33);
+  for (const FoldCase& test : fold_cases()) {
+    for (const bool with_bias : {true, false}) {
+      INFO(test.name << (with_bias ? " with bias" : " without bias"));
+      StoredLayer<TestType> layer(test, random, with_bias);
+      const State<TestType> state = random_state<TestType>(random, test.in);
+      const reference::Layer norm = oracle_of(state, 1e-5);
+      const reference::Planes x = random_planes(random, test.in, layer.oracle.input());
+      const reference::Planes expected =
+          reference::convolve(layer.oracle, reference::forward(norm, x));
+
+      const Eigen::Matrix<TestType, Eigen::Dynamic, 1> bias_before = layer.bias;
+      const PaddedFold<TestType> fold = fold_before_padded(
+          layer.weights(), layer.bias, state, with_epsilon(1e-5), library_axes(test.axes));
+      CHECK(layer.bias == bias_before);
+      REQUIRE(fold.bias.rows() == test.out);
+      REQUIRE(fold.bias.cols() == expected.places());
+      for (Size axis = 0; axis < 3; ++axis) {
+        CHECK(fold.output_sizes[axis] == expected.size[axis]);
+      }
+      reference::Convolution folded = layer.now();
+      for (Real& value : folded.bias) value = 0;
+      reference::Planes got = reference::convolve(folded, x);
+      for (int o = 0; o < test.out; ++o) {
+        for (int p = 0; p < got.places(); ++p) got.at(o, p) += static_cast<Real>(fold.bias(o, p));
+      }
+      const double measured = change_in_ulps<TestType>(expected, got, layer.oracle, norm,
+                                                       no_norm(test.out), largest_of(x));
+      check_certificate<TestType>(fold.certificate, measured, layer.weights().terms());
+      if (!is_padded(test) && !is_transposed(test)) {
+        CHECK(fold.bias == fold.bias.col(0).replicate(1, fold.bias.cols()));
+      }
+    }
+  }
+}
+
+TEST_CASE("the border of a padded convolution, worked out by hand", "[fold]") {
+  // The norm is x -> 2 x + 3, the kernel (1 10 100) with a zero at each end of three inputs.
+  State<float> state(1);
+  state.gamma[0] = 2;
+  state.beta[0] = 3;
+  std::vector<float> kernel = {1, 10, 100};
+  Eigen::VectorXf bias(1);
+  bias << 0.5f;
+  const auto fold = fold_before_padded(convolution_oihw(kernel.data(), 1, 1, 3), bias, state,
+                                       with_epsilon(0), {{3, 3, 1, 1, 1}});
+  CHECK(kernel == std::vector<float>{2, 20, 200});
+  CHECK(fold.bias == Eigen::RowVector3f(330.5f, 333.5f, 33.5f));
+  CHECK(fold.output_sizes == std::vector<Index>{3});
+
+  // Transposed, stride 2 over 3 taps: places 0 and 2 are met by taps 0 and 2, place 1 by tap 1.
+  kernel = {1, 10, 100};
+  const auto transposed = fold_before_padded(transposed_iohw(kernel.data(), 1, 1, 3), bias, state,
+                                             with_epsilon(0), {{2, 3, 2}});
+  Eigen::RowVectorXf expected(5);
+  expected << 3.5f, 30.5f, 303.5f, 30.5f, 300.5f;
+  CHECK(transposed.bias == expected);
+}
+
+TEST_CASE("a layer, a norm, another norm: one rounding", "[fold]") {
+  Random random(34);
+  const FoldCase test{"", Order::oihw, 5, 7, 1, {Axis{}, Axis{}, Axis{}}};
+  StoredLayer<float> layer(test, random, false);
+  const State<float> first = random_state<float>(random, 5);
+  const State<float> second = random_state<float>(random, 5);
+  const InferenceMap chain =
+      InferenceMap(first, with_epsilon(1e-5)).then(InferenceMap(second, with_epsilon(1e-3)));
+  const reference::Layer one = oracle_of(first, 1e-5);
+  const reference::Layer two = oracle_of(second, 1e-3);
+  const reference::Planes x = random_planes(random, 7, {1, 1, 1});
+  const reference::Planes expected =
+      reference::forward(two, reference::forward(one, reference::convolve(layer.oracle, x)));
+
+  const FoldCertificate certificate = fold_after(layer.weights(), layer.bias, chain);
+  CHECK(certificate.bound_ulps < 0.501);
+  CHECK(certificate.probes_agree());
+  const reference::Convolution folded = layer.now();
+  Real most = 0;
+  for (int o = 0; o < 5; ++o) {
+    const Size c = Size(o);
+    const Real gain = one.gamma[c] / one.root(c) * two.gamma[c] / two.root(c);
+    for (int i = 0; i < 7; ++i) {
+      const Real exact = layer.oracle.weight(o, i, 0) * gain;
+      const Real ulp = std::ldexp(1.0L, std::ilogb(exact) - 23);
+      most = std::max(most, std::fabs(folded.weight(o, i, 0) - exact) / ulp);
+    }
+    const Real shift = two.gamma[c] / two.root(c) * (one.beta[c] - two.mu[c]) + two.beta[c];
+    const Real exact = -one.mu[c] * gain + shift;
+    CHECK(std::fabs(folded.bias[c] - exact) <= 0x1p-23L * std::fabs(exact));
+  }
+  CHECK(most <= 0.5000001L);  // two roundings would pass half a unit
+  CHECK(most > 0.4L);
+  const reference::Planes got = reference::convolve(folded, x);
+  for (int o = 0; o < 5; ++o) CHECK(std::fabs(got.at(o, 0) - expected.at(o, 0)) < 1e-5L);
+}
+
+TEST_CASE("options leave gamma or beta out, whatever the state holds", "[fold]") {
+  State<float> state(1);
+  state.gamma[0] = std::numeric_limits<float>::quiet_NaN();
+  state.beta[0] = std::numeric_limits<float>::infinity();
+  state.running_mean[0] = 3;
+  state.running_variance[0] = 4;
+  Options plain = with_epsilon(0);
+  plain.scale = plain.shift = false;
+  Eigen::MatrixXf weight = Eigen::MatrixXf::Constant(1, 2, 8);
+  Eigen::VectorXf bias = Eigen::VectorXf::Constant(1, 5);
+  fold_after(linear(weight), bias, state, plain);
+  CHECK(weight == Eigen::RowVector2f(4, 4));
+  CHECK(bias[0] == 1.0f);
+}
+
+TEST_CASE("a fold takes matrices of either order, maps, blocks and transposes", "[fold]") {
+  using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  State<float> state(2);
+  state.gamma << 2, -3;
+  state.beta << 10, 20;
+  const Options options = with_epsilon(0);
+  const Eigen::MatrixXf start = (Eigen::MatrixXf(2, 3) << 1, 2, 3, 4, 5, 6).finished();
+  const Eigen::MatrixXf folded = (Eigen::MatrixXf(2, 3) << 2, 4, 6, -12, -15, -18).finished();
+  const auto result = [&](auto weights) {
+    Eigen::VectorXf bias;
+    fold_after(weights, bias, state, options);
+    CHECK(bias == Eigen::Vector2f(10, 20));
+  };
+  Eigen::MatrixXf column_major = start;
+  result(linear(column_major));
+  CHECK(column_major == folded);
+  RowMajor row_major = start;
+  result(linear(row_major));
+  CHECK(row_major == folded);
+  Eigen::MatrixXf kernel = start.transpose();  // Keras and Flax: in x out
+  result(linear(kernel.transpose()));
+  CHECK(kernel == folded.transpose());
+  Eigen::MatrixXf large = Eigen::MatrixXf::Constant(4, 5, 7);
+  large.block(1, 1, 2, 3) = start;
+  result(linear(large.block(1, 1, 2, 3)));
+  CHECK(large.block(1, 1, 2, 3) == folded);
+  CHECK(large.sum() == folded.sum() + 14 * 7);
+  column_major = start;
+  result(linear(Eigen::Map<Eigen::MatrixXf>(column_major.data(), 2, 3)));
+  CHECK(column_major == folded);
+  column_major = start;
+  Eigen::Ref<Eigen::MatrixXf> ref = column_major;
+  result(linear(ref));
+  CHECK(column_major == folded);
+}
+
+TEST_CASE("a bias may be a map, a block, a row, or of another type than the weights", "[fold]") {
+  State<float> state(2);
+  state.gamma << 2, -3;
+  state.running_mean << 1, 1;
+  const Options options = with_epsilon(0);
+  const Eigen::Vector2f folded(4, -9);
+  Eigen::MatrixXf weight = Eigen::MatrixXf::Ones(2, 3);
+  std::vector<float> memory = {3, 4};
+  fold_after(linear(weight), Eigen::Map<Eigen::VectorXf>(memory.data(), 2), state, options);
+  CHECK(memory == std::vector<float>{4, -9});
+  Eigen::MatrixXf table(2, 2);
+  table << 3, 0, 4, 0;
+  fold_after(linear(weight), table.col(0), state, options);
+  CHECK(table.col(0) == folded);
+  CHECK(table.col(1) == Eigen::Vector2f::Zero());
+  Eigen::RowVectorXd wide(2);
+  wide << 3, 4;
+  fold_after(linear(weight), wide, state, options);
+  CHECK(wide == folded.cast<double>().transpose());
+  Eigen::Vector2f fixed(3, 4);
+  fold_after(linear(weight), fixed, state, options);
+  CHECK(fixed == folded);
+}
+
+TEST_CASE("channels of gamma zero and below are named, and folded", "[fold]") {
+  State<float> state(4);
+  state.gamma << 0.5f, 0, -8, 0;
+  state.beta << 1, 2, 3, 4;
+  state.running_mean << 1, 1, 1, 1;
+  Eigen::MatrixXf weight = Eigen::MatrixXf::Ones(4, 2);
+  Eigen::VectorXf bias = Eigen::VectorXf::Constant(4, 3);
+  const FoldCertificate certificate = fold_after(linear(weight), bias, state, with_epsilon(0));
+  CHECK(certificate.zero_gamma == std::vector<Index>{1, 3});
+  CHECK(certificate.negative_gamma == std::vector<Index>{2});
+  CHECK(certificate.largest_gain == 8.0);
+  CHECK(certificate.largest_gain_channel == 2);
+  CHECK(certificate.bound_ulps < 0.501);
+  CHECK(certificate.probes_agree());
+  CHECK(weight.col(1) == Eigen::Vector4f(0.5f, 0, -8, 0));
+  CHECK(bias == Eigen::Vector4f(2, 2, -13, 4));
+}
+
+TEST_CASE("subnormal weights and biases are counted, and flushed on request", "[fold]") {
+  const float tiny = (std::numeric_limits<float>::min)();
+  State<float> state(2);
+  state.gamma << 0x1p-3f, 1;
+  state.beta << tiny / 4, 1;
+  const Eigen::MatrixXf start =
+      (Eigen::MatrixXf(2, 3) << 1, tiny, std::numeric_limits<float>::denorm_min() * 3, 1, 1, 1)
+          .finished();
+  const auto run = [&](bool flush, Eigen::MatrixXf& weight, Eigen::VectorXf& bias) {
+    FoldOptions options;
+    options.flush_subnormal = flush;
+    return fold_after(linear(weight), bias, state, with_epsilon(0), options);
+  };
+  Eigen::MatrixXf weight = start;
+  Eigen::VectorXf bias;
+  const FoldCertificate kept = run(false, weight, bias);
+  CHECK(kept.subnormal_weights == 1);
+  CHECK(kept.subnormal_biases == 1);
+  CHECK(kept.vanished_weights == 1);  // 3/8 of the smallest number
+  CHECK(weight(0, 1) == tiny / 8);
+  CHECK(weight(0, 2) == 0.0f);
+  CHECK(bias[0] == tiny / 4);
+  CHECK(kept.bound_ulps < 0.501);
+
+  Eigen::MatrixXf flushed_weight = start;
+  Eigen::VectorXf flushed_bias;
+  const FoldCertificate flushed = run(true, flushed_weight, flushed_bias);
+  CHECK(flushed.subnormal_weights == 1);
+  CHECK(flushed.subnormal_biases == 1);
+  CHECK(flushed_weight(0, 0) == 0.125f);
+  CHECK(flushed_weight(0, 1) == 0.0f);
+  CHECK(flushed_bias[0] == 0.0f);
+  CHECK(flushed_bias[1] == 1.0f);
+  // The whole bias of channel 0 is lost, which is all there is of it: 100 %, 2^23 units.
+  CHECK(flushed.bound_ulps >= 0x1p23);
+  CHECK(flushed.bound_ulps < 0x1p23 + 1);
+  CHECK(flushed.probes_agree());
+}
+
+TEST_CASE("half weights that fold to subnormals lose what the bound says", "[fold]") {
+  // 2^-14 is the smallest normal half; times 0.3 it keeps 8 bits.
+  State<Eigen::half> state(1);
+  state.gamma[0] = 0.3f;
+  Eigen::Matrix<Eigen::half, 1, 2> weight(Eigen::half(0x1p-14f), Eigen::half(-0x1p-14f));
+  Eigen::Matrix<Eigen::half, Eigen::Dynamic, 1> bias;
+  const FoldCertificate certificate = fold_after(linear(weight), bias, state, with_epsilon(0));
+  const double exact = 0x1p-14 * static_cast<double>(0.3f);
+  const double lost = std::fabs(static_cast<double>(static_cast<float>(weight[0])) - exact);
+  CHECK(certificate.subnormal_weights == 2);
+  CHECK_THAT(certificate.bound_ulps, Catch::Matchers::WithinRel(lost / exact * 0x1p10, 1e-9));
+  CHECK(certificate.measured_ulps > 0.0);
+  CHECK(certificate.probes_agree());
+}
+
+TEST_CASE("the same seed measures the same, another seed does not", "[fold]") {
+  const auto measured = [](std::uint64_t seed, int probes) {
+    Random random(35);
+    const FoldCase test{"", Order::oihw, 3, 4, 1, {Axis{}, Axis{3, 2}, Axis{3, 2}}};
+    StoredLayer<float> layer(test, random, true);
+    FoldOptions options;
+    options.seed = seed;
+    options.probes = probes;
+    return fold_after(layer.weights(), layer.bias, random_state<float>(random, 3), Options(),
+                      options);
+  };
+  CHECK(measured(1, 3).measured_ulps == measured(1, 3).measured_ulps);
+  CHECK(measured(1, 3).measured_ulps != measured(2, 3).measured_ulps);
+  CHECK(measured(1, 9).measured_ulps >= measured(1, 3).measured_ulps);
+  CHECK(measured(1, 9).probes == 9);
+  CHECK(measured(1, 0).measured_ulps == 0.0);
+  CHECK(measured(1, 0).evaluation_ulps == 0.0);
+}
