@@ -61,10 +61,12 @@ class WeightView {
   ///         0 would scale one element twice
   WeightView(T* data, LayerKind kind, const WeightSizes& sizes, const WeightStrides& strides)
       : data_(data), kind_(kind), sizes_(sizes), strides_(strides) {
-    check("groups", sizes.groups, strides.group);
-    check("output channels per group", sizes.out_per_group, strides.out);
-    check("input channels per group", sizes.in_per_group, strides.in);
-    check("taps", sizes.taps, strides.tap);
+    const Part parts[] = {{"groups", sizes.groups, strides.group},
+                          {"output channels per group", sizes.out_per_group, strides.out},
+                          {"input channels per group", sizes.in_per_group, strides.in},
+                          {"taps", sizes.taps, strides.tap}};
+    for (const Part& part : parts) check_count(part);
+    for (const Part& part : parts) check_stride(part);
     if (data == nullptr) {
       detail::fail_argument("WeightView", "data of a weight tensor", "a pointer to them",
                             "a null pointer");
@@ -96,15 +98,22 @@ class WeightView {
   }
 
  private:
-  static void check(const char* name, Index count, Index stride) {
-    if (count < 1) {
-      detail::fail_argument("WeightView", detail::text("number of ", name), "at least 1",
-                            detail::text(count));
-    }
-    if (count > 1 && stride == 0) {
-      detail::fail_argument("WeightView", detail::text("stride of ", name, " must tell them apart"),
-                            "any number but 0", "0");
-    }
+  struct Part {
+    const char* name;
+    Index count, stride;
+  };
+
+  static void check_count(const Part& part) {
+    if (part.count >= 1) return;
+    detail::fail_argument("WeightView", detail::text("number of ", part.name), "at least 1",
+                          detail::text(part.count));
+  }
+
+  static void check_stride(const Part& part) {
+    if (part.count == 1 || part.stride != 0) return;
+    detail::fail_argument("WeightView",
+                          detail::text("stride of ", part.name, " must tell them apart"),
+                          "any number but 0", "0");
   }
 
   T* data_;

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+// What a certificate says of folds whose result is known.
+#include "batchnorm/math/fold_certificate.hpp"
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "batchnorm/math/fold.hpp"
+#include "support/catch.hpp"
+#include "support/fold_cases.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+using reference::Axis;
+
+namespace {
+
+Options with_epsilon(double epsilon) {
+  Options options;
+  options.epsilon = epsilon;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("channels of gamma zero and below are named, and folded", "[fold]") {
+  State<float> state(4);
+  state.gamma << 0.5f, 0, -8, 0;
+  state.beta << 1, 2, 3, 4;
+  state.running_mean << 1, 1, 1, 1;
+  Eigen::MatrixXf weight = Eigen::MatrixXf::Ones(4, 2);
+  Eigen::VectorXf bias = Eigen::VectorXf::Constant(4, 3);
+  const FoldCertificate certificate = fold_after(linear(weight), bias, state, with_epsilon(0));
+  CHECK(certificate.zero_gamma == std::vector<Index>{1, 3});
+  CHECK(certificate.negative_gamma == std::vector<Index>{2});
+  CHECK(certificate.largest_gain == 8.0);
+  CHECK(certificate.largest_gain_channel == 2);
+  CHECK(certificate.bound_ulps < 0.501);
+  CHECK(certificate.probes_agree());
+  CHECK(weight.col(1) == Eigen::Vector4f(0.5f, 0, -8, 0));
+  CHECK(bias == Eigen::Vector4f(2, 2, -13, 4));
+}
+
+TEST_CASE("subnormal weights and biases are counted, and flushed on request", "[fold]") {
+  const float tiny = (std::numeric_limits<float>::min)();
+  State<float> state(2);
+  state.gamma << 0x1p-3f, 1;
+  state.beta << tiny / 4, 1;
+  const Eigen::MatrixXf start =
+      (Eigen::MatrixXf(2, 3) << 1, tiny, std::numeric_limits<float>::denorm_min() * 3, 1, 1, 1)
+          .finished();
+  const auto run = [&](bool flush, Eigen::MatrixXf& weight, Eigen::VectorXf& bias) {
+    FoldOptions options;
+    options.flush_subnormal = flush;
+    return fold_after(linear(weight), bias, state, with_epsilon(0), options);
+  };
+  Eigen::MatrixXf weight = start;
+  Eigen::VectorXf bias;
+  const FoldCertificate kept = run(false, weight, bias);
+  CHECK(kept.subnormal_weights == 1);
+  CHECK(kept.subnormal_biases == 1);
+  CHECK(kept.vanished_weights == 1);  // 3/8 of the smallest number
+  CHECK(weight(0, 1) == tiny / 8);
+  CHECK(weight(0, 2) == 0.0f);
+  CHECK(bias[0] == tiny / 4);
+  CHECK(kept.bound_ulps < 0.501);
+
+  Eigen::MatrixXf flushed_weight = start;
+  Eigen::VectorXf flushed_bias;
+  const FoldCertificate flushed = run(true, flushed_weight, flushed_bias);
+  CHECK(flushed.subnormal_weights == 1);
+  CHECK(flushed.subnormal_biases == 1);
+  CHECK(flushed_weight(0, 0) == 0.125f);
+  CHECK(flushed_weight(0, 1) == 0.0f);
+  CHECK(flushed_bias[0] == 0.0f);
+  CHECK(flushed_bias[1] == 1.0f);
+  // The whole bias of channel 0 is lost, which is all there is of it: 100 %, 2^23 units.
+  CHECK(flushed.bound_ulps >= 0x1p23);
+  CHECK(flushed.bound_ulps < 0x1p23 + 1);
+  CHECK(flushed.probes_agree());
+}
+
+TEST_CASE("half weights that fold to subnormals lose what the bound says", "[fold]") {
+  // 2^-14 is the smallest normal half; times 0.3 it keeps 8 bits.
+  State<Eigen::half> state(1);
+  state.gamma[0] = 0.3f;
+  Eigen::Matrix<Eigen::half, 1, 2> weight(Eigen::half(0x1p-14f), Eigen::half(-0x1p-14f));
+  Eigen::Matrix<Eigen::half, Eigen::Dynamic, 1> bias;
+  const FoldCertificate certificate = fold_after(linear(weight), bias, state, with_epsilon(0));
+  const double exact = 0x1p-14 * static_cast<double>(0.3f);
+  const double lost = std::fabs(static_cast<double>(static_cast<float>(weight[0])) - exact);
+  CHECK(certificate.subnormal_weights == 2);
+  CHECK_THAT(certificate.bound_ulps, Catch::Matchers::WithinRel(lost / exact * 0x1p10, 1e-9));
+  CHECK(certificate.measured_ulps > 0.0);
+  CHECK(certificate.probes_agree());
+}
+
+TEST_CASE("the same seed measures the same, another seed does not", "[fold]") {
+  const auto measured = [](std::uint64_t seed, int probes) {
+    Random random(35);
+    const FoldCase test{"", Order::oihw, 3, 4, 1, {Axis{}, Axis{3, 2}, Axis{3, 2}}};
+    StoredLayer<float> layer(test, random, true);
+    FoldOptions options;
+    options.seed = seed;
+    options.probes = probes;
+    return fold_after(layer.weights(), layer.bias, random_state<float>(random, 3), Options(),
+                      options);
+  };
+  CHECK(measured(1, 3).measured_ulps == measured(1, 3).measured_ulps);
+  CHECK(measured(1, 3).measured_ulps != measured(2, 3).measured_ulps);
+  CHECK(measured(1, 9).measured_ulps >= measured(1, 3).measured_ulps);
+  CHECK(measured(1, 9).probes == 9);
+  CHECK(measured(1, 0).measured_ulps == 0.0);
+  CHECK(measured(1, 0).evaluation_ulps == 0.0);
+}
+
+TEST_CASE("gains of a chain are those of the product", "[fold]") {
+  State<float> first(2);
+  first.gamma << 4, -3;
+  State<float> second(2);
+  second.gamma << -0.5f, -2;
+  const InferenceMap one(first, with_epsilon(0));
+  const InferenceMap two(second, with_epsilon(0));
+  CHECK(detail::certify_gains(one).negative_gamma == std::vector<Index>{1});
+  const FoldCertificate both = detail::certify_gains(one.then(two));
+  CHECK(both.negative_gamma == std::vector<Index>{0});
+  CHECK(both.zero_gamma.empty());
+  CHECK(both.largest_gain == 6.0);
+  CHECK(both.largest_gain_channel == 1);
+}
+
+TEST_CASE("probes agree within the bound and their own roundings", "[fold]") {
+  FoldCertificate certificate;
+  certificate.bound_ulps = 0.5;
+  certificate.evaluation_ulps = 0.25;
+  certificate.measured_ulps = 0.75;
+  CHECK(certificate.probes_agree());
+  certificate.measured_ulps = 0.76;
+  CHECK(!certificate.probes_agree());
+  certificate.measured_ulps = std::numeric_limits<double>::quiet_NaN();
+  CHECK(!certificate.probes_agree());
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/math/fold_plan.hpp"
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/fold_cases.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+
+namespace {
+
+/// A norm x -> (x - mean) scale + shift of one channel.
+InferenceMap map(float mean, float scale, float shift) {
+  State<float> state(1);
+  state.gamma[0] = scale;
+  state.beta[0] = shift;
+  state.running_mean[0] = mean;
+  Options options;
+  options.epsilon = 0;
+  return {state, options};
+}
+
+constexpr double u = 0x1p-53;
+
+}  // namespace
+
+TEST_CASE("subnormal numbers of every type", "[fold]") {
+  CHECK(detail::is_subnormal(0x1p-127f));
+  CHECK(detail::is_subnormal(-0x1p-149f));
+  CHECK(!detail::is_subnormal(0x1p-126f));
+  CHECK(!detail::is_subnormal(0.0f));
+  CHECK(detail::is_subnormal(0x1p-1023));
+  CHECK(!detail::is_subnormal(0x1p-1022));
+  CHECK(detail::is_subnormal(Eigen::half(0x1p-15f)));
+  CHECK(!detail::is_subnormal(Eigen::half(0x1p-14f)));
+  CHECK(detail::is_subnormal(Eigen::bfloat16(0x1p-127f)));
+  CHECK(!detail::is_subnormal(Eigen::bfloat16(0x1p-126f)));
+}
+
+TEST_CASE("numbers are stored in one rounding, and flushed on request", "[fold]") {
+  CHECK(detail::stored<float>(0x1p-127, false) == 0x1p-127f);
+  CHECK(detail::stored<float>(0x1p-127, true) == 0.0f);
+  CHECK(detail::stored<float>(0x1p-126, true) == 0x1p-126f);
+  // Rounds up to the smallest normal number, which is not flushed.
+  CHECK(detail::stored<float>(0x1p-126 - 0x1p-151, true) == 0x1p-126f);
+  // By way of float this would be a tie, and end at 1.
+  CHECK(static_cast<float>(detail::stored<Eigen::half>(1 + 0x1p-11 + 0x1p-40, false)) ==
+        1 + 0x1p-10f);
+}
+
+TEST_CASE("norms on both sides of a layer fold at once", "[fold]") {
+  // ((x - 1) 2 + 3 becomes 2 x + 1; times 5, plus 7; (y - 4) 0.5 + 6.
+  Eigen::Matrix<float, 1, 1> weight(5.0f);
+  const auto weights = linear(weight);
+  const Eigen::VectorXd bias = Eigen::VectorXd::Constant(1, 7);
+  const InferenceMap before = map(1, 2, 3);
+  const InferenceMap after = map(4, 0.5f, 6);
+  const detail::FoldPlan<float> plan("test", weights, bias, before, after, {});
+  CHECK(plan.folded(weight(0), 0, 0) == 5.0f);
+  const auto folded = plan.folded_bias<float>(detail::TapReach(1));
+  CHECK(folded.map(0, 0) == 10.0f);  // (5 + 7 - 4) / 2 + 6
+  // B = (7 + 5 (2 + 3) + 4) / 2 + 6, and X times 5.
+  CHECK(plan.terms(0, 0.0) == 24.0);
+  CHECK(plan.terms(0, 3.0) == 39.0);
+}
+
+TEST_CASE("the bound is the rounding that happened, and that of double", "[fold]") {
+  // Only rounding to float changes anything: 0.1 of the norm is a float, its squares are not.
+  Eigen::Matrix<float, 1, 2> weight(0.1f, 0.7f);
+  const auto weights = linear(weight);
+  const Eigen::VectorXd bias = Eigen::VectorXd::Zero(1);
+  const InferenceMap before = InferenceMap::identity(2);
+  const InferenceMap after = map(0, 0.1f, 0);
+  const detail::FoldPlan<float> plan("test", weights, bias, before, after, {});
+  FoldCertificate certificate;
+  plan.certify(plan.folded_bias<float>(detail::TapReach(1)), certificate);
+  Real error = 0, terms = 0;
+  for (const float w : {0.1f, 0.7f}) {
+    const Real exact = static_cast<Real>(w) * static_cast<Real>(0.1f);
+    error += std::fabs(static_cast<Real>(static_cast<float>(exact)) - exact);
+    terms += exact;
+  }
+  const double share = static_cast<double>(error / terms);
+  CHECK(certificate.bound_ulps >= share * 0x1p23);
+  CHECK(certificate.bound_ulps <= (share + 7 * u) * 0x1p23);
+}
+
+TEST_CASE("a double layer is bound by the roundings of double", "[fold]") {
+  Eigen::Matrix<double, 1, 2> weight(0.1, 0.7);
+  const auto weights = linear(weight);
+  const Eigen::VectorXd bias = Eigen::VectorXd::Zero(1);
+  const InferenceMap before = InferenceMap::identity(2);
+  const InferenceMap after = map(0, 0.1f, 0);
+  const detail::FoldPlan<double> plan("test", weights, bias, before, after, {});
+  FoldCertificate certificate;
+  plan.certify(plan.folded_bias<double>(detail::TapReach(1)), certificate);
+  CHECK(certificate.bound_ulps >= 3.0);  // four of the scale, two products: 6 / 2
+  CHECK(certificate.bound_ulps <= 3.0001);
+}
+
+TEST_CASE("where terms of a bias cancel the unit is that of the terms", "[fold]") {
+  // mean s and beta cancel: the bias is next to nothing, what it is made of is 100 twice.
+  Eigen::Matrix<double, 1, 1> weight(1.0);
+  const auto weights = linear(weight);
+  const Eigen::VectorXd bias = Eigen::VectorXd::Zero(1);
+  const InferenceMap before = InferenceMap::identity(1);
+  const InferenceMap after = map(1000, 0.1f, 100);
+  const detail::FoldPlan<double> plan("test", weights, bias, before, after, {});
+  const auto folded = plan.folded_bias<double>(detail::TapReach(1));
+  CHECK(std::fabs(folded.map(0, 0)) < 1e-5);
+  CHECK(plan.terms(0, 0.0) > 199.99);
+  FoldCertificate certificate;
+  plan.certify(folded, certificate);
+  CHECK(certificate.bound_ulps < 6.0);
+}
+
+TEST_CASE("relative errors", "[fold]") {
+  CHECK(detail::relative(1.0, 4.0) == 0.25);
+  CHECK(detail::relative(0.0, 0.0) == 0.0);
+  CHECK(detail::relative(1e-300, 0.0) == std::numeric_limits<double>::infinity());
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+// The probes find what is wrong with a fold. Folds that are right are in fold.test.cpp.
+#include "batchnorm/math/fold_probe.hpp"
+
+#include <cmath>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/fold_cases.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+using reference::Axis;
+
+namespace {
+
+/// A padded convolution behind a norm.
+struct Fixture {
+  Random random{51};
+  reference::Axes axes = {Axis{}, Axis{4, 3, 1, 1, 1}, Axis{3, 2, 1, 1, 0}};
+  StoredLayer<float> layer{{"", Order::oihw, 3, 2, 1, axes}, random, true};
+  WeightView<float> weights = layer.weights();
+  Eigen::VectorXd bias = layer.bias.cast<double>();
+  InferenceMap before{random_state<float>(random, 2), Options()};
+  InferenceMap after = InferenceMap::identity(3);
+  detail::FoldPlan<float> plan{"test", weights, bias, before, after, {}};
+  detail::TapReach border{"test", LayerKind::convolution, library_axes(axes)};
+  detail::FoldedBias<float> folded = plan.folded_bias<float>(border);
+
+  FoldCertificate measured(int count) const {
+    FoldCertificate certificate;
+    plan.certify(folded, certificate);
+    detail::FoldProbe<float, float>(plan, folded.map, border).run(count, 7, certificate);
+    return certificate;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("SplitMix64 gives its published numbers", "[fold]") {
+  detail::ProbeNumbers numbers(1234567);
+  CHECK(numbers.bits() == 6457827717110365317u);
+  CHECK(numbers.bits() == 3203168211198807973u);
+  CHECK(numbers.bits() == 9817491932198370423u);
+  double least = 1, most = -1;
+  for (int i = 0; i < 1000; ++i) {
+    const double value = numbers.uniform();
+    least = std::min(least, value);
+    most = std::max(most, value);
+    const Index below = numbers.below(3);
+    CHECK((below >= 0 && below < 3));
+  }
+  CHECK((least >= -1.0 && least < -0.99));
+  CHECK((most < 1.0 && most > 0.99));
+}
+
+TEST_CASE("probes of a right fold stay within the bound, at the border too", "[fold]") {
+  const FoldCertificate certificate = Fixture().measured(100);
+  CHECK(certificate.probes == 100);
+  CHECK(certificate.measured_ulps > 0.0);
+  CHECK(certificate.measured_ulps <= certificate.bound_ulps + certificate.evaluation_ulps);
+  CHECK(certificate.evaluation_ulps > 0.0);
+}
+
+TEST_CASE("probes see a wrong bias, also when it is wrong at one place only", "[fold]") {
+  Fixture everywhere;
+  everywhere.folded.map.row(2).array() += 0.01f;
+  CHECK(!everywhere.measured(1).probes_agree());
+  Fixture corner;
+  corner.folded.map(0, 0) *= 2;
+  CHECK(!corner.measured(100).probes_agree());
+}
+
+TEST_CASE("probes see a border that was folded as if it were the inside", "[fold]") {
+  Fixture fixture;
+  const auto inside = fixture.plan.folded_bias<float>(detail::TapReach(6));
+  fixture.folded.map = inside.map.replicate(1, fixture.border.positions());
+  CHECK(!fixture.measured(20).probes_agree());
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/math/fold_weights.hpp"
+
+#include <map>
+#include <stdexcept>
+#include <tuple>
+#include <type_traits>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/fold_cases.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+
+namespace {
+
+using Places = std::map<std::tuple<int, int, int>, Size>;
+
+/// Where a view finds each weight (o, i, k), counted from the start of its memory.
+template <class T>
+Places found(const WeightView<T>& view, const T* start) {
+  Places places;
+  view.each([&](const T& weight, Index out, Index in, Index tap) {
+    const auto key =
+        std::make_tuple(static_cast<int>(out), static_cast<int>(in), static_cast<int>(tap));
+    CHECK(places.count(key) == 0);
+    places[key] = static_cast<Size>(&weight - start);
+  });
+  return places;
+}
+
+/// Where the documentation of the framework has them.
+Places documented(const FoldCase& test, int taps) {
+  Places places;
+  for (int o = 0; o < test.out; ++o)
+    for (int i = 0; i < test.in; ++i)
+      for (int k = 0; k < taps; ++k)
+        if (o / (test.out / test.groups) == i / (test.in / test.groups))
+          places[std::make_tuple(o, i, k)] = place_of(test, taps, o, i, k);
+  return places;
+}
+
+}  // namespace
+
+TEST_CASE("every order finds the weights where frameworks put them", "[fold]") {
+  const std::vector<FoldCase> cases = {{"OIHW", Order::oihw, 3, 4, 1, {}},
+                                       {"OIHW, 2 groups", Order::oihw, 4, 6, 2, {}},
+                                       {"OIHW, depthwise", Order::oihw, 6, 3, 3, {}},
+                                       {"HWIO", Order::hwio, 3, 4, 1, {}},
+                                       {"HWIO, 3 groups", Order::hwio, 6, 9, 3, {}},
+                                       {"HWIM", Order::hwim, 6, 3, 3, {}},
+                                       {"IOHW", Order::iohw, 3, 4, 1, {}},
+                                       {"IOHW, 2 groups", Order::iohw, 6, 4, 2, {}},
+                                       {"HWOI", Order::hwoi, 3, 4, 1, {}}};
+  for (const FoldCase& test : cases) {
+    INFO(test.name);
+    const int taps = 5;
+    std::vector<float> memory(Size(test.out * test.in / test.groups * taps));
+    const auto view = view_of_weights(test, taps, memory);
+    CHECK(view.out_channels() == test.out);
+    CHECK(view.in_channels() == test.in);
+    CHECK(view.taps() == taps);
+    CHECK(view.terms() == test.in / test.groups * taps);
+    CHECK((view.kind() == LayerKind::transposed_convolution) == is_transposed(test));
+    const Places places = found(view, memory.data());
+    CHECK(places.size() == memory.size());
+    CHECK(places == documented(test, taps));
+  }
+}
+
+TEST_CASE("linear weights are out x in in either storage order", "[fold]") {
+  Eigen::MatrixXd column_major(2, 3);
+  Eigen::Matrix<double, 2, 3, Eigen::RowMajor> row_major;
+  const Places columns = found(linear(column_major), column_major.data());
+  const Places rows = found(linear(row_major), row_major.data());
+  const Places transposed = found(linear(column_major.transpose()), column_major.data());
+  CHECK(columns.size() == 6);
+  CHECK(columns.at(std::make_tuple(1, 2, 0)) == 5);
+  CHECK(columns.at(std::make_tuple(1, 0, 0)) == 1);
+  CHECK(rows.at(std::make_tuple(1, 0, 0)) == 3);
+  CHECK(rows.at(std::make_tuple(0, 2, 0)) == 2);
+  CHECK(transposed.at(std::make_tuple(2, 1, 0)) == 5);
+  CHECK(transposed.at(std::make_tuple(2, 0, 0)) == 4);
+  CHECK(linear(column_major).kind() == LayerKind::linear);
+  CHECK(linear(column_major).out_channels() == 2);
+  CHECK(linear(column_major.transpose()).out_channels() == 3);
+  using View = decltype(linear(column_major));
+  static_assert(std::is_same<View, WeightView<double>>::value, "one type for all orders");
+  static_assert(std::is_trivially_copyable<View>::value, "a view is a few numbers");
+}
+
+TEST_CASE("an order of one's own is four strides", "[fold]") {
+  // Taps outermost and backwards, rows of 8 with 5 in use.
+  std::vector<float> memory(2 * 3 * 8);
+  const WeightView<float> view(memory.data() + 24, LayerKind::convolution, {1, 3, 5, 2},
+                               {0, 8, 1, -24});
+  const Places places = found(view, memory.data());
+  CHECK(places.size() == 30);
+  CHECK(places.at(std::make_tuple(2, 4, 0)) == 44);
+  CHECK(places.at(std::make_tuple(2, 4, 1)) == 20);
+}
+
+TEST_CASE("weights that cannot be are refused", "[fold]") {
+  std::vector<float> memory(64);
+  float* data = memory.data();
+  CHECK_THROWS_WITH(convolution_oihw(data, 4, 6, 1, 4),
+                    "convolution_oihw: input channels are shared out among the groups: expected a "
+                    "multiple of the number of groups, both at least 1, got 6 channels and 4 "
+                    "groups");
+  CHECK_THROWS_WITH(convolution_hwio(data, 3, 6, 1, 2),
+                    "convolution_hwio: output channels are shared out among the groups: expected a "
+                    "multiple of the number of groups, both at least 1, got 3 channels and 2 "
+                    "groups");
+  CHECK_THROWS_WITH(transposed_iohw(data, 4, 4, 1, 0),
+                    "transposed_iohw: output channels are shared out among the groups: expected a "
+                    "multiple of the number of groups, both at least 1, got 4 channels and 0 "
+                    "groups");
+  CHECK_THROWS_WITH(convolution_oihw(data, 4, 4, 0),
+                    "WeightView: number of taps: expected at least 1, got 0");
+  CHECK_THROWS_WITH(depthwise_hwim(data, 4, -1, 2),
+                    "WeightView: number of output channels per group: expected at least 1, got -1");
+  CHECK_THROWS_WITH(transposed_hwoi(data, 4, 0, 2),
+                    "WeightView: number of input channels per group: expected at least 1, got 0");
+  CHECK_THROWS_WITH(transposed_hwoi(static_cast<float*>(nullptr), 1, 1, 1),
+                    "WeightView: data of a weight tensor: expected a pointer to them, got a null "
+                    "pointer");
+  CHECK_THROWS_WITH(WeightView<float>(data, LayerKind::linear, {1, 2, 3, 1}, {0, 0, 1, 1}),
+                    "WeightView: stride of output channels per group must tell them apart: "
+                    "expected any number but 0, got 0");
+}
