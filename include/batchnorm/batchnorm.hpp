@@ -6,6 +6,7 @@
 // included by name where they are wanted:
 //   batchnorm/view/eigen_tensor.hpp  needs Eigen's unsupported/Eigen/CXX11/Tensor module
 //   batchnorm/io/safetensors.hpp     needs nlohmann/json
+//   batchnorm/io/checkpoint.hpp      needs nlohmann/json
 
 #include "batchnorm/frozen.hpp"
 #include "batchnorm/layer.hpp"

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 // A network trained and saved by PyTorch (Linear 64-32, BatchNorm, ReLU, Linear 32-10): the
 // checkpoint loads, and gives PyTorch's numbers, many images at once or one alone.
-#include "batchnorm/layer.hpp"
+#include "batchnorm/io/checkpoint.hpp"
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "batchnorm/layer.hpp"
+#include "batchnorm/math/fold.hpp"
 #include "support/catch.hpp"
 #include "support/conformance.hpp"
 #include "support/digits.hpp"
@@ -64,6 +66,16 @@ void check_against_pytorch(const Group& group) {
     alone.col(image) = network.logits(x.col(image));
   }
   check(alone, "logits.f64");
+  // The same with the norm folded into the first layer, opened and found as a stranger's file.
+  const Tensors file = open_checkpoint(reference_dir() + "/digits_mlp.safetensors");
+  const FoundBatchNorm found = find_batch_norms(file).at(0);
+  const LoadedState<T> norm = load_state<T>(file, found.prefix, Epsilon(1e-5));
+  auto folded = network;
+  Eigen::Matrix<T, Eigen::Dynamic, 1> bias;
+  fold_after(linear(folded.first), bias, norm.state, norm.options);
+  const typename Network<T>::Matrix hidden = ((folded.first * x).colwise() + bias).cwiseMax(T(0));
+  check((folded.last * hidden).colwise() + folded.last_bias.col(0), "logits.f64");
+
   const Tolerance float_tolerance(group.cases().at(0).at("tol").at("f32"));
   CHECK(outside(as_numbers(alone),
                 as_numbers(columns<double>(group.tensors, "logits_batch_of_one.f32")),

@@ -90,13 +90,14 @@ inline Complaints include_cycles(const std::vector<Header>& headers) {
   return complaints;
 }
 
-/// What a header needs besides Eigen and the standard library; empty when nothing.
+/// What a header needs besides Eigen, the standard library and the operating system; empty when
+/// nothing.
 inline std::string outside_need(const Header& header) {
   for (const std::string& target : header.outside_includes) {
     if (starts_with(target, "unsupported/Eigen/")) return "unsupported";
     if (starts_with(target, "nlohmann/")) return "nlohmann/json";
     if (target == "mpi.h") return "MPI";
-    const bool standard = target.find('/') == std::string::npos;
+    const bool standard = target.find('/') == std::string::npos || starts_with(target, "sys/");
     if (!standard && !starts_with(target, "Eigen/")) return target;
   }
   return "";
