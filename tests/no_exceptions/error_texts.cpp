@@ -118,6 +118,23 @@ void not_json() {
   batchnorm::parse_safetensors(bytes.data(), bytes.size(), "not json");
 }
 
+void fold_in_front_of_zero_padding() {
+  std::vector<float> weights(9, 1.0f);
+  Eigen::VectorXf bias;
+  batchnorm::FoldOptions options;
+  options.padding = batchnorm::Padding::zeros;
+  batchnorm::fold_before(batchnorm::convolution_oihw(weights.data(), 1, 1, 9), bias,
+                         batchnorm::State<float>(1), batchnorm::Options(), options);
+}
+
+void folded_weight_overflows() {
+  Matrix weights = Matrix::Constant(1, 1, 1e38f);
+  Eigen::VectorXf bias;
+  batchnorm::State<float> state(1);
+  state.gamma[0] = 16.0f;
+  batchnorm::fold_after(batchnorm::linear(weights), bias, state, batchnorm::Options());
+}
+
 using Call = void (*)();
 
 const std::vector<Call> calls = {no_channels,
@@ -135,7 +152,9 @@ const std::vector<Call> calls = {no_channels,
                                  foreign_moments,
                                  missing_file,
                                  truncated_file,
-                                 not_json};
+                                 not_json,
+                                 fold_in_front_of_zero_padding,
+                                 folded_weight_overflows};
 
 #ifdef __cpp_exceptions
 

@@ -9,6 +9,7 @@
 #include "support/catch.hpp"
 #include "support/generators.hpp"
 #include "support/layouts.hpp"
+#include "support/reference_convolution.hpp"
 #include "support/reference_running.hpp"
 
 using namespace batchnorm_test;
@@ -145,4 +146,32 @@ TEST_CASE("bounds notice one element that is off, and NaN") {
   CHECK_THAT(beyond_channels(Eigen::Vector2d(1, 2), {1, 2.1L}, hundredth),
              contains_text("channel 1"));
   CHECK_FALSE(beyond_channels(Eigen::Vector2d(1, 2), {1}, hundredth).empty());
+}
+
+TEST_CASE("the oracle's convolution: zeros around, strides, dilation, channels") {
+  using reference::Axis;
+  const auto row = [](const Axis& axis, bool transposed, const std::vector<Real>& kernel,
+                      const std::vector<Real>& x) {
+    reference::Convolution layer{1, 1, 1, {Axis{}, Axis{}, axis}, transposed};
+    layer.weights = kernel;
+    layer.bias = {1000};
+    return reference::convolve(layer, {1, layer.input(), x}).values;
+  };
+  // input, kernel, stride, before, after, dilation, extra
+  CHECK(row({3, 2}, false, {1, 10}, {1, 2, 3}) == std::vector<Real>{1021, 1032});
+  CHECK(row({3, 2, 1, 1, 0}, false, {1, 10}, {1, 2, 3}) == std::vector<Real>{1010, 1021, 1032});
+  CHECK(row({3, 2, 2, 0, 1}, false, {1, 10}, {1, 2, 3}) == std::vector<Real>{1021, 1003});
+  CHECK(row({3, 2, 1, 0, 0, 2}, false, {1, 10}, {1, 2, 3}) == std::vector<Real>{1031});
+  CHECK(row({2, 2}, true, {1, 10}, {1, 2}) == std::vector<Real>{1001, 1012, 1020});
+  CHECK(row({2, 2, 3}, true, {1, 10}, {1, 2}) == std::vector<Real>{1001, 1010, 1000, 1002, 1020});
+  CHECK(row({2, 3, 1, 1, 1}, true, {1, 10, 100}, {1, 2}) == std::vector<Real>{1012, 1120});
+  CHECK(row({2, 2, 2, 0, 0, 1, 1}, true, {1, 10}, {1, 2}) ==
+        std::vector<Real>{1001, 1010, 1002, 1020, 1000});
+  // A kernel of rows (1 10) and (100 1000) on one 2 x 2 plane, and on another one times 2.
+  reference::Convolution square{1, 2, 1, {Axis{}, Axis{2, 2}, Axis{2, 2}}};
+  square.weights = {1, 10, 100, 1000, 2, 20, 200, 2000};
+  const reference::Planes x{2, square.input(), {1, 2, 3, 4, 1, 0, 0, 1}};
+  CHECK(reference::convolve(square, x).values == std::vector<Real>{4321 + 2002});
+  const reference::Layer norm{{2, 1}, {10, 0}, {3, 0}, {3.5L, 1}, 0.5L};
+  CHECK(reference::forward(norm, {1, {1, 1, 2}, {1, 3}}).values == std::vector<Real>{8, 10});
 }

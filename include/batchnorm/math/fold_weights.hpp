@@ -150,10 +150,11 @@ auto linear(Matrix&& weight) {
   const auto view = examples_in_columns(std::forward<Matrix>(weight));
   using T = typename decltype(view)::Element;
   static_assert(!std::is_const<T>::value,
-                "batchnorm: weights are folded in place, these are const");
-  return WeightView<std::remove_const_t<T>>(
-      view.data(), LayerKind::linear, {1, view.channels(), view.samples(), 1},
-      {view.channels() * view.samples(), view.channel_stride(), view.sample_stride(), 1});
+                "batchnorm: weights are folded in place, and these are read-only");
+  if constexpr (!std::is_const<T>::value) {
+    return WeightView<T>(view.data(), LayerKind::linear, {1, view.channels(), view.samples(), 1},
+                         {0, view.channel_stride(), view.sample_stride(), 0});
+  }
 }
 
 /// Weights of a convolution with any number of spatial axes in PyTorch's and ONNX' order, dense:

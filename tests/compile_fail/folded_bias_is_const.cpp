@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+// expected: batchnorm: the bias is read-only
+#include "batchnorm/math/fold.hpp"
+
+void use(Eigen::MatrixXf& weight, const Eigen::VectorXf& bias,
+         const batchnorm::InferenceMap& norm) {
+#ifdef WRONG
+  batchnorm::fold_before(batchnorm::linear(weight), bias, norm);
+#else
+  Eigen::VectorXf own = bias;
+  batchnorm::fold_before(batchnorm::linear(weight), own, norm);
+#endif
+}
