@@ -6,8 +6,9 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <stdexcept>
 #include <string>
+
+#include "support/usage_error.hpp"
 
 namespace example {
 
@@ -35,35 +36,12 @@ FILE of --data is optdigits.tes of "Optical Recognition of Handwritten Digits": 
 exit code: 0 all well, 1 the result is worse than it has to be, 2 wrong arguments or files
 )";
 
-/// A mistake on the command line.
-struct UsageError : std::invalid_argument {
-  using std::invalid_argument::invalid_argument;
-};
-
 struct Arguments {
   std::optional<std::string> data, save, load;
   std::optional<int> epochs;
   std::uint64_t seed = 1;
   bool help = false;
 };
-
-/// A whole number in decimal, nothing before it and nothing behind it.
-inline std::uint64_t parse_number(const std::string& option, const std::string& text,
-                                  std::uint64_t least, std::uint64_t most) {
-  std::uint64_t value = 0;
-  bool good = !text.empty();
-  for (const char digit : text) {
-    const auto next = static_cast<std::uint64_t>(digit - '0');
-    good = good && digit >= '0' && digit <= '9' && value <= (most - next) / 10;
-    if (!good) break;
-    value = 10 * value + next;
-  }
-  if (!good || value < least) {
-    throw UsageError(option + " expects a whole number from " + std::to_string(least) + " to " +
-                     std::to_string(most) + ", got \"" + text + "\"");
-  }
-  return value;
-}
 
 inline bool is_help(const std::string& option) {
   return option == "--help" || option == "-h";

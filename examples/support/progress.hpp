@@ -3,6 +3,7 @@
 #define BATCHNORM_EXAMPLES_SUPPORT_PROGRESS_HPP
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <string>
 
@@ -35,12 +36,20 @@ class ProgressLine {
   ~ProgressLine() { write(""); }
 
   void show(int epoch, int epochs, float loss) {
-    constexpr int width = 30;
-    const auto filled = static_cast<std::size_t>(width * epoch / epochs);
     char numbers[80];
-    std::snprintf(numbers, sizeof numbers, "] epoch %d of %d, loss %.4f", epoch, epochs,
+    std::snprintf(numbers, sizeof numbers, "epoch %d of %d, loss %.4f", epoch, epochs,
                   static_cast<double>(loss));
-    write("training [" + std::string(filled, '=') + std::string(width - filled, ' ') + numbers);
+    show_share("training", static_cast<std::uint64_t>(epoch), static_cast<std::uint64_t>(epochs),
+               numbers);
+  }
+
+  void show_share(const std::string& what, std::uint64_t done, std::uint64_t all,
+                  const std::string& numbers) {
+    constexpr std::size_t width = 30;
+    const auto filled = static_cast<std::size_t>(
+        static_cast<double>(width) * static_cast<double>(done) / static_cast<double>(all));
+    write(what + " [" + std::string(filled, '=') + std::string(width - filled, ' ') + "] " +
+          numbers);
   }
 
  private:
