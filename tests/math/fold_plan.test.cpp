@@ -115,7 +115,24 @@ TEST_CASE("where terms of a bias cancel the unit is that of the terms", "[fold]"
   CHECK(plan.terms(0, 0.0) > 199.99);
   FoldCertificate certificate;
   plan.certify(folded, certificate);
-  CHECK(certificate.bound_ulps < 6.0);
+  CHECK(certificate.bound_ulps >= 3.5);  // four of the scale, difference, product and sum: 7 / 2
+  CHECK(certificate.bound_ulps <= 3.5001);
+}
+
+TEST_CASE("a norm in front of many double weights is bound by the length of the sum", "[fold]") {
+  Eigen::Matrix<double, 1, 8> weight = Eigen::Matrix<double, 1, 8>::LinSpaced(0.1, 0.8);
+  const auto weights = linear(weight);
+  const Eigen::VectorXd bias = Eigen::VectorXd::Zero(1);
+  State<float> state(8);
+  state.running_mean.setConstant(0.3f);
+  const InferenceMap before(state, Options());
+  const InferenceMap after = InferenceMap::identity(1);
+  const detail::FoldPlan<double> plan("test", weights, bias, before, after, {});
+  FoldCertificate certificate;
+  plan.certify(plan.folded_bias<double>(detail::TapReach(1)), certificate);
+  // Four of the scale, 8 terms, 4 around them, and 3 of the identity behind.
+  CHECK(certificate.bound_ulps >= 9.5);
+  CHECK(certificate.bound_ulps <= 9.5001);
 }
 
 TEST_CASE("relative errors", "[fold]") {

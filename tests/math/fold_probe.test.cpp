@@ -67,7 +67,7 @@ TEST_CASE("probes see a wrong bias, also when it is wrong at one place only", "[
   everywhere.folded.map.row(2).array() += 0.01f;
   CHECK(!everywhere.measured(1).probes_agree());
   Fixture corner;
-  corner.folded.map(0, 0) *= 2;
+  corner.folded.map(0, corner.folded.map.cols() - 1) *= 2;
   CHECK(!corner.measured(100).probes_agree());
 }
 
