@@ -198,6 +198,22 @@ TEST_CASE("the border of a padded convolution, worked out by hand", "[fold]") {
   CHECK(transposed.bias == expected);
 }
 
+TEST_CASE("padding with values of the input folds exactly, worked out by hand", "[fold]") {
+  // The norm is x -> 2 x + 3, the input 1 2 3 with its ends repeated: 5 5 7 9 9 behind the norm.
+  State<float> state(1);
+  state.gamma[0] = 2;
+  state.beta[0] = 3;
+  std::vector<float> kernel = {1, 10, 100};
+  Eigen::VectorXf bias;
+  fold_before(convolution_oihw(kernel.data(), 1, 1, 3), bias, state, with_epsilon(0),
+              with_padding(Padding::from_input));
+  const float x[] = {1, 1, 2, 3, 3};
+  const float expected[] = {755, 975, 997};  // of 5 5 7, 5 7 9, 7 9 9 with 1 10 100
+  for (int p = 0; p < 3; ++p) {
+    CHECK(kernel[0] * x[p] + kernel[1] * x[p + 1] + kernel[2] * x[p + 2] + bias[0] == expected[p]);
+  }
+}
+
 TEST_CASE("a layer, a norm, another norm: one rounding", "[fold]") {
   Random random(34);
   const FoldCase test{"", Order::oihw, 5, 7, 1, {Axis{}, Axis{}, Axis{}}};

@@ -105,3 +105,22 @@ TEST_CASE("a bias may be a map, a block, a row, or of another type than the weig
   fold_after(linear(weight), fixed, state, options);
   CHECK(fixed == folded);
 }
+
+TEST_CASE("a state may have a fixed number of channels and another type than the weights",
+          "[fold]") {
+  State<float, 2> state;
+  state.gamma << 2, -3;
+  state.running_mean << 1, 1;
+  Eigen::MatrixXd weight = Eigen::MatrixXd::Constant(2, 1, 5);
+  Eigen::VectorXd bias;
+  fold_after(linear(weight), bias, state, with_epsilon(0));
+  CHECK(weight == Eigen::Vector2d(10, -15));
+  CHECK(bias == Eigen::Vector2d(-2, 3));
+
+  State<double, 2> wide;
+  wide.gamma << 2, -3;
+  Eigen::MatrixXf narrow = Eigen::MatrixXf::Constant(3, 2, 5);
+  Eigen::VectorXf none;
+  fold_before(linear(narrow), none, wide, with_epsilon(0));
+  CHECK(narrow == Eigen::RowVector2f(10, -15).replicate(3, 1));
+}

@@ -34,7 +34,10 @@ class ProbeNumbers {
     return z ^ (z >> 31);
   }
   /// A number in [-1, 1).
-  double uniform() { return static_cast<double>(bits() >> 11) * power_of_two(-52) - 1.0; }
+  double uniform() {
+    constexpr double step = power_of_two(-52);
+    return static_cast<double>(bits() >> 11) * step - 1.0;
+  }
   Index below(Index bound) {
     return static_cast<Index>(bits() % static_cast<std::uint64_t>(bound));
   }
