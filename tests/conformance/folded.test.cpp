@@ -117,8 +117,8 @@ void check_digits(const Group& group) {
   const Tensors file = read_safetensors(reference_dir() + "/digits_mlp.safetensors");
   auto weight = file.matrix<T>("0.weight");
   Vector<T> bias;  // the layer has none
-  const FoldCertificate certificate =
-      fold_after(linear(weight), bias, load_state<T>(file, "1."), with_epsilon(1e-5));
+  const FoldCertificate certificate = fold_after(
+      linear(weight), bias, load_state<T>(file, "1.", Options::pytorch()), with_epsilon(1e-5));
   check_certificate<T>(certificate);
   const Tolerance tolerance(group.cases().at(0).at("tol").at(dtype_suffix<T>()));
   const auto expected = group.tensors.matrix<double>("folded.weight.f64");

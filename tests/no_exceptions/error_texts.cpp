@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "batchnorm/batchnorm.hpp"
-#include "batchnorm/io/safetensors.hpp"
+#include "batchnorm/io/checkpoint.hpp"
 
 #ifdef __cpp_exceptions
 #include <exception>
@@ -118,6 +118,26 @@ void not_json() {
   batchnorm::parse_safetensors(bytes.data(), bytes.size(), "not json");
 }
 
+void evil_index() {
+  const char index[] = "{\"weight_map\":{\"a\":\"../b\"}}";
+  batchnorm::parse_safetensors_index(index, sizeof index - 1, "index");
+}
+
+void checkpoint_without_epsilon() {
+  batchnorm::Tensors tensors;
+  batchnorm::save_state(tensors, "1.", batchnorm::State<float>(2));
+  batchnorm::load_state<float>(tensors, "1.", batchnorm::LoadOptions::saved());
+}
+
+void checkpoint_with_two_errors() {
+  batchnorm::Tensors tensors;
+  batchnorm::State<float> state(2);
+  state.running_variance[1] = -1.0f;
+  batchnorm::save_state(tensors, "1.", state);
+  tensors.set("1.weight", {3}, std::vector<float>(3));
+  batchnorm::load_state<float>(tensors, "1.", batchnorm::Epsilon(1e-5));
+}
+
 void fold_in_front_of_zero_padding() {
   std::vector<float> weights(9, 1.0f);
   Eigen::VectorXf bias;
@@ -153,6 +173,9 @@ const std::vector<Call> calls = {no_channels,
                                  missing_file,
                                  truncated_file,
                                  not_json,
+                                 evil_index,
+                                 checkpoint_without_epsilon,
+                                 checkpoint_with_two_errors,
                                  fold_in_front_of_zero_padding,
                                  folded_weight_overflows};
 

@@ -172,7 +172,7 @@ inline void write_tensors(AtomicFile& file, const Tensors& tensors,
   for (const std::string& key : order) {
     const Tensor& tensor = tensors.tensor(key);
     for (std::size_t begin = 0; begin < tensor.size; begin += piece) {
-      const std::size_t size = std::min(piece, tensor.size - begin);
+      const std::size_t size = (std::min)(piece, tensor.size - begin);
       file.write(tensor.bytes.get() + begin, size);
       done += size;
       if (progress) progress(done, all);

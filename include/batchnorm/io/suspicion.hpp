@@ -98,12 +98,12 @@ inline void suspect_epsilon(LoadReport& report, const FoundBatchNorm& layer,
   }
   const std::vector<double>& gamma = numbers.of(Role::gamma);
   const std::vector<double>& variance = numbers.of(Role::variance);
-  const ChannelCount small(variance.size(), [&](std::size_t channel) {
+  const ChannelCount tiny(variance.size(), [&](std::size_t channel) {
     return variance[channel] > 0.0 && variance[channel] < epsilon;
   });
-  if (small.any()) {
+  if (tiny.any()) {
     note(report, Finding::suspicious, layer.key(Role::variance),
-         text("variance below epsilon ", epsilon, ", which decides the scale: ", small.text()));
+         text("variance below epsilon ", epsilon, ", which decides the scale: ", tiny.text()));
   }
   const ChannelCount loud(variance.size(), [&](std::size_t channel) {
     const double factor = gamma.empty() ? 1.0 : std::fabs(gamma[channel]);
