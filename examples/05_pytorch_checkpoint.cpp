@@ -10,7 +10,7 @@
 
 #include <algorithm>
 #include <batchnorm/batchnorm.hpp>
-#include <batchnorm/io/safetensors.hpp>
+#include <batchnorm/io/checkpoint.hpp>
 #include <cmath>
 #include <cstddef>
 #include <cstdio>
@@ -33,12 +33,11 @@ struct Network {
   batchnorm::FrozenBatchNorm<float> norm;
   Eigen::VectorXf bias;
 
-  /// PyTorch's files do not say which epsilon was used; it has to be known, here 1e-5.
+  /// PyTorch's files do not say which epsilon was used: it has to be known, and given.
   explicit Network(const Tensors& file)
       : first(file.matrix<float>("0.weight")),
         last(file.matrix<float>("3.weight")),
-        norm(batchnorm::load_state<float>(file, "1.", batchnorm::Options::pytorch()),
-             batchnorm::Options::pytorch()),
+        norm(batchnorm::load_state<float>(file, "1.", batchnorm::Epsilon(1e-5)).freeze()),
         bias(file.matrix<float>("3.bias")) {
     const Index units = norm.channels();
     if (first.rows() != units || first.cols() != example::pixels || last.cols() != units ||

@@ -11,6 +11,7 @@
 #include <batchnorm/io/checkpoint.hpp>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <stdexcept>
 #include <string>
@@ -73,17 +74,32 @@ std::vector<FinishedFold> fold_all(const Tensors& from, Tensors& to, FoldPlan& p
   return finished;
 }
 
-void write(const std::string& path, const Tensors& tensors) {
-  ProgressLine progress;
-  batchnorm::write_safetensors(path, tensors, [&](std::uint64_t written, std::uint64_t all) {
-    constexpr std::uint64_t megabyte = 1000000;
-    progress.show_share(
-        "writing", written, all,
-        std::to_string(written / megabyte) + " of " + std::to_string(all / megabyte) + " MB");
-  });
+/// Writes the file, and reads what was folded back from the disk.
+void write(const std::string& path, const Tensors& tensors,
+           const std::vector<FinishedFold>& folds) {
+  {
+    ProgressLine progress;
+    batchnorm::write_safetensors(path, tensors, [&](std::uint64_t written, std::uint64_t all) {
+      constexpr std::uint64_t megabyte = 1000000;
+      progress.show_share(
+          "writing", written, all,
+          std::to_string(written / megabyte) + " of " + std::to_string(all / megabyte) + " MB");
+    });
+  }
+  const Tensors written = batchnorm::open_checkpoint(path);
+  for (const FinishedFold& fold : folds) {
+    for (const std::string& key : {fold.fold.layer.weight, fold.fold.layer.bias}) {
+      const batchnorm::Tensor& expected = tensors.tensor(key);
+      const batchnorm::Tensor& found = written.tensor(key);
+      if (found.size != expected.size ||
+          std::memcmp(found.bytes.get(), expected.bytes.get(), found.size) != 0) {
+        throw std::runtime_error(path + ": " + key + " reads otherwise than it was written");
+      }
+    }
+  }
 }
 
-/// Runs probes through both files and prints the certificates.
+/// Runs probes through the layers of both checkpoints and prints the certificates.
 /// @return whether all of them are kept
 bool verify(const Tensors& before, const Tensors& after, const std::vector<FinishedFold>& folds,
             int probes) {
@@ -112,10 +128,6 @@ int fold(const FoldArguments& arguments) {
   FoldPlan plan = FoldPlanner(before, norms, arguments).plan();
   Tensors after = before;
   const std::vector<FinishedFold> folds = fold_all(before, after, plan, arguments);
-  if (!arguments.dry_run && !folds.empty()) {
-    write(path, after);
-    after = batchnorm::open_checkpoint(path);
-  }
   for (const FinishedFold& fold : folds) {
     if (before.contains(fold.fold.layer.bias)) continue;
     std::printf("%s had no bias and has one now\n", printable(fold.fold.layer.name()).c_str());
@@ -125,7 +137,8 @@ int fold(const FoldArguments& arguments) {
     std::printf("left as it is: %s: %s\n", printable(left.norm).c_str(),
                 printable(left.reason).c_str());
   }
-  if (!kept) throw std::runtime_error("the probes found more than the certificates allow");
+  if (!kept) throw std::runtime_error("probes differ by more than certified; nothing was written");
+  if (!arguments.dry_run && !folds.empty()) write(path, after, folds);
   std::printf("%zu folds of %zu batch norms; %s\n", folds.size(), norms.size(),
               arguments.dry_run ? "nothing was written (--dry-run)"
               : folds.empty()   ? "nothing was written"

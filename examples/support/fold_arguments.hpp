@@ -34,10 +34,10 @@ DESCRIPTION
   inspect prints a table of them: channels, type, the range of their statistics, the layer that each
   folds into, and below it what looks wrong.
 
-  fold folds every batch norm into the layer before it (or into the linear layer behind it), writes
-  a checkpoint without batch norms to OUT, prints for each a certificate, and runs random inputs
-  through the layers of both files. A layer without bias gets one. A batch norm that cannot be
-  folded exactly is named, with the reason, and left as it is.
+  fold folds every batch norm into the layer before it (or into the linear layer behind it), runs
+  random inputs through the layers with and without them, prints for each a certificate, and writes
+  a checkpoint without batch norms to OUT, whole or not at all. A layer without bias gets one. A
+  batch norm that cannot be folded exactly is named, with the reason, and left as it is.
 
   demo makes a small checkpoint in a temporary folder, folds it and checks the result.
 
@@ -56,7 +56,8 @@ OPTIONS
   --pair A=B         B follows A; one of the two is a batch norm. A layer that stands behind its
                      batch norm is folded into when it is linear, or unpadded.
   --unpadded LAYER   a convolution that does not pad; its batch norm may stand in front of it
-  --transposed LAYER the weights are those of a transposed convolution
+  --transposed LAYER the weights are those of a transposed convolution. Where it has as many inputs
+                     as outputs, they look like those of any other one
   --flush-subnormal  store 0 for folded weights that are so small that they slow processors down
   --probes N         random inputs for each layer (default 8)
   --dry-run          do all of it but write nothing

@@ -106,6 +106,18 @@ TEST_CASE("layers are found and loaded by the path of their checkpoint") {
   CHECK(layer.report.file == path);
 }
 
+TEST_CASE("one layer is written under the names of a system") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("bn.safetensors");
+  State<float> state(2);
+  state.beta << 3.0f, 4.0f;
+  save_state(path, "bn/", state, Options::keras(), Naming::keras());
+  const LoadedState<float> layer = load_state<float>(path, "bn/", LoadOptions::saved());
+  CHECK(layer.found.naming == Naming::keras());
+  CHECK(layer.state.beta == Eigen::Vector2f(3.0f, 4.0f));
+  CHECK(layer.options.epsilon == 1e-3);
+}
+
 TEST_CASE("a malformed file is refused for the same reason when it is mapped") {
   const TemporaryFolder folder;
   const std::string path = folder.file("broken.safetensors");

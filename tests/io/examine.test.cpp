@@ -136,6 +136,7 @@ TEST_CASE("a layer that lets NaN through may have it, but no negative variance")
   const LoadReport report = examined(tensors, "bn.", options);
   CHECK(report.errors() == 0);
   CHECK(report.has(Finding::suspicious));
+  CHECK(examined(tensors, "bn.", Options::pytorch()).errors() == 1);
   tensors.set("bn.running_var", {3}, std::vector<double>{1.0, 1.0, -1e-30});
   CHECK(examined(tensors, "bn.", options).errors() == 1);
 }

@@ -2,9 +2,15 @@
 #include "batchnorm/io/file_bytes.hpp"
 
 #include <cstring>
+#include <filesystem>
 #include <limits>
+#include <memory>
 #include <stdexcept>
 #include <string>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <sys/stat.h>
+#endif
 
 #include "support/catch.hpp"
 #include "support/temporary_folder.hpp"
@@ -65,6 +71,15 @@ TEST_CASE("what is no file is refused with the reason of the system") {
                        says("file: expected to read it, got"));
   CHECK_THROWS_AS(sequential(folder.file("none")), std::runtime_error);
 }
+
+#if defined(__unix__) || defined(__APPLE__)
+TEST_CASE("a pipe is refused, and nobody waits for its writer") {
+  const TemporaryFolder folder;
+  REQUIRE(mkfifo(folder.file("pipe").c_str(), 0600) == 0);
+  CHECK_THROWS_MATCHES(mapped(folder.file("pipe")), std::runtime_error,
+                       says("file: expected to read it, got something else than an ordinary file"));
+}
+#endif
 
 TEST_CASE("a sequential file does not give more than it has") {
   const TemporaryFolder folder;

@@ -23,7 +23,11 @@
 #include "batchnorm/io/safetensors_header.hpp"
 #include "batchnorm/io/safetensors_index.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
+#include "batchnorm/io/safetensors_options.hpp"
+#include "batchnorm/io/safetensors_state.hpp"
 #include "batchnorm/io/tensors.hpp"
+#include "batchnorm/options.hpp"
+#include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
 
 // Checkpoints of other systems, and those that are larger than memory. Needs nlohmann/json, so the
@@ -116,6 +120,15 @@ inline Tensors open_checkpoint(const std::string& path) {
 /// All batch norm layers of a checkpoint.
 inline std::vector<FoundBatchNorm> find_batch_norms(const std::string& path) {
   return find_batch_norms(open_checkpoint(path));
+}
+
+/// Writes a checkpoint of one layer under the names of a system.
+template <class T, int Channels>
+void save_state(const std::string& path, const LayerPrefix& prefix, const State<T, Channels>& state,
+                const Options& options, const Naming& naming) {
+  Tensors tensors;
+  save_state(tensors, prefix, state, options, naming);
+  write_safetensors(path, tensors);
 }
 
 /// Opens a checkpoint and takes one layer out of it; see load_state for Tensors in load_state.hpp.

@@ -104,7 +104,8 @@ class FileDescriptor {
 /// that shortens the file itself makes the system end whoever looks at the lost part.
 inline FileBytes map_file(const FileContext& context) {
   errno = 0;
-  const FileDescriptor file(open(context.file.c_str(), O_RDONLY | O_CLOEXEC));
+  // Opening a pipe would wait for its writer; O_NONBLOCK changes nothing for an ordinary file.
+  const FileDescriptor file(open(context.file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.number() < 0) fail_system(context, "to open it");
   struct stat status {};
   if (fstat(file.number(), &status) != 0) fail_system(context, "to find its size");

@@ -126,16 +126,15 @@ inline void refuse(LoadReport& report, Finding finding, const std::string& tenso
 /// Raises what the report calls an error, all of it in one text; returns when there is none.
 /// Numbers that no data can have are domain errors, everything else is the file's fault.
 inline void raise_errors(const char* function, const LoadReport& report) {
-  std::string message = beginning(FileContext{function, report.file});
-  const bool several = report.errors() > 1;
-  if (several) message += text(report.errors(), " errors");
+  std::string errors;
   bool is_domain = true;
   for (const LoadReport::Entry& entry : report.entries) {
     if (!entry.is_error) continue;
     is_domain = is_domain && entry.finding == Finding::suspicious;
-    message += (several ? "\n  " : "") + LoadReport::line_of(entry);
+    errors += (errors.empty() ? "" : "; ") + LoadReport::line_of(entry);
   }
-  if (report.errors() == 0) return;
+  if (errors.empty()) return;
+  const std::string message = beginning(FileContext{function, report.file}) + errors;
   if (is_domain) raise_domain_error(message);
   raise_runtime_error(message);
 }
