@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "support/fold_arguments.hpp"
+#include "support/layer_names.hpp"
 #include "support/weight_layer.hpp"
 
 namespace example {
@@ -57,30 +58,6 @@ struct FoldPlan {
   std::vector<LeftUnfolded> left;
 };
 
-/// The last part of a name and what stands before it.
-inline std::pair<std::string, std::string> split_leaf(const std::string& name) {
-  const std::size_t separator = name.find_last_of("./");
-  const std::size_t leaf = separator == std::string::npos ? 0 : separator + 1;
-  return {name.substr(0, leaf), name.substr(leaf)};
-}
-
-/// Names of layers that a norm of this name may follow: conv1 for bn1, stem for stem_bn.
-inline std::vector<std::string> layer_names_for(const std::string& leaf) {
-  std::vector<std::string> names;
-  for (const std::string word : {"batch_normalization", "batch_norm", "batchnorm", "norm", "bn"}) {
-    const std::size_t place = leaf.find(word);
-    if (place == std::string::npos) continue;
-    for (const char* layer : {"conv", "fc", "linear", "dense"}) {
-      names.push_back(std::string(leaf).replace(place, word.size(), layer));
-    }
-    if (place > 0 && leaf[place - 1] == '_' && place + word.size() == leaf.size()) {
-      names.push_back(leaf.substr(0, place - 1));
-    }
-    break;
-  }
-  return names;
-}
-
 /// Finds for every batch norm the layer that it folds into.
 class FoldPlanner {
  public:
@@ -89,6 +66,7 @@ class FoldPlanner {
       : tensors_(tensors), norms_(norms), arguments_(arguments) {}
 
   FoldPlan plan() {
+    check_names();
     find_contradicted_names();
     for (const auto& [first, second] : arguments_.pairs) plan_given(first, second);
     for (const FoundBatchNorm& norm : norms_) {
@@ -110,6 +88,19 @@ class FoldPlanner {
       if (const auto layer = find_weight_layer(tensors_, name + separator)) return layer;
     }
     return std::nullopt;
+  }
+
+  /// A name on the command line that is in no file would go unnoticed otherwise.
+  void check_names() const {
+    for (const auto& [name, epsilon] : arguments_.epsilon_of) {
+      if (find_norm(name) == nullptr)
+        throw UsageError("--epsilon: no batch norm is called " + name);
+    }
+    for (const auto* names : {&arguments_.unpadded, &arguments_.transposed}) {
+      for (const std::string& name : *names) {
+        if (!find_layer(name)) throw UsageError("no layer with weights is called " + name);
+      }
+    }
   }
 
   void leave(const FoundBatchNorm& norm, const std::string& reason) {

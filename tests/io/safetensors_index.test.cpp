@@ -34,8 +34,9 @@ TEST_CASE("an index names the file of each tensor") {
 TEST_CASE("what stands beside the map is passed over, whatever it is") {
   const Files one = {{"a", "x"}};
   const std::string map = "\"weight_map\":{\"a\":\"x\"}";
-  for (const std::string value : {"1", "-1", "1.5", "null", "true", "\"..\"", "[]", "{}",
-                                  "[1,[2,{\"a\":\"..\"}],3]", "{\"a\":{\"b\":[]},\"c\":null}"}) {
+  for (const std::string value :
+       {"1", "-1", "1.5", "null", "true", "\"..\"", "[]", "{}", "[1,[2,{\"a\":\"..\"}],3]",
+        "{\"weight_map\":{\"a\":\"..\"}}", "{\"a\":{\"b\":[]},\"c\":null}"}) {
     INFO(value);
     CHECK(parse("{\"metadata\":" + value + "," + map + "}") == one);
     CHECK(parse("{" + map + ",\"other\":" + value + ",\"more\":" + value + "}") == one);

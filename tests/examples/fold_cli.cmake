@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MIT
+# cmake -DPROGRAM=08_fold_checkpoint -DCHECKPOINTS=fold_checkpoints -DDIGITS=file -DFOLDER=folder
+#       -P fold_cli.cmake
+# What 08_fold_checkpoint says and returns, and that its folded files hold the right numbers, which
+# fold_checkpoints looks at. FOLDER is emptied and filled.
+cmake_minimum_required(VERSION 3.22)
+
+file(REMOVE_RECURSE "${FOLDER}")
+file(MAKE_DIRECTORY "${FOLDER}")
+
+# expect(exit code, regular expression for the output, regular expression for the errors, arguments)
+function(expect code output_regex error_regex)
+  execute_process(COMMAND "${PROGRAM}" ${ARGN} WORKING_DIRECTORY "${FOLDER}"
+                  RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE error)
+  if(NOT result STREQUAL code)
+    message(SEND_ERROR "${ARGN}: expected exit code ${code}, got ${result}\n${output}${error}")
+  endif()
+  if(NOT output MATCHES "${output_regex}")
+    message(SEND_ERROR "${ARGN}: expected output ${output_regex}, got\n${output}")
+  endif()
+  if(NOT error MATCHES "${error_regex}")
+    message(SEND_ERROR "${ARGN}: expected message ${error_regex}, got\n${error}")
+  endif()
+endfunction()
+
+function(checkpoints command)
+  execute_process(COMMAND "${CHECKPOINTS}" ${command} "${FOLDER}" RESULT_VARIABLE result
+                  OUTPUT_VARIABLE output ERROR_VARIABLE error)
+  if(NOT result EQUAL 0)
+    message(SEND_ERROR "fold_checkpoints ${command}: ${error}")
+  endif()
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+function(expect_no_file name)
+  if(EXISTS "${FOLDER}/${name}")
+    message(SEND_ERROR "${name} should not be there")
+  endif()
+endfunction()
+
+# fold(name, exit code, regular expression for the output, options)
+function(fold name code output_regex)
+  expect(${code} "${output_regex}" "^$"
+         fold ${name}.safetensors ${name}.folded.safetensors --epsilon 1e-5 ${ARGN})
+endfunction()
+
+checkpoints(make)
+
+# ---- the command line
+
+expect(0 "NAME\n.*SYNOPSIS\n.*EXIT STATUS\n.*EXAMPLES\n" "^$" --help)
+expect(0 "SYNOPSIS" "^$" fold --help)
+expect(2 "^$" "expected a command: inspect, fold or demo\n.*--help")
+expect(2 "^$" "unknown command \"folds\"" folds a b)
+expect(2 "^$" "unknown option --epsilom" fold a b --epsilom 1)
+expect(2 "^$" "--epsilon needs a value" fold a b --epsilon)
+expect(2 "^$" "--epsilon needs a value" fold a b --epsilon --dry-run)
+expect(2 "^$" "--epsilon expects a number, zero or larger, got \"-1\"" fold a b --epsilon -1)
+expect(2 "^$" "--epsilon expects a number, zero or larger, got \"1e-5x\"" fold a b --epsilon 1e-5x)
+expect(2 "^$" "--epsilon expects a number, zero or larger, got \"nan\"" fold a b --epsilon nan)
+expect(2 "^$" "--epsilon is given twice for all" fold a b --epsilon 1 --epsilon 1)
+expect(2 "^$" "--epsilon is given twice for x" fold a b --epsilon x=1 --epsilon x=1)
+expect(2 "^$" "--pair expects A=B, got \"x=\"" fold a b --pair x=)
+expect(2 "^$" "--probes expects a whole number from 1 to 1000000, got \"0\"" fold a b --probes 0)
+expect(2 "^$" "fold expects 2 files, got 1" fold a)
+expect(2 "^$" "inspect expects 1 files, got 2" inspect a b)
+expect(2 "^$" "options are for fold, and inspect has none" inspect a --dry-run)
+
+# ---- files that are none
+
+expect(2 "^$" "nowhere.safetensors\": file: expected to open it" inspect nowhere.safetensors)
+file(WRITE "${FOLDER}/text.safetensors" "no checkpoint")
+expect(2 "^$" "text.safetensors\": header length" inspect text.safetensors)
+expect(2 "^$" "plain.safetensors: no batch norm is in this file" inspect plain.safetensors)
+expect(2 "^$" "cannot save nowhere/x: there is no folder nowhere"
+       fold resnet.safetensors nowhere/x --epsilon 1e-5)
+file(WRITE "${FOLDER}/evil.index.json" "{\"weight_map\":{\"a\":\"../resnet.safetensors\"}}")
+expect(2 "^$" "a way out of the folder" inspect evil.index.json)
+
+# ---- inspect
+
+expect(0 "batch norm +names +channels +type.*\nbn1 +PyTorch +4 +F32 .*conv1 [(]by name[)]" "^$"
+       inspect resnet.safetensors)
+expect(0 "layer1.0.downsample.1 +PyTorch +4 +F32.*layer1.0.downsample.0 [(]by number[)]" "^$"
+       inspect resnet.safetensors)
+expect(0 "params/bn1 +Flax +4 " "^$" inspect flax.safetensors)
+expect(0 "\n1 +PyTorch +32 +F32 .* 0 [(]by number[)]" "^$" inspect "${DIGITS}")
+expect(2 "bn1: error: tensor \"bn1.running_var\": channel 1: expected a finite number, zero or larger"
+       "^$" inspect negative.safetensors)
+expect(0 "head.bn: not to be folded: no layer with weights is called like head.bn" "^$"
+       inspect lonely.safetensors)
+
+# ---- fold: epsilon has no default, a dry run writes nothing
+
+expect(2 "^$" "--epsilon is needed: the file does not carry that of bn1"
+       fold resnet.safetensors out.safetensors)
+expect(0 "\nconv1 -> bn1 .*3 folds of 3 batch norms; nothing was written [(]--dry-run[)]" "^$"
+       fold resnet.safetensors out.safetensors --epsilon 1e-5 --dry-run)
+expect(0 "3 folds" "^$" fold sharded.index.json out.safetensors --epsilon 1e-5 --dry-run)
+expect_no_file(out.safetensors)
+
+# ---- fold: every kind of layer
+
+fold(resnet 0 "^had no bias and have one now: conv1, layer1.0.downsample.0\n.*folded +largest gain.*3 folds of 3 batch norms; wrote")
+fold(chain 0 "\n0 -> 1 -> 2 .*\n4 -> 5 -> 6 .*2 folds of 4")
+fold(keras 0 "conv1 -> conv1_bn .*dw -> dw_bn .*dense1 -> norm1 ")
+fold(flax 0 "params/conv1 -> params/bn1 ")
+fold(half 0 "1 folds of 1")
+fold(bfloat 0 "1 folds of 1")
+fold(double 0 "1 folds of 1")
+fold(front 1 "left as it is: 0: 1 behind it is a convolution, and whether it pads is not in the file")
+expect_no_file(front.folded.safetensors)
+fold(front 0 "\n0 -> 1 " --unpadded 1)
+fold(transposed 1 "deconv1 has 3 outputs for 4 channels, which are its inputs.*--transposed" --dry-run)
+fold(transposed 0 "deconv1 -> deconv1_bn.*up.0 -> up.1" --transposed up.0 --transposed deconv1)
+checkpoints(check)
+if(NOT output STREQUAL "checked 15 layers\n")
+  message(SEND_ERROR "expected 15 layers to be checked, got ${output}")
+endif()
+
+# ---- the folded file has nothing left to fold
+
+expect(2 "^$" "no batch norm is in this file" inspect resnet.folded.safetensors)
+
+# ---- what cannot be folded is named and left
+
+fold(preactivation 1 "a.bn1: the shapes of b.bn1 say that conv1 and bn1 are no pair.*b.bn1: b.conv1 has 8 outputs for 4 channels")
+fold(negative 1 "left as it is: bn1: load_state: .*channel 1: expected a finite number, zero or larger")
+fold(upwards 1 "left as it is: deconv_bn: deconv may be a transposed convolution: --transposed deconv")
+fold(upwards 0 "\ndeconv -> deconv_bn " --pair deconv=deconv_bn)
+fold(upwards 0 "\ndeconv -> deconv_bn " --transposed deconv)
+fold(several 1 "left as it is: x.bn1: it could follow x.conv1 and x.fc1 [(]--pair[)]")
+fold(several 0 "\nx.fc1 -> x.bn1 " --pair x.fc1=x.bn1)
+fold(several 1 "left as it is: x.bn1: x.fc1 behind it has 3 inputs for 4 channels" --pair x.bn1=x.fc1)
+fold(lonely 1 "left as it is: head.bn: .*0 folds of 1 batch norms; nothing was written")
+fold(lonely 0 "\nbody -> head.bn " --pair body=head.bn)
+expect(2 "^$" "--pair body=nobody: expected a batch norm and a layer with weights"
+       fold lonely.safetensors x --epsilon 1 --pair body=nobody)
+expect(2 "^$" "--pair names head.bn twice"
+       fold lonely.safetensors x --epsilon 1 --pair body=head.bn --pair body=head.bn)
+
+expect(2 "^$" "--epsilon: no batch norm is called bn_1"
+       fold resnet.safetensors x --epsilon 1e-5 --epsilon bn_1=1e-3)
+expect(2 "^$" "no layer with weights is called conv9"
+       fold resnet.safetensors x --epsilon 1e-5 --transposed conv9)
+
+# ---- each batch norm may have its epsilon
+
+expect(0 "3 folds" "^$" fold resnet.safetensors a.safetensors --epsilon 1e-5)
+expect(0 "3 folds" "^$" fold resnet.safetensors b.safetensors --epsilon 1e-5 --epsilon bn1=1e-5)
+expect(0 "3 folds" "^$" fold resnet.safetensors c.safetensors --epsilon 1e-5 --epsilon bn1=1e-2)
+file(SHA256 "${FOLDER}/a.safetensors" a)
+file(SHA256 "${FOLDER}/b.safetensors" b)
+file(SHA256 "${FOLDER}/c.safetensors" c)
+if(NOT a STREQUAL b OR a STREQUAL c)
+  message(SEND_ERROR "the epsilon of one batch norm does not count")
+endif()
+
+# ---- files of the library carry their epsilon, and nobody can give another one
+
+expect(0 "\n0 -> 1 " "^$" fold ours.safetensors d.safetensors)
+expect(0 "\n0 -> 1 " "^$" fold ours.safetensors d.safetensors --epsilon 1e-3)
+expect(1 "left as it is: 1: .*epsilon: expected that of the file, 0.001, got 1e-05" "^$"
+       fold ours.safetensors d.safetensors --epsilon 1e-5)
+expect(0 "1: mean 0 and variance 1 in all channels: never trained" "^$" inspect ours.safetensors)
+
+# ---- over itself: the mapped file stays readable until the new one takes its place
+
+file(COPY_FILE "${FOLDER}/resnet.safetensors" "${FOLDER}/same.safetensors")
+expect(0 "3 folds" "^$" fold same.safetensors same.safetensors --epsilon 1e-5)
+file(SHA256 "${FOLDER}/same.safetensors" same)
+if(NOT same STREQUAL a)
+  message(SEND_ERROR "a file folded over itself is another one")
+endif()
