@@ -120,6 +120,16 @@ bool verify(const Tensors& before, const Tensors& after, const std::vector<Finis
   return kept;
 }
 
+/// Whoever loads the folded file has to construct these layers with a bias.
+void print_new_biases(const Tensors& before, const std::vector<FinishedFold>& folds) {
+  std::string names;
+  for (const FinishedFold& fold : folds) {
+    if (before.contains(fold.fold.layer.bias)) continue;
+    names += (names.empty() ? "" : ", ") + printable(fold.fold.layer.name());
+  }
+  if (!names.empty()) std::printf("had no bias and have one now: %s\n\n", names.c_str());
+}
+
 int fold(const FoldArguments& arguments) {
   const std::string& path = arguments.files[1];
   if (!arguments.dry_run) check_can_save(path);
@@ -128,10 +138,7 @@ int fold(const FoldArguments& arguments) {
   FoldPlan plan = FoldPlanner(before, norms, arguments).plan();
   Tensors after = before;
   const std::vector<FinishedFold> folds = fold_all(before, after, plan, arguments);
-  for (const FinishedFold& fold : folds) {
-    if (before.contains(fold.fold.layer.bias)) continue;
-    std::printf("%s had no bias and has one now\n", printable(fold.fold.layer.name()).c_str());
-  }
+  print_new_biases(before, folds);
   const bool kept = verify(before, after, folds, arguments.probes);
   for (const LeftUnfolded& left : plan.left) {
     std::printf("left as it is: %s: %s\n", printable(left.norm).c_str(),
