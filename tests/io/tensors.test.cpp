@@ -34,6 +34,16 @@ TEST_CASE("what is set can be asked for") {
   CHECK_FALSE(tensors.contains("x"));
 }
 
+TEST_CASE("names are found by their beginning") {
+  Tensors tensors;
+  for (const char* key : {"a", "a.b", "a.c", "a.", "ab", "b.a"}) tensors.set_value(key, 1.0);
+  CHECK(tensors.keys("a.") == std::vector<std::string>{"a.", "a.b", "a.c"});
+  CHECK(tensors.keys("") == tensors.keys());
+  CHECK(tensors.keys("b") == std::vector<std::string>{"b.a"});
+  CHECK(tensors.keys("c").empty());
+  CHECK(tensors.keys("a.bc").empty());
+}
+
 TEST_CASE("elements are kept little endian, row major") {
   Tensors tensors;
   tensors.set("x", {2}, std::vector<std::uint16_t>{0x0102, 0xfffe});

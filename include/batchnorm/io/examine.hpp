@@ -195,9 +195,13 @@ class LayerExamination {
   /// Tensors right under the prefix that nothing was made of. One that could be the gamma or beta
   /// that is not there, under a name of another system, is an error.
   void list_unexpected() {
-    for (const std::string& key : tensors_.keys()) {
-      const std::string parent = key.substr(0, start_of_leaf(key));
-      if (parent != layer_.prefix.parameters && parent != layer_.prefix.statistics) continue;
+    list_unexpected(layer_.prefix.parameters);
+    if (layer_.prefix.is_pair()) list_unexpected(layer_.prefix.statistics);
+  }
+
+  void list_unexpected(const std::string& prefix) {
+    for (const std::string& key : tensors_.keys(prefix)) {
+      if (start_of_leaf(key) != prefix.size()) continue;
       bool used = false;
       for (const std::string& own : layer_.keys) used = used || own == key;
       if (used) continue;

@@ -60,6 +60,17 @@ class Tensors {
     return names;
   }
 
+  /// The names that begin with a text, sorted. Cost: does not look at the others.
+  std::vector<std::string> keys(const std::string& beginning) const {
+    std::vector<std::string> names;
+    auto entry = tensors_.lower_bound(beginning);
+    for (; entry != tensors_.end(); ++entry) {
+      if (entry->first.compare(0, beginning.size(), beginning) != 0) break;
+      names.push_back(entry->first);
+    }
+    return names;
+  }
+
   /// Texts that travel with the tensors.
   std::map<std::string, std::string>& metadata() { return metadata_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
