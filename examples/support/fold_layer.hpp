@@ -20,15 +20,16 @@ namespace example {
 using batchnorm::FoldCertificate;
 using batchnorm::InferenceMap;
 
-/// The epsilon of a batch norm: of the file, of the command line for it, or for all.
+/// The epsilon of a batch norm: of the command line for it, for all, or of the file.
 inline batchnorm::LoadOptions load_options_for(const Tensors& tensors, const FoundBatchNorm& norm,
                                                const FoldArguments& arguments) {
   const auto own = arguments.epsilon_of.find(name_of(norm));
   if (own != arguments.epsilon_of.end()) return batchnorm::Epsilon(own->second);
+  // Where the file carries another one, load_state says so.
+  if (arguments.epsilon) return batchnorm::Epsilon(*arguments.epsilon);
   if (batchnorm::has_options(tensors, norm.prefix.parameters)) {
     return batchnorm::LoadOptions::saved();
   }
-  if (arguments.epsilon) return batchnorm::Epsilon(*arguments.epsilon);
   throw UsageError("--epsilon is needed: the file does not carry that of " + name_of(norm));
 }
 

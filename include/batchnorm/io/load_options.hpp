@@ -5,9 +5,8 @@
 #include <optional>
 #include <utility>
 
-#include "batchnorm/detail/check.hpp"
-#include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/io/naming.hpp"
+#include "batchnorm/options.hpp"
 #include "batchnorm/version.hpp"
 
 namespace batchnorm {
