@@ -40,10 +40,13 @@ class Table {
   std::vector<std::size_t> widths_;
 };
 
-/// A name from a file, made safe to print.
-inline std::string printable(const std::string& name) {
-  const std::string quoted = batchnorm::detail::in_quotes(name);
-  return name.empty() ? "(top)" : quoted.substr(1, quoted.rfind('"') - 1);
+/// A name from a file, made safe to print: a file may hold what moves a terminal's cursor.
+inline std::string printable(std::string name) {
+  for (char& letter : name) {
+    const unsigned char byte = static_cast<unsigned char>(letter);
+    if (byte < 0x20 || byte == 0x7f) letter = '?';
+  }
+  return name.empty() ? "(top)" : name;
 }
 
 inline std::string short_number(double value) {

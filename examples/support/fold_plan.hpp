@@ -230,13 +230,17 @@ class FoldPlanner {
     leave(norm, "neither " + before + " nor " + behind + " has weights");
   }
 
-  std::optional<WeightLayer> layer_by_name(const FoundBatchNorm& norm) const {
+  /// Layers whose names go with that of the norm. Those whose outputs fit, when there are any.
+  std::vector<WeightLayer> layers_by_name(const FoundBatchNorm& norm) const {
     const auto [parent, leaf] = split_leaf(name_of(norm));
+    std::vector<WeightLayer> all, fitting;
     for (const std::string& name : layer_names_for(leaf)) {
       const auto layer = find_layer(parent + name);
-      if (layer && find_norm(parent + name) == nullptr) return layer;
+      if (!layer || find_norm(parent + name) != nullptr) continue;
+      all.push_back(*layer);
+      if (layer->out == norm.channels) fitting.push_back(*layer);
     }
-    return std::nullopt;
+    return fitting.empty() ? all : fitting;
   }
 
   static std::string kind_of_pair(const WeightLayer& layer, const FoundBatchNorm& norm) {
@@ -247,26 +251,29 @@ class FoldPlanner {
   /// in others they do not: what one says counts for all of these names.
   void find_contradicted_names() {
     for (const FoundBatchNorm& norm : norms_) {
-      const auto layer = layer_by_name(norm);
-      if (!layer || layer->out == norm.channels) continue;
-      if (arguments_.transposed.count(layer->name()) != 0) continue;
-      contradicted_.emplace(kind_of_pair(*layer, norm), name_of(norm));
+      for (const WeightLayer& layer : layers_by_name(norm)) {
+        if (layer.out == norm.channels || arguments_.transposed.count(layer.name()) != 0) continue;
+        contradicted_.emplace(kind_of_pair(layer, norm), name_of(norm));
+      }
     }
   }
 
   void plan_by_name(const FoundBatchNorm& norm, const std::string& parent,
                     const std::string& leaf) {
-    const auto layer = layer_by_name(norm);
-    if (!layer) {
+    const std::vector<WeightLayer> layers = layers_by_name(norm);
+    if (layers.empty()) {
       return leave(norm, "no layer with weights is called like " + parent + leaf + " (--pair)");
     }
-    const auto contradiction = contradicted_.find(kind_of_pair(*layer, norm));
-    if (contradiction != contradicted_.end() && contradiction->second != name_of(norm) &&
-        layer->out == norm.channels) {
+    if (layers.size() > 1) {
+      return leave(
+          norm, "it could follow " + layers[0].name() + " and " + layers[1].name() + " (--pair)");
+    }
+    const auto contradiction = contradicted_.find(kind_of_pair(layers[0], norm));
+    if (contradiction != contradicted_.end() && layers[0].out == norm.channels) {
       return leave(norm, "the shapes of " + contradiction->second + " say that " +
                              contradiction->first + " are no pair in this order (--pair)");
     }
-    plan_behind(*layer, norm, "by name");
+    plan_behind(layers[0], norm, "by name");
   }
 
   const Tensors& tensors_;
