@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: MIT
+// What including costs without this library.
+#include <Eigen/Core>

@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: MIT
+// What including costs with it.
+#include <batchnorm/batchnorm.hpp>

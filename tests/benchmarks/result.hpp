@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT
+// What was measured in one row, and what it says.
+#ifndef BATCHNORM_TESTS_BENCHMARKS_RESULT_HPP
+#define BATCHNORM_TESTS_BENCHMARKS_RESULT_HPP
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "benchmarks/limit.hpp"
+#include "benchmarks/row.hpp"
+#include "benchmarks/statistics.hpp"
+#include "benchmarks/table.hpp"
+
+namespace batchnorm_benchmarks {
+
+struct Rival {
+  std::string name;
+  Timing timing;
+};
+
+struct RowResult {
+  Row row{};
+  Streams streams{};
+  double limit_seconds = 0.0;
+  Timing ours;
+  std::vector<Rival> rivals;
+};
+
+inline const Rival* best_rival(const RowResult& result) {
+  const auto best = std::min_element(
+      result.rivals.begin(), result.rivals.end(),
+      [](const Rival& a, const Rival& b) { return a.timing.seconds < b.timing.seconds; });
+  return best == result.rivals.end() ? nullptr : &*best;
+}
+
+inline const Rival* rival_named(const RowResult& result, const std::string& name) {
+  for (const Rival& rival : result.rivals) {
+    if (rival.name == name) return &rival;
+  }
+  return nullptr;
+}
+
+/// The faster of the rival's ways that were measured: those whose names begin with the library's.
+inline const Rival* best_of_library(const RowResult& result, const std::string& library) {
+  const Rival* best = nullptr;
+  for (const Rival& rival : result.rivals) {
+    if (rival.name.compare(0, library.size(), library) != 0) continue;
+    if (best == nullptr || rival.timing.seconds < best->timing.seconds) best = &rival;
+  }
+  return best;
+}
+
+inline double times_limit(const RowResult& result) {
+  return result.ours.seconds / result.limit_seconds;
+}
+
+/// How many times faster than the rival.
+inline double times_faster(const RowResult& result, const Rival& rival) {
+  return rival.timing.seconds / result.ours.seconds;
+}
+
+/// The rivals that are faster than this library by more than the noise.
+inline std::vector<std::string> lost_rows(const std::vector<RowResult>& results) {
+  std::vector<std::string> lines;
+  for (const RowResult& result : results) {
+    for (const Rival& rival : result.rivals) {
+      if (!is_slower(result.ours, rival.timing)) continue;
+      lines.push_back(name_of(result.row) + ": " + duration(result.ours.seconds) + ", " +
+                      rival.name + " " + duration(rival.timing.seconds) + ", noise " +
+                      ratio(100 * (result.ours.noise + rival.timing.noise)) + " %");
+    }
+  }
+  return lines;
+}
+
+/// The rows that miss their bar, with the bar.
+inline std::vector<std::string> missed_bars(const std::vector<RowResult>& results) {
+  std::vector<std::string> lines;
+  for (const RowResult& result : results) {
+    const Bar wanted = bar(result.row);
+    const double reached = times_limit(result);
+    if (wanted.times_limit > 0.0 && reached > wanted.times_limit) {
+      lines.push_back(name_of(result.row) + ": " + ratio(reached) + " x limit, bar " +
+                      ratio(wanted.times_limit));
+    }
+    const Rival* best = best_rival(result);
+    if (best != nullptr && times_faster(result, *best) < wanted.times_faster) {
+      lines.push_back(name_of(result.row) + ": " + ratio(times_faster(result, *best)) +
+                      " x as fast as " + best->name + ", bar " + ratio(wanted.times_faster));
+    }
+  }
+  return lines;
+}
+
+/// The result of the same row with one thread; null when it was not measured.
+inline const RowResult* with_one_thread(const std::vector<RowResult>& results, const Row& row) {
+  Row wanted = row;
+  wanted.threads = 1;
+  for (const RowResult& result : results) {
+    if (name_of(result.row) == name_of(wanted)) return &result;
+  }
+  return nullptr;
+}
+
+/// How much of the gain that copying has from more threads this row has, from 4 MiB on: 1 is all
+/// of it. 0 when it cannot be said.
+inline double thread_efficiency(const std::vector<RowResult>& results, const RowResult& result) {
+  if (result.row.threads == 1 || bytes(result.row) < 4 * mebibyte) return 0.0;
+  const RowResult* one = with_one_thread(results, result.row);
+  if (one == nullptr) return 0.0;
+  const double gain = one->ours.seconds / result.ours.seconds;
+  return gain / (one->streams.copy / result.streams.copy);
+}
+
+inline std::vector<std::string> missed_threads(const std::vector<RowResult>& results) {
+  std::vector<std::string> lines;
+  for (const RowResult& result : results) {
+    const double efficiency = thread_efficiency(results, result);
+    if (efficiency > 0.0 && efficiency < 0.9) {
+      lines.push_back(name_of(result.row) + ": gains " + ratio(efficiency) +
+                      " of what copying gains from threads, bar 0.90");
+    }
+  }
+  return lines;
+}
+
+}  // namespace batchnorm_benchmarks
+
+#endif  // BATCHNORM_TESTS_BENCHMARKS_RESULT_HPP

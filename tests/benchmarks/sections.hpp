@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// What is measured besides the rows. Each returns text to be printed.
+#ifndef BATCHNORM_TESTS_BENCHMARKS_SECTIONS_HPP
+#define BATCHNORM_TESTS_BENCHMARKS_SECTIONS_HPP
+
+#include <string>
+
+#include "benchmarks/json.hpp"
+
+namespace batchnorm_benchmarks {
+
+/// Time per element over four decades of examples and of channels, with one thread and with two.
+std::string growth_section();
+
+/// How long single calls of the inference path take, the slowest in a thousand included. Adds its
+/// numbers to the facts.
+std::string latency_section(Facts& facts);
+
+/// What the headers cost to compile, and what one layer adds to a program. Adds its numbers to the
+/// facts.
+std::string build_cost_section(Facts& facts);
+
+}  // namespace batchnorm_benchmarks
+
+#endif  // BATCHNORM_TESTS_BENCHMARKS_SECTIONS_HPP
