@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-# Shared by the scripts demo.cmake and test.cmake: looks for what they need, installs what is
-# missing where that is possible and permitted, configures and builds. What cannot be installed is
-# downloaded later, by the project itself (dependencies.cmake).
+# Shared by the scripts demo.cmake, test.cmake and benchmark.cmake: looks for what they need,
+# installs what is missing where that is possible and permitted, configures and builds. What cannot
+# be installed is downloaded later, by the project itself (dependencies.cmake).
 
 get_filename_component(source_dir "${CMAKE_CURRENT_LIST_DIR}" DIRECTORY)
 cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
@@ -78,7 +78,8 @@ function(install_missing)
   endif()
 endfunction()
 
-# prepare(WITH_TESTS or nothing): everything that the build needs, or an error that says what lacks.
+# prepare(WITH_TESTS, WITH_BENCHMARKS or nothing): everything that the build needs, or an error that
+# says what lacks.
 function(prepare)
   set(missing)
   look_for_program(g++ $ENV{CXX} ${CMAKE_CXX_COMPILER} c++ g++ clang++ cl)
@@ -87,6 +88,8 @@ function(prepare)
   look_for_header(nlohmann-json3-dev nlohmann/json.hpp)
   if("${ARGN}" STREQUAL "WITH_TESTS")
     look_for_header(catch2 catch2/catch_all.hpp catch2/catch.hpp)
+  elseif("${ARGN}" STREQUAL "WITH_BENCHMARKS")
+    look_for_header(libbenchmark-dev benchmark/benchmark.h)
   endif()
   if(missing)
     install_missing()

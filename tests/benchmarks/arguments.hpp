@@ -12,7 +12,7 @@ struct Arguments {
   enum class Rows { quick, full, smoke };
   Rows rows = Rows::quick;
   std::string filter;   ///< only rows whose name contains this
-  std::string results;  ///< folder for results.json, chart.gnuplot and chart.svg; empty: none
+  std::string results;  ///< folder for the files below; empty: none
   bool rows_only = false;
   bool help = false;
   std::string wrong;  ///< the first argument that makes no sense
@@ -21,7 +21,7 @@ struct Arguments {
 constexpr const char* usage =
     "  --full             all rows, not a sample of them\n"
     "  --filter=TEXT      only rows whose name contains the text, of all rows\n"
-    "  --results=FOLDER   also write results.json, chart.gnuplot and chart.svg there\n"
+    "  --results=FOLDER   also write results.json, report.md and chart.svg there\n"
     "  --rows-only        no latencies, no growth, no compile time\n"
     "  --smoke            two rows, hardly measured, to see that everything works\n";
 

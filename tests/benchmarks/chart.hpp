@@ -12,11 +12,12 @@
 
 #include "benchmarks/result.hpp"
 #include "benchmarks/row.hpp"
+#include "benchmarks/rows.hpp"
 
 namespace batchnorm_benchmarks {
 
-/// The rows that are drawn: training, backward and plain inference in single precision with most
-/// threads, where both bars exist. More would not be legible.
+/// The rows that are drawn: of the quick ones training, backward and plain inference in single
+/// precision with most threads, where both bars exist. More would not be legible.
 inline std::vector<RowResult> charted(const std::vector<RowResult>& results) {
   int threads = 1;
   for (const RowResult& result : results) threads = (std::max)(threads, result.row.threads);
@@ -25,7 +26,7 @@ inline std::vector<RowResult> charted(const std::vector<RowResult>& results) {
     const Work work = result.row.work;
     const bool plain = work == Work::infer || work == Work::train || work == Work::backward;
     if (plain && result.row.element == Element::f32 && result.row.threads == threads &&
-        best_rival(result) != nullptr && result.row.shape.elements() >= 4096) {
+        best_rival(result) != nullptr && is_quick(result.row) && !is_single_example(result.row)) {
       chosen.push_back(result);
     }
   }
@@ -36,6 +37,11 @@ inline std::string label_of(const RowResult& result) {
   return std::string(name_of(result.row.work)) + "  " + name_of(result.row.shape);
 }
 
+inline std::string rows_threads(const std::vector<RowResult>& rows) {
+  const int threads = rows.empty() ? 1 : rows[0].row.threads;
+  return threads == 1 ? "1 thread" : std::to_string(threads) + " threads";
+}
+
 /// A gnuplot script that writes the SVG. Horizontal bars, one pair per row, top to bottom. Orange
 /// and blue of Okabe and Ito's palette are told apart by colour-blind eyes and differ in lightness.
 inline std::string chart_script(const std::vector<RowResult>& results, const std::string& svg) {
@@ -44,8 +50,9 @@ inline std::string chart_script(const std::vector<RowResult>& results, const std
   script << "set terminal svg size 900," << 110 + 30 * rows.size()
          << " font 'sans-serif,13' background rgb 'white'\n"
          << "set output '" << svg << "'\n"
-         << "set title 'Time as a multiple of the limit that memory sets (shorter is better)'\n"
-         << "set key top right reverse Left samplen 2\n"
+         << "set title 'Time as a multiple of the limit that memory sets (shorter is better; f32, "
+         << rows_threads(rows) << ")'\n"
+         << "set key below center horizontal samplen 2\n"
          << "set logscale x 2\nset xrange [0.5:*]\nset yrange [" << rows.size() << ":-1]\n"
          << "set grid xtics lc rgb '#d0d0d0' lt 1\nset border 2\nset tics nomirror scale 0\n"
          << "set style fill solid noborder\n"

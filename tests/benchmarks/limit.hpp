@@ -55,7 +55,8 @@ inline bool is_single_example(const Row& row) {
 }
 
 /// A row may take `times_limit` times its limit; 0 when there is no bar. It must be
-/// `times_faster` times as fast as the best rival.
+/// `times_faster` times as fast as the best rival; among single examples the best of those that are
+/// given a layer, because one who has made up a scale and a shift has nothing left to do.
 struct Bar {
   double times_limit;
   double times_faster;

@@ -75,6 +75,12 @@ Measured measure(const std::vector<Row>& rows, const Contender& ours, const Effo
   return all;
 }
 
+std::string text_of(const Facts& facts) {
+  std::string text;
+  for (const auto& fact : facts) text += fact.first + ": " + fact.second + "\n";
+  return text;
+}
+
 void write_files(const std::string& folder, const Facts& facts, const Results& results) {
   const auto write = [&](const std::string& name, const std::string& text) {
     std::ofstream file(folder + "/" + name);
@@ -82,15 +88,10 @@ void write_files(const std::string& folder, const Facts& facts, const Results& r
     if (!file.flush()) std::printf("cannot write %s/%s\n", folder.c_str(), name.c_str());
   };
   write("results.json", json(facts, results));
+  write("report.md", text_of(facts) + "\n" + report(results));
   write("chart.gnuplot", chart_script(results, "chart.svg"));
   const std::string draw = "cd \"" + folder + "\" && gnuplot chart.gnuplot 2>/dev/null";
   if (std::system(draw.c_str()) != 0) std::printf("no chart: gnuplot did not run\n");
-}
-
-std::string text_of(const Facts& facts) {
-  std::string text;
-  for (const auto& fact : facts) text += fact.first + ": " + fact.second + "\n";
-  return text;
 }
 
 int run(const Arguments& arguments) {

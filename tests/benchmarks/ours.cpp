@@ -95,7 +95,8 @@ template <class T>
 class Backward : public OurRunner<T> {
  public:
   explicit Backward(const Problem& problem)
-      : OurRunner<T>(problem), batch_(this->layer_.normalize(this->in_, this->out_)),
+      : OurRunner<T>(problem),
+        batch_(this->layer_.normalize(this->in_, this->out_)),
         gradients_(problem.row.shape.channels) {}
 
   void run() override {

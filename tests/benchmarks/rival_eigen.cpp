@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What a competent user of Eigen writes by hand: whole-array expressions, every temporary that is
-// worth it in a vector per channel, nothing allocated of the size of the data. One thread, because
-// such expressions use no more.
+// worth it in a vector per channel, nothing allocated of the size of the data. Inference is there
+// twice: from the layer's parameters, as the other rivals are called, and with scale and shift made
+// up once and for all (*). One thread, because such expressions use no more.
 #include <Eigen/Core>
 
 #include "benchmarks/contender.hpp"
@@ -35,7 +36,11 @@ struct Layer {
         running_variance(vector_of<T>(problem.running_variance)),
         mean(vector_of<T>(problem.batch_mean)),
         variance(vector_of<T>(problem.batch_variance)) {
-    scale = gamma * (running_variance + T(epsilon)).rsqrt();
+    fold();
+  }
+
+  void fold() {
+    scale = gamma / (running_variance + T(epsilon)).sqrt();
     shift = beta - running_mean * scale;
   }
 
@@ -76,13 +81,13 @@ class ChannelsLast {
   void train(Layer<T>& l) {
     l.mean = x_.rowwise().mean();
     l.variance = (x_.colwise() - l.mean).square().rowwise().mean();
-    const Vector<T> scale = l.gamma * (l.variance + T(epsilon)).rsqrt();
+    const Vector<T> scale = l.gamma / (l.variance + T(epsilon)).sqrt();
     y_ = ((x_.colwise() - l.mean).colwise() * scale).colwise() + l.beta;
     l.commit(count_);
   }
 
   void backward(Layer<T>& l) {
-    const Vector<T> inverse = (l.variance + T(epsilon)).rsqrt();
+    const Vector<T> inverse = T(1) / (l.variance + T(epsilon)).sqrt();
     const auto xhat = (x_.colwise() - l.mean).colwise() * inverse;
     l.beta_gradient = second_.rowwise().sum();
     l.gamma_gradient = (second_ * xhat).rowwise().sum();
@@ -187,8 +192,8 @@ class ChannelsFirst {
 template <class T, template <class> class Code>
 class EigenRunner : public Runner {
  public:
-  explicit EigenRunner(const Problem& problem)
-      : problem_(problem), layer_(problem), code_(problem) {
+  EigenRunner(const Problem& problem, bool folded)
+      : problem_(problem), folded_(folded), layer_(problem), code_(problem) {
     if (trains(problem.row.work)) {
       layer_.mean.resize(problem.row.shape.channels);
       layer_.variance.resize(problem.row.shape.channels);
@@ -196,6 +201,7 @@ class EigenRunner : public Runner {
   }
 
   void run() override {
+    if (!folded_ && infers(problem_.row.work)) layer_.fold();
     switch (problem_.row.work) {
       case Work::infer:
         return code_.infer(layer_);
@@ -222,19 +228,24 @@ class EigenRunner : public Runner {
 
  private:
   const Problem& problem_;
+  bool folded_;
   Layer<T> layer_;
   Code<T> code_;
 };
 
 class PlainEigen : public Contender {
  public:
-  std::string name() const override { return "Eigen"; }
+  explicit PlainEigen(bool folded) : folded_(folded) {}
+
+  std::string name() const override { return folded_ ? "Eigen*" : "Eigen"; }
   std::string version() const override { return eigen_version(); }
 
-  // bfloat16 arithmetic in Eigen rounds after every operation: its sums are no answer.
+  // bfloat16 arithmetic in Eigen rounds after every operation: its sums are no answer. What is
+  // small is also compared with what more threads do.
   std::unique_ptr<Runner> prepare(const Problem& problem) const override {
     const Row& row = problem.row;
-    if (row.threads > 1 || row.work == Work::train_checked) return nullptr;
+    if (row.threads > 1 && bytes(row) >= 1 << 20) return nullptr;
+    if (row.work == Work::train_checked || (folded_ && !infers(row.work))) return nullptr;
     if (row.element == Element::f32) return prepare_as<float>(problem);
     if (row.element == Element::f64) return prepare_as<double>(problem);
     return nullptr;
@@ -242,15 +253,18 @@ class PlainEigen : public Contender {
 
  private:
   template <class T>
-  static std::unique_ptr<Runner> prepare_as(const Problem& problem) {
+  std::unique_ptr<Runner> prepare_as(const Problem& problem) const {
     if (problem.row.shape.layout == Layout::nchw) {
-      return std::make_unique<EigenRunner<T, ChannelsFirst>>(problem);
+      return std::make_unique<EigenRunner<T, ChannelsFirst>>(problem, folded_);
     }
-    return std::make_unique<EigenRunner<T, ChannelsLast>>(problem);
+    return std::make_unique<EigenRunner<T, ChannelsLast>>(problem, folded_);
   }
+
+  bool folded_;
 };
 
-const Enlist<PlainEigen> enlisted;
+const Enlist<PlainEigen> from_parameters(false);
+const Enlist<PlainEigen> folded(true);
 
 }  // namespace
 }  // namespace batchnorm_benchmarks

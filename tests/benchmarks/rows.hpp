@@ -82,7 +82,7 @@ inline bool is_quick(const Row& row) {
     return false;
   };
   const bool fused = row.work == Work::infer_relu || row.work == Work::infer_add_relu;
-  if (row.element != Element::f32) return !fused && one_of({"nc 16384x512"});
+  if (row.element != Element::f32) return !fused && one_of({"nhwc 32x512x28x28"});
   if (fused) return one_of({"nchw 32x256x56x56", "nhwc 32x512x28x28", "nc 1024x1024"});
   if (row.work == Work::train_checked) return one_of({"nchw 32x256x56x56", "nc 16384x512"});
   return one_of({"nchw 32x256x56x56", "nchw 32x2048x7x7", "nhwc 32x512x28x28", "nhwc 1x64x112x112",

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+# Builds the benchmark with -O2 and runs it: a sample of the rows in three minutes, or all.
+#
+#   cmake -P cmake/benchmark.cmake [-- arguments]
+#
+#   --full              all rows
+#   --filter=text       all rows whose name contains the text
+#   --rows-only         the table and nothing else
+#   --large             more than 2^31 elements instead, which takes 4.3 GB
+#   -DRESULTS_DIR=dir   where results.json, report.md and chart.svg go (results in BUILD_DIR)
+#   -DBUILD_DIR=folder  where to build (build/benchmark in the source tree)
+#   -DCMAKE_CXX_COMPILER= CMAKE_CXX_FLAGS= CMAKE_PREFIX_PATH=  as usual
+#
+# Fails when a row is slower than a rival by more than the noise.
+cmake_minimum_required(VERSION 3.22)
+
+include("${CMAKE_CURRENT_LIST_DIR}/prerequisites.cmake")
+if(NOT BUILD_DIR)
+  set(BUILD_DIR "${source_dir}/build/benchmark")
+endif()
+get_filename_component(BUILD_DIR "${BUILD_DIR}" ABSOLUTE)
+if(NOT RESULTS_DIR)
+  set(RESULTS_DIR "${BUILD_DIR}/results")
+endif()
+get_filename_component(RESULTS_DIR "${RESULTS_DIR}" ABSOLUTE)
+
+set(large OFF)
+set(arguments)
+foreach(at RANGE ${last_argument})
+  set(argument "${CMAKE_ARGV${at}}")
+  if(argument STREQUAL "--large")
+    set(large ON)
+  elseif(argument MATCHES "^--.")
+    list(APPEND arguments "${argument}")
+  endif()
+endforeach()
+
+# Rivals and the drawing program are left out where they cannot be had: one by one, so that one
+# that a system does not know takes no other with it.
+function(install_if_possible)
+  foreach(package IN LISTS ARGN)
+    set(missing ${package})
+    install_missing()
+  endforeach()
+endfunction()
+
+prepare(WITH_BENCHMARKS)
+if(NOT large)
+  set(missing)
+  look_for_header(libdnnl-dev oneapi/dnnl/dnnl.hpp)
+  look_for_header(libtorch-dev ATen/ops/native_batch_norm.h)
+  look_for_program(gnuplot-nox gnuplot)
+  install_if_possible(${missing})
+endif()
+configure_and_build("${BUILD_DIR}" "benchmarks;benchmarks_memory;benchmarks_large"
+  -DBATCHNORM_BUILD_BENCHMARKS=ON -DBATCHNORM_BUILD_TESTS=OFF -DBATCHNORM_BUILD_EXAMPLES=OFF)
+
+function(run name)
+  find_program(program_${name} ${name} NO_DEFAULT_PATH REQUIRED
+               PATHS "${BUILD_DIR}/tests/benchmarks" "${BUILD_DIR}/tests/benchmarks/Release")
+  execute_process(COMMAND "${program_${name}}" ${ARGN} RESULT_VARIABLE failed)
+  if(NOT failed EQUAL 0)
+    message(FATAL_ERROR "${name} ends with ${failed}")
+  endif()
+endfunction()
+
+if(large)
+  run(benchmarks_large)
+else()
+  run(benchmarks_memory)
+  file(MAKE_DIRECTORY "${RESULTS_DIR}")
+  run(benchmarks "--results=${RESULTS_DIR}" ${arguments})
+endif()

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+#include "benchmarks/report.hpp"
+
+#include "benchmarks/made_up_results.hpp"
+#include "support/catch.hpp"
+
+using batchnorm_test::contains_text;
+using Catch::Matchers::WithinAbs;
+using namespace batchnorm_benchmarks;
+
+namespace {
+
+Results some_results() {
+  return {made_up(Work::infer, 1, 0.002, {{"Eigen", {0.004, 0.0}}, {"oneDNN", {0.016, 0.0}}}),
+          made_up(Work::train, 1, 0.004, {{"oneDNN", {0.008, 0.0}}, {"oneDNN*", {0.032, 0.0}}}),
+          made_up(Work::backward, 2, 0.001, {{"oneDNN", {0.008, 0.0}}}),
+          made_up(Work::train_checked, 1, 0.004, {})};
+}
+
+}  // namespace
+
+TEST_CASE("the table has a line for every row and a column for every rival") {
+  CHECK(main_table(some_results()) ==
+        "| row                                |   limit |    ours |   Eigen |  oneDNN | oneDNN* | "
+        "ours / limit | best rival / ours |\n"
+        "| ---------------------------------- | ------: | ------: | ------: | ------: | ------: | "
+        "-----------: | ----------------: |\n"
+        "| infer nc 16384x512 f32 1t          | 2.00 ms | 2.00 ms | 4.00 ms | 16.0 ms |         | "
+        "        1.00 |              2.00 |\n"
+        "| train nc 16384x512 f32 1t          | 2.00 ms | 4.00 ms |         | 8.00 ms | 32.0 ms | "
+        "        2.00 |              2.00 |\n"
+        "| backward nc 16384x512 f32 2t       | 2.00 ms | 1.00 ms |         | 8.00 ms |         | "
+        "        0.50 |              8.00 |\n"
+        "| train, checked nc 16384x512 f32 1t | 2.00 ms | 4.00 ms |         |         |         | "
+        "        2.00 |                   |\n");
+}
+
+TEST_CASE("means are taken over the rows that have the rival") {
+  const Results results = some_results();
+  CHECK_THAT(mean_gain(results, is_training_work), WithinAbs(4.0, 1e-12));
+  CHECK_THAT(mean_gain(results, is_training_work, "oneDNN"), WithinAbs(4.0, 1e-12));
+  CHECK_THAT(mean_gain(results, is_training_work, "Eigen"), WithinAbs(0.0, 0.0));
+  CHECK_THAT(mean_times_limit(results, is_training_work), WithinAbs(1.0, 1e-12));
+}
+
+TEST_CASE("the summary has a line for every group and library, and a dash for no rows") {
+  const std::string text = summary_table(some_results());
+  CHECK_THAT(text,
+             contains_text("| inference, best rival           |         1.00 |         2.00 | "
+                           "1.60 |"));
+  CHECK_THAT(text,
+             contains_text("| training and backward, oneDNN   |              |         4.00 | "
+                           "4.00 |"));
+  CHECK_THAT(text,
+             contains_text("| training and backward, libtorch |              |            - | "
+                           "3.00 |"));
+}
+
+TEST_CASE("lists say when they are empty") {
+  CHECK(listed("missed", {}) == "missed: none\n");
+  CHECK(listed("missed", {"a", "b"}) == "missed:\n  a\n  b\n");
+}
