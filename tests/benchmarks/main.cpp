@@ -38,7 +38,7 @@ std::vector<Row> chosen_rows(const Arguments& arguments) {
 
 Effort effort_for(Arguments::Rows rows) {
   if (rows == Arguments::Rows::smoke) return {2, 1e-4};
-  return rows == Arguments::Rows::full ? Effort{9, 0.02} : Effort{5, 0.01};
+  return rows == Arguments::Rows::full ? Effort{7, 0.02} : Effort{5, 0.01};
 }
 
 std::size_t most_elements(const std::vector<Row>& rows, Element element) {
@@ -89,6 +89,7 @@ void write_files(const std::string& folder, const Facts& facts, const Results& r
   };
   write("results.json", json(facts, results));
   write("report.md", text_of(facts) + "\n" + report(results));
+  if (charted(results).empty()) return;
   write("chart.gnuplot", chart_script(results, "chart.svg"));
   const std::string draw = "cd \"" + folder + "\" && gnuplot chart.gnuplot 2>/dev/null";
   if (std::system(draw.c_str()) != 0) std::printf("no chart: gnuplot did not run\n");

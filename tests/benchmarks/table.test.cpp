@@ -18,7 +18,7 @@ TEST_CASE("numbers have three digits and no exponent") {
 TEST_CASE("times have a unit that suits them") {
   CHECK(bench::duration(4.3e-8) == "43.0 ns");
   CHECK(bench::duration(1.234e-6) == "1.23 us");
-  CHECK(bench::duration(0.0123) == "12.3 ms");
+  CHECK(bench::duration(0.00123) == "1.23 ms");
   CHECK(bench::duration(1.5) == "1.50 s");
 }
 
