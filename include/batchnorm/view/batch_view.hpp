@@ -98,7 +98,9 @@ class BatchView {
     }
     if (samples_ == 0 || positions_ == 0) return;
     constexpr Index most = (std::numeric_limits<Index>::max)();
-    if (samples_ > most / channels_ || samples_ * channels_ > most / positions_) {
+    constexpr Index surely_fits = Index{1} << 20;  // three of these; most views need no division
+    const bool fits = (samples_ | channels_ | positions_) < surely_fits;
+    if (!fits && (samples_ > most / channels_ || samples_ * channels_ > most / positions_)) {
       detail::fail_argument(
           function, "number of elements", detail::text("at most ", most),
           detail::text(samples_, " x ", channels_, " x ", positions_, " elements"));

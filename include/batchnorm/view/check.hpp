@@ -2,6 +2,7 @@
 #ifndef BATCHNORM_VIEW_CHECK_HPP
 #define BATCHNORM_VIEW_CHECK_HPP
 
+#include <cstdint>
 #include <string>
 
 #include "batchnorm/detail/check.hpp"
@@ -60,10 +61,36 @@ void check_aliasing(const char* function, const char* out_name, const BatchView<
                 "no partial overlap", "memory that partly overlaps");
 }
 
+/// Two outputs of one call must not share memory.
+template <class A, class B>
+void check_disjoint(const char* function, const char* name_a, const BatchView<A>& a,
+                    const char* name_b, const BatchView<B>& b) {
+  if (!overlap(a, b)) return;
+  fail_argument(function, text(name_a, " and ", name_b, " must be disjoint"), "no overlap",
+                "memory that overlaps");
+}
+
+/// Whether two views are one example each, of neighbouring elements, and are the same memory or
+/// far enough apart: what can be seen at once of the smallest calls, whose time is that of checks.
+template <class A, class B>
+bool are_proper_examples(const BatchView<A>& a, const BatchView<B>& b) {
+  if (a.values_per_channel() != 1 || b.values_per_channel() != 1 || a.channel_stride() != 1 ||
+      b.channel_stride() != 1 || a.channels() != b.channels()) {
+    return false;
+  }
+  const auto address_a = reinterpret_cast<std::uintptr_t>(a.data());
+  const auto address_b = reinterpret_cast<std::uintptr_t>(b.data());
+  const auto bytes = static_cast<std::uintptr_t>(a.channels()) * sizeof(A);
+  // Unsigned differences: the one of the wrong sign is huge.
+  return address_a == address_b ||
+         (address_a - address_b >= bytes && address_b - address_a >= bytes);
+}
+
 /// Everything an output must fulfil with regard to one input of the same shape.
 template <class Out, class In>
 void check_output(const char* function, const char* out_name, const BatchView<Out>& out,
                   const char* in_name, const BatchView<In>& in) {
+  if (are_proper_examples(out, in)) return;
   check_same_shape(function, in_name, in, out_name, out);
   if (repeats_elements(out)) {
     fail_argument(function, text("elements of ", out_name, " must be distinct"),

@@ -91,12 +91,35 @@ bool same_memory(const BatchView<A>& a, const BatchView<B>& b) {
          same_axis(a.positions(), a.position_stride(), b.position_stride());
 }
 
+/// The addresses from the first byte of a view to behind the last one.
+struct AddressRange {
+  std::uintptr_t begin;
+  std::uintptr_t end;
+
+  template <class T>
+  explicit AddressRange(const BatchView<T>& view)
+      : begin(reinterpret_cast<std::uintptr_t>(view.data())), end(begin + sizeof(T)) {
+    add(view.samples(), view.sample_stride() * static_cast<Index>(sizeof(T)));
+    add(view.channels(), view.channel_stride() * static_cast<Index>(sizeof(T)));
+    add(view.positions(), view.position_stride() * static_cast<Index>(sizeof(T)));
+  }
+
+ private:
+  void add(Index size, Index step) {
+    const auto distance = static_cast<std::uintptr_t>(step * (size - 1));
+    (step < 0 ? begin : end) += distance;
+  }
+};
+
 /// Whether two views share a byte. Exact for interleaved blocks, such as the upper and the lower
 /// rows of one column-major matrix, whose address ranges overlap although their elements do not.
 /// Only for layouts with strides that fit nowhere into one another it may be a cautious yes.
 template <class A, class B>
 bool overlap(const BatchView<A>& a, const BatchView<B>& b) {
   if (a.empty() || b.empty()) return false;
+  const AddressRange range_a(a);
+  const AddressRange range_b(b);
+  if (range_a.end <= range_b.begin || range_b.end <= range_a.begin) return false;
   constexpr auto bytes_a = static_cast<std::int64_t>(sizeof(A));
   constexpr auto bytes_b = static_cast<std::int64_t>(sizeof(B));
   // The distance from an element of b to one of a, in bytes.
@@ -111,13 +134,37 @@ bool overlap(const BatchView<A>& a, const BatchView<B>& b) {
   return distance.reaches(1 - bytes_a, bytes_b - 1);
 }
 
+/// Whether every axis steps over all that the axes with shorter steps reach: the usual case, in
+/// which no element is met twice.
+inline bool are_nested(const Index (&sizes)[3], const Index (&strides)[3]) {
+  Index step[3];
+  int axes = 0;
+  int used[3];
+  for (int axis = 0; axis < 3; ++axis) {
+    step[axis] = strides[axis] < 0 ? -strides[axis] : strides[axis];
+    if (sizes[axis] > 1) used[axes++] = axis;
+  }
+  for (int i = 0; i < axes; ++i) {
+    Index reach_below = 0;
+    for (int j = 0; j < axes; ++j) {
+      if (j == i) continue;
+      if (step[used[j]] == step[used[i]]) return false;
+      if (step[used[j]] < step[used[i]]) reach_below += (sizes[used[j]] - 1) * step[used[j]];
+    }
+    if (step[used[i]] <= reach_below) return false;
+  }
+  return true;
+}
+
 /// Whether two different indices of a view mean the same element, as in a broadcast or a sliding
 /// window, so that it cannot be an output. Exact as far as overlap() is.
 template <class T>
 bool repeats_elements(const BatchView<T>& view) {
   if (view.empty()) return false;
+  if (view.values_per_channel() == 1) return view.channels() > 1 && view.channel_stride() == 0;
   const Index sizes[3] = {view.samples(), view.channels(), view.positions()};
   const Index strides[3] = {view.sample_stride(), view.channel_stride(), view.position_stride()};
+  if (are_nested(sizes, strides)) return false;
   for (int axis = 0; axis < 3; ++axis) {
     if (sizes[axis] == 1) continue;
     // Two indices that differ by 1 or more on this axis and by anything on the others.
