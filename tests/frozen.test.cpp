@@ -8,6 +8,7 @@
 #include "batchnorm/layer.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
+#include "support/instances.hpp"
 #include "support/layouts.hpp"
 
 using batchnorm::BatchNorm;
@@ -124,6 +125,39 @@ TEST_CASE("a frozen layer refuses what does not fit", "[frozen]") {
       says("output and input must be the same memory or disjoint: expected no partial overlap"));
   Eigen::MatrixXf empty(4, 0);
   CHECK_NOTHROW(frozen(empty, empty));
+}
+
+TEST_CASE("a frozen layer refuses a residual that does not fit", "[frozen]") {
+  const FrozenBatchNorm<float> frozen(some_state<float>(4, 4), Options());
+  Eigen::MatrixXf x = Eigen::MatrixXf::Zero(4, 6), y = x, memory = Eigen::MatrixXf::Ones(4, 9);
+  CHECK_THROWS_MATCHES(
+      frozen(x, memory, y), std::invalid_argument,
+      says("FrozenBatchNorm: shape of residual must be that of input: expected 6 samples x 4 "
+           "channels x 1 positions, got 9 samples x 4 channels x 1 positions"));
+  CHECK_THROWS_MATCHES(
+      frozen(x, memory.leftCols(6), memory.rightCols(6)), std::invalid_argument,
+      says("FrozenBatchNorm: output and residual must be the same memory or disjoint: expected no "
+           "partial overlap, got memory that partly overlaps"));
+  CHECK((y.array() == 0.0f).all());
+  CHECK((memory.array() == 1.0f).all());
+}
+
+TEST_CASE("a frozen layer knows its epilogue", "[frozen]") {
+  Options options;
+  options.epsilon = 0.75;
+  options.epilogue = batchnorm::Epilogue::leaky_relu(0.25);
+  State<float> state(1);
+  state.gamma[0] = 6.0f;
+  state.beta[0] = -1.0f;
+  state.running_variance[0] = 3.25f;
+  const FrozenBatchNorm<float> frozen(state, options);
+  CHECK(frozen.epilogue() == options.epilogue);
+  const Eigen::RowVector2f x(1.0f, -1.0f), residual(1.0f, 2.0f);
+  Eigen::RowVector2f y;
+  frozen(x, y);
+  CHECK(y == Eigen::RowVector2f(2.0f, -1.0f));
+  frozen(x, residual, y);
+  CHECK(y == Eigen::RowVector2f(3.0f, -0.5f));
 }
 
 TEST_CASE("freezing needs statistics that come from somewhere", "[frozen]") {

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "support/catch.hpp"
+#include "support/instances.hpp"
 
 using batchnorm::BatchNorm;
 using batchnorm::examples_in_columns;

@@ -4,9 +4,11 @@
 
 #include <limits>
 #include <stdexcept>
+#include <string>
 
 #include "batchnorm/layer.hpp"
 #include "support/catch.hpp"
+#include "support/instances.hpp"
 
 using batchnorm::BatchNorm;
 using batchnorm::BatchView;
@@ -123,6 +125,57 @@ TEST_CASE("memory that partly overlaps", "[bad input]") {
   test.refuses<std::invalid_argument>([&] { test.layer.infer(other, repeats); },
                                       "elements of output must be distinct");
   CHECK(memory == ramp(3, 12));
+}
+
+TEST_CASE("a residual of another shape", "[bad input]") {
+  Unchanged test;
+  Eigen::MatrixXf x = ramp(3, 8), r = ramp(3, 7), out = ramp(3, 8), other = out;
+  const std::string rule =
+      "shape of residual must be that of input: expected 8 samples x 3 channels x 1 positions, got "
+      "7 samples x 3 channels x 1 positions";
+  const auto refused = [&](const char* function, const auto& call) {
+    test.refuses<std::invalid_argument>(call, (function + (": " + rule)).c_str());
+  };
+  const auto batch = moments_of(x);
+  refused("BatchNorm::train", [&] { test.layer.train(x, r, out); });
+  refused("BatchNorm::normalize", [&] { test.layer.normalize(x, r, out); });
+  refused("BatchNorm::infer", [&] { test.layer.infer(x, r, out); });
+  refused("BatchNorm::backward", [&] { test.layer.backward(batch, x, r, x, out, other); });
+  refused("BatchNorm::backward_frozen", [&] { test.layer.backward_frozen(x, r, x, out, other); });
+  Eigen::MatrixXf seven = ramp(3, 7);
+  test.refuses<std::invalid_argument>(
+      [&] { test.layer.backward(batch, x, x, x, out, seven); },
+      "BatchNorm::backward: shape of residual gradient must be that of input: expected 8 samples");
+  CHECK((out == ramp(3, 8) && other == out && seven == ramp(3, 7)));
+}
+
+TEST_CASE("residuals and gradients that overlap", "[bad input]") {
+  Unchanged test;
+  Eigen::MatrixXf memory = ramp(3, 12), x = ramp(3, 8), out = x;
+  const auto batch = moments_of(x);
+  const auto left = memory.leftCols(8);
+  auto shifted = memory.middleCols(1, 8);
+  const auto partly = [&](const std::string& names, const auto& call) {
+    test.refuses<std::invalid_argument>(
+        call, (names + " must be the same memory or disjoint: expected no partial overlap, got "
+                       "memory that partly overlaps")
+                  .c_str());
+  };
+  partly("BatchNorm::train: output and residual", [&] { test.layer.train(x, left, shifted); });
+  partly("BatchNorm::infer: output and residual", [&] { test.layer.infer(x, left, shifted); });
+  partly("BatchNorm::backward: input gradient and residual",
+         [&] { test.layer.backward(batch, x, left, x, shifted, out); });
+  partly("BatchNorm::backward: residual gradient and residual",
+         [&] { test.layer.backward(batch, x, left, x, out, shifted); });
+  partly("BatchNorm::backward_frozen: residual gradient and output gradient",
+         [&] { test.layer.backward_frozen(x, x, left, out, shifted); });
+  const char* rule =
+      "BatchNorm::backward: input gradient and residual gradient must be disjoint: expected no "
+      "overlap, got memory that overlaps";
+  test.refuses<std::invalid_argument>([&] { test.layer.backward(batch, x, x, x, out, out); }, rule);
+  test.refuses<std::invalid_argument>(
+      [&] { test.layer.backward(batch, x, x, x, memory.leftCols(8), shifted); }, rule);
+  CHECK((memory == ramp(3, 12) && x == ramp(3, 8) && out == x));
 }
 
 TEST_CASE("null data", "[bad input]") {

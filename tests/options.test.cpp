@@ -3,6 +3,7 @@
 
 #include <limits>
 #include <stdexcept>
+#include <string>
 #include <type_traits>
 
 #include "support/catch.hpp"
@@ -88,6 +89,7 @@ TEST_CASE("presets say what the systems they are named after do") {
     CHECK(expected.options.epsilon == expected.epsilon);
     CHECK(expected.options.scale);
     CHECK(expected.options.shift);
+    CHECK(expected.options.epilogue == Epilogue::none());
     CHECK(expected.options.non_finite == NonFinite::reject);
     CHECK(expected.options.single_value == SingleValue::reject);
     CHECK_NOTHROW(validate(expected.options));
@@ -107,6 +109,40 @@ TEST_CASE("epsilon is a finite number, zero or larger") {
                          says("Options: epsilon is added to a variance: expected a finite number, "
                               "zero or larger, got "));
   }
+}
+
+TEST_CASE("an epilogue is its slope below zero") {
+  CHECK(Epilogue::none().slope() == 1.0);
+  CHECK(Epilogue::none().is_identity());
+  CHECK(Epilogue::relu().slope() == 0.0);
+  CHECK_FALSE(Epilogue::relu().is_identity());
+  CHECK(Epilogue::leaky_relu(0.01).slope() == 0.01);
+  CHECK_FALSE(Epilogue::leaky_relu(0.01).is_identity());
+  CHECK_FALSE(Epilogue::leaky_relu(3.0).is_identity());
+  CHECK(Epilogue::leaky_relu(1.0) == Epilogue::none());
+  CHECK(Epilogue::leaky_relu(0.0) == Epilogue::relu());
+  CHECK(Epilogue::leaky_relu(0.01) != Epilogue::leaky_relu(0.02));
+  CHECK(Epilogue::relu() != Epilogue::none());
+}
+
+TEST_CASE("a slope is a finite number, zero or larger") {
+  const double infinity = std::numeric_limits<double>::infinity();
+  const auto complaint = [](double slope) -> std::string {
+    try {
+      Epilogue::leaky_relu(slope);
+    } catch (const std::invalid_argument& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const std::string rule =
+      "Epilogue::leaky_relu: the slope below zero: expected a finite number, zero or larger, got ";
+  CHECK(complaint(-0.01) == rule + "-0.01");
+  CHECK(complaint(-5e-324) != "");
+  CHECK(complaint(infinity) == rule + "inf");
+  CHECK(complaint(-infinity) == rule + "-inf");
+  CHECK(complaint(std::numeric_limits<double>::quiet_NaN()) != "");
+  for (const double slope : {0.0, 5e-324, 0.2, 1.0, 7.0}) CHECK(complaint(slope) == "");
 }
 
 TEST_CASE("options are a plain value") {

@@ -81,6 +81,9 @@ FoldCertificate fold_as(const Tensors& from, Tensors& to, const PlannedFold& fol
   Eigen::Matrix<T, Eigen::Dynamic, 1> bias;
   if (from.contains(layer.bias)) bias = from.matrix<T>(layer.bias);
   const auto view = layer.view(weights.data());
+  if (!fold.behind.empty() && !maps.behind.options().epilogue.is_identity()) {
+    throw std::runtime_error("its options have an epilogue, which would be lost with them");
+  }
   std::optional<FoldCertificate> certificate;
   if (!fold.behind.empty()) certificate = batchnorm::fold_after(view, bias, maps.behind, options);
   if (!fold.front.empty()) {

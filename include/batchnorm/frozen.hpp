@@ -2,6 +2,7 @@
 #ifndef BATCHNORM_FROZEN_HPP
 #define BATCHNORM_FROZEN_HPP
 
+#include <cstddef>
 #include <type_traits>
 #include <utility>
 
@@ -26,7 +27,9 @@ class LayerCore;
 
 /// Batch normalisation at test time: running statistics, gamma and beta, made up into one map.
 ///
-///     y = gamma (x - running_mean) / sqrt(running_variance + epsilon) + beta
+///     y = f(gamma (x - running_mean) / sqrt(running_variance + epsilon) + beta)
+///
+/// where f is Options::epilogue.
 ///
 /// Takes one example or many. It cannot see the statistics of a batch: the bits of an example's
 /// output do not depend on the examples beside it, on its position or on its alignment, and are
@@ -60,9 +63,19 @@ class FrozenBatchNorm {
   template <class In, class Out, std::enable_if_t<!detail::is_execution<Out>, int> = 0>
   void operator()(const In& in, Out&& out, const Execution& execution = {}) const {
     const auto held = detail::as_input<T>(in);
-    const BatchView<const T> x = held.view();
-    const BatchView<T> y = detail::as_output<T>(std::forward<Out>(out));
-    run(x, y, execution);
+    run(loops::Views<const T, 1>{held.view()}, detail::as_output<T>(std::forward<Out>(out)),
+        execution);
+  }
+
+  /// The same with a residual that is added before the epilogue.
+  template <class In, class Residual, class Out,
+            std::enable_if_t<!detail::is_execution<Out>, int> = 0>
+  void operator()(const In& in, const Residual& residual, Out&& out,
+                  const Execution& execution = {}) const {
+    const auto held = detail::as_input<T>(in);
+    const auto added = detail::as_input<T>(residual);
+    run(loops::Views<const T, 2>{held.view(), added.view()},
+        detail::as_output<T>(std::forward<Out>(out)), execution);
   }
 
   /// Normalises `in` into a new matrix or tensor of its kind.
@@ -70,21 +83,25 @@ class FrozenBatchNorm {
   auto operator()(const In& in, const Execution& execution = {}) const {
     const auto held = detail::as_input<T>(in);
     auto output = detail::make_owner_like(held.view());
-    run(held.view(), detail::view_of_owner(held.view(), output), execution);
+    run(loops::Views<const T, 1>{held.view()}, detail::view_of_owner(held.view(), output),
+        execution);
     return output;
   }
 
   Index channels() const { return scale_.size(); }
 
-  /// The three numbers per channel of the map y = (x - pivot) scale + shift.
+  /// The three numbers per channel of the map y = f((x - pivot) scale + shift).
   const Vector& pivot() const { return pivot_; }
   const Vector& scale() const { return scale_; }
   const Vector& shift() const { return shift_; }
+  /// f.
+  const Epilogue& epilogue() const { return epilogue_; }
 
  private:
   friend class detail::LayerCore<T, Channels>;
 
-  FrozenBatchNorm(const char* function, const State<T, Channels>& state, const Options& options) {
+  FrozenBatchNorm(const char* function, const State<T, Channels>& state, const Options& options)
+      : epilogue_(options.epilogue) {
     validate(options);
     detail::check_state(function, state, options.non_finite);
     const detail::RunningStatistics<T, Channels> statistics(state);
@@ -95,7 +112,7 @@ class FrozenBatchNorm {
     scale_.resize(state.channels());
     shift_.resize(state.channels());
     for (Index channel = 0; channel < state.channels(); ++channel) {
-      C k[detail::CentredMap::coefficients];
+      C k[3];
       coefficients(channel, k);
       pivot_[channel] = k[0];
       scale_[channel] = k[1];
@@ -103,21 +120,42 @@ class FrozenBatchNorm {
     }
   }
 
-  void run(const BatchView<const T>& in, const BatchView<T>& out,
+  /// The numbers of the map, where they lie.
+  class Stored {
+   public:
+    explicit Stored(const FrozenBatchNorm& frozen) : frozen_(frozen) {}
+    void tables(const C** tables) const {
+      tables[0] = frozen_.pivot_.data();
+      tables[1] = frozen_.scale_.data();
+      tables[2] = frozen_.shift_.data();
+    }
+    void operator()(Index channel, C* k) const {
+      k[0] = frozen_.pivot_[channel];
+      k[1] = frozen_.scale_[channel];
+      k[2] = frozen_.shift_[channel];
+    }
+    void constants(C* k) const { k[0] = detail::convert<C>(frozen_.epilogue_.slope()); }
+
+   private:
+    const FrozenBatchNorm& frozen_;
+  };
+
+  template <std::size_t Inputs>
+  void run(const loops::Views<const T, Inputs>& in, const BatchView<T>& out,
            const Execution& execution) const {
-    detail::check_channels("FrozenBatchNorm", in, channels());
-    detail::check_output("FrozenBatchNorm", "output", out, "input", in);
-    const auto stored = [this](Index channel, C* k) {
-      k[0] = pivot_[channel];
-      k[1] = scale_[channel];
-      k[2] = shift_[channel];
-    };
-    loops::map<C, detail::CentredMap>(execution, stored, out, in);
+    constexpr const char* function = "FrozenBatchNorm";
+    detail::check_channels(function, in[0], channels());
+    if constexpr (Inputs == 2)
+      detail::check_same_shape(function, "input", in[0], "residual", in[1]);
+    detail::check_output(function, "output", out, "input", in[0]);
+    if constexpr (Inputs == 2) detail::check_aliasing(function, "output", out, "residual", in[1]);
+    detail::normalize_view<C>(execution, epilogue_, Stored(*this), out, in);
   }
 
   Vector pivot_;
   Vector scale_;
   Vector shift_;
+  Epilogue epilogue_;
 };
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

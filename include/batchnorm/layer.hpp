@@ -9,10 +9,11 @@
 //              moments of the minibatch  math/moments.hpp        (loop 1, loops/reduce.hpp)
 //              output                    math/normalize.hpp      (loop 2, loops/map.hpp)
 //              running statistics, last  math/running.hpp        (commit)
-//   backward   two sums, then gradients  math/backward.hpp       (loop 1, then loop 2)
+//   backward   two sums, then gradients  math/backward.hpp       (both, loops/resident.hpp)
 //   infer      output                    math/normalize.hpp      (loop 2)
 //   freeze     the map of infer, made up frozen.hpp
 
+#include <cstddef>
 #include <type_traits>
 #include <utility>
 
@@ -20,6 +21,7 @@
 #include "batchnorm/frozen.hpp"
 #include "batchnorm/layer_core.hpp"
 #include "batchnorm/loops/execution.hpp"
+#include "batchnorm/loops/map.hpp"
 #include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/options.hpp"
@@ -31,29 +33,14 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
-/// What train(in) returns: `auto [output, batch] = layer.train(in);`
-template <class Output, class Batch>
-struct TrainResult {
-  Output output;
-  Batch batch;
-};
-
-/// What backward without an output returns: `auto [in_gradient, gamma, beta] = ...`
-template <class Output, class Vector>
-struct BackwardResult {
-  Output in_gradient;
-  Vector gamma;
-  Vector beta;
-};
-
-/// A batch normalisation layer: trains on minibatches, keeps running statistics, and hands out the
-/// inference path.
+/// A batch normalisation layer: trains, keeps running statistics, and hands out the inference path.
 ///
-///     xhat = (x - mean) / sqrt(variance + epsilon)      y = gamma xhat + beta
+///     xhat = (x - mean) / sqrt(variance + epsilon)      y = f(gamma xhat + beta)
 ///
-/// train() normalises with the population statistics of the minibatch, infer() and freeze() with
-/// the running statistics. There is no mode to switch: the call says which. Whatever a call
-/// rejects, it rejects before it has changed the layer or written the output.
+/// f is Options::epilogue: nothing, ReLU or leaky ReLU. train() normalises with the population
+/// statistics of the minibatch, infer() and freeze() with the running statistics. There is no mode
+/// to switch: the call says which. Whatever a call rejects, it rejects before it has changed the
+/// layer or written the output.
 ///
 /// Shapes: inputs are BatchViews of `channels()` channels, or Eigen objects of features x examples;
 /// an output has the shape of its input and is the same memory or memory that does not overlap it.
@@ -61,14 +48,11 @@ struct BackwardResult {
 /// Execution last. Calls that are given their output allocate numbers per channel at most, and with
 /// `Channels` fixed nothing; infer allocates nothing.
 ///
-/// A layer is a plain value: copy it, move it, keep it in a std::vector. Const members may be
-/// called from many threads at once.
+/// A plain value: copy it, move it, keep it in a std::vector. Const members may be called from many
+/// threads at once. Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithms 1 and 2.
 ///
-/// Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithms 1 and 2.
-///
-/// @tparam T         scalar of the data: float, double, long double, Eigen::half, Eigen::bfloat16
-/// or
-///                   any other scalar type of Eigen's
+/// @tparam T         scalar of the data: float, double, long double, half, bfloat16 or any other of
+///                   Eigen's
 /// @tparam Channels  number of channels when it is known to the compiler
 template <class T, int Channels = Eigen::Dynamic>
 class BatchNorm {
@@ -100,12 +84,24 @@ class BatchNorm {
   ///         (unless Options::single_value says otherwise)
   /// @throws std::domain_error for NaN, infinity and overflow (unless Options::non_finite says
   ///         otherwise), and for channels without variance when epsilon is 0
-  /// An empty minibatch gives an empty output and changes nothing.
-  /// Cost: two reads and one write of the data.
+  /// An empty minibatch gives an empty output and changes nothing. Cost: two reads and one write of
+  /// the data; one read with NonFinite::propagate, where channels lie apart and fit the cache.
   template <class In, class Out, std::enable_if_t<!detail::is_execution<Out>, int> = 0>
   BatchMoments train(const In& in, Out&& out, const Execution& execution = {}) {
     const auto held = detail::as_input<T>(in);
-    return core_.train(held.view(), detail::as_output<T>(std::forward<Out>(out)), execution);
+    return core_.train(Inputs<1>{held.view()}, detail::as_output<T>(std::forward<Out>(out)),
+                       execution);
+  }
+
+  /// The same with a residual: y = f(gamma xhat + beta + residual). `out` may be either input.
+  template <class In, class Residual, class Out,
+            std::enable_if_t<!detail::is_execution<Out>, int> = 0>
+  BatchMoments train(const In& in, const Residual& residual, Out&& out,
+                     const Execution& execution = {}) {
+    const auto held = detail::as_input<T>(in);
+    const auto added = detail::as_input<T>(residual);
+    return core_.train(Inputs<2>{held.view(), added.view()},
+                       detail::as_output<T>(std::forward<Out>(out)), execution);
   }
 
   /// The same into a new matrix or tensor of the kind of `in`.
@@ -114,16 +110,28 @@ class BatchNorm {
     const auto held = detail::as_input<T>(in);
     auto output = detail::make_owner_like(held.view());
     BatchMoments batch =
-        core_.train(held.view(), detail::view_of_owner(held.view(), output), execution);
+        core_.train(Inputs<1>{held.view()}, detail::view_of_owner(held.view(), output), execution);
     return TrainResult<decltype(output), BatchMoments>{std::move(output), std::move(batch)};
   }
 
   /// train without the commit: the layer stays as it is, so that it may be called twice for one
   /// minibatch (recomputation) or on many threads. Throws what train throws.
-  template <class In, class Out>
+  template <class In, class Out, std::enable_if_t<!detail::is_execution<Out>, int> = 0>
   BatchMoments normalize(const In& in, Out&& out, const Execution& execution = {}) const {
     const auto held = detail::as_input<T>(in);
-    return core_.normalize(held.view(), detail::as_output<T>(std::forward<Out>(out)), execution);
+    return core_.normalize(Inputs<1>{held.view()}, detail::as_output<T>(std::forward<Out>(out)),
+                           execution);
+  }
+
+  /// The same with a residual, as train.
+  template <class In, class Residual, class Out,
+            std::enable_if_t<!detail::is_execution<Out>, int> = 0>
+  BatchMoments normalize(const In& in, const Residual& residual, Out&& out,
+                         const Execution& execution = {}) const {
+    const auto held = detail::as_input<T>(in);
+    const auto added = detail::as_input<T>(residual);
+    return core_.normalize(Inputs<2>{held.view(), added.view()},
+                           detail::as_output<T>(std::forward<Out>(out)), execution);
   }
 
   /// The other half of train: moves the running statistics on by the moments of one minibatch, or
@@ -150,8 +158,27 @@ class BatchNorm {
                               const Execution& execution = {}) const {
     const auto x = detail::as_input<T>(in);
     const auto dy = detail::as_input<T>(out_gradient);
-    return core_.backward(batch, x.view(), dy.view(),
-                          detail::as_output<T>(std::forward<InGradient>(in_gradient)), execution);
+    return core_.backward(batch, Inputs<1>{x.view()}, dy.view(),
+                          Outputs<1>{detail::as_output<T>(std::forward<InGradient>(in_gradient))},
+                          execution);
+  }
+
+  /// The same for a call with a residual.
+  /// @param residual_gradient  receives dL/dresidual; may be the memory of out_gradient, residual
+  ///                           or in, but not of in_gradient
+  template <class In, class Residual, class OutGradient, class InGradient, class ResidualGradient>
+  ParameterGradients backward(const BatchMoments& batch, const In& in, const Residual& residual,
+                              const OutGradient& out_gradient, InGradient&& in_gradient,
+                              ResidualGradient&& residual_gradient,
+                              const Execution& execution = {}) const {
+    const auto x = detail::as_input<T>(in);
+    const auto added = detail::as_input<T>(residual);
+    const auto dy = detail::as_input<T>(out_gradient);
+    return core_.backward(
+        batch, Inputs<2>{x.view(), added.view()}, dy.view(),
+        Outputs<2>{detail::as_output<T>(std::forward<InGradient>(in_gradient)),
+                   detail::as_output<T>(std::forward<ResidualGradient>(residual_gradient))},
+        execution);
   }
 
   /// The same into a new matrix or tensor of the kind of `in`.
@@ -161,32 +188,84 @@ class BatchNorm {
     const auto x = detail::as_input<T>(in);
     const auto dy = detail::as_input<T>(out_gradient);
     auto in_gradient = detail::make_owner_like(x.view());
-    ParameterGradients gradients = core_.backward(
-        batch, x.view(), dy.view(), detail::view_of_owner(x.view(), in_gradient), execution);
+    ParameterGradients gradients =
+        core_.backward(batch, Inputs<1>{x.view()}, dy.view(),
+                       Outputs<1>{detail::view_of_owner(x.view(), in_gradient)}, execution);
     return BackwardResult<decltype(in_gradient), typename ParameterGradients::Vector>{
         std::move(in_gradient), std::move(gradients.gamma), std::move(gradients.beta)};
   }
 
   /// Back-propagates through infer: the running statistics are constants, gamma and beta still have
   /// gradients. For fine-tuning with frozen statistics.
-  template <class In, class OutGradient, class InGradient>
+  template <class In, class OutGradient, class InGradient,
+            std::enable_if_t<!detail::is_execution<InGradient>, int> = 0>
   ParameterGradients backward_frozen(const In& in, const OutGradient& out_gradient,
                                      InGradient&& in_gradient,
                                      const Execution& execution = {}) const {
     const auto x = detail::as_input<T>(in);
     const auto dy = detail::as_input<T>(out_gradient);
-    const BatchView<T> dx = detail::as_output<T>(std::forward<InGradient>(in_gradient));
-    return core_.backward_frozen(x.view(), dy.view(), dx, execution);
+    return core_.backward_frozen(
+        Inputs<1>{x.view()}, dy.view(),
+        Outputs<1>{detail::as_output<T>(std::forward<InGradient>(in_gradient))}, execution);
   }
 
-  /// Normalises one example or many with the running statistics. Allocates nothing. The bits are
-  /// those of freeze(), which is faster when many calls follow.
+  /// The same for a call with a residual, as backward.
+  template <class In, class Residual, class OutGradient, class InGradient, class ResidualGradient,
+            std::enable_if_t<!detail::is_execution<ResidualGradient>, int> = 0>
+  ParameterGradients backward_frozen(const In& in, const Residual& residual,
+                                     const OutGradient& out_gradient, InGradient&& in_gradient,
+                                     ResidualGradient&& residual_gradient,
+                                     const Execution& execution = {}) const {
+    const auto x = detail::as_input<T>(in);
+    const auto added = detail::as_input<T>(residual);
+    const auto dy = detail::as_input<T>(out_gradient);
+    return core_.backward_frozen(
+        Inputs<2>{x.view(), added.view()}, dy.view(),
+        Outputs<2>{detail::as_output<T>(std::forward<InGradient>(in_gradient)),
+                   detail::as_output<T>(std::forward<ResidualGradient>(residual_gradient))},
+        execution);
+  }
+
+  /// backward for those who kept the output and not the input: train(x, x) in place, then this, so
+  /// that a layer costs no memory of its own. xhat is recovered from y, with an error of about
+  /// u (|xhat| + |beta / gamma|), u the rounding of T (6e-8 for float, 4e-3 for bfloat16), where
+  /// backward has one of u. math/backward_output.hpp has the formulas.
+  ///
+  /// @param out  the output of train or normalize, without a residual
+  /// @throws std::invalid_argument as backward, and when Options::epilogue is ReLU, which cannot be
+  ///         undone
+  /// @throws std::domain_error when gamma of a channel is zero, or so small beside beta that the
+  ///         error of xhat would exceed 1/128
+  template <class OutIn, class OutGradient, class InGradient>
+  ParameterGradients backward_from_output(const BatchMoments& batch, const OutIn& out,
+                                          const OutGradient& out_gradient, InGradient&& in_gradient,
+                                          const Execution& execution = {}) const {
+    const auto y = detail::as_input<T>(out);
+    const auto dy = detail::as_input<T>(out_gradient);
+    return core_.backward_from_output(batch, y.view(), dy.view(),
+                                      detail::as_output<T>(std::forward<InGradient>(in_gradient)),
+                                      execution);
+  }
+
+  /// Normalises one example or many with the running statistics, to the bits of freeze(), which is
+  /// faster when many calls follow. Allocates nothing.
   /// @throws std::domain_error when the layer has no statistics: it never saw a minibatch and was
   ///         given no state
   template <class In, class Out, std::enable_if_t<!detail::is_execution<Out>, int> = 0>
   void infer(const In& in, Out&& out, const Execution& execution = {}) const {
     const auto held = detail::as_input<T>(in);
-    core_.infer(held.view(), detail::as_output<T>(std::forward<Out>(out)), execution);
+    core_.infer(Inputs<1>{held.view()}, detail::as_output<T>(std::forward<Out>(out)), execution);
+  }
+
+  /// The same with a residual, as train.
+  template <class In, class Residual, class Out,
+            std::enable_if_t<!detail::is_execution<Out>, int> = 0>
+  void infer(const In& in, const Residual& residual, Out&& out,
+             const Execution& execution = {}) const {
+    const auto held = detail::as_input<T>(in);
+    const auto added = detail::as_input<T>(residual);
+    core_.infer(Inputs<2>{held.view(), added.view()}, detail::as_output<T>(std::forward<Out>(out)),
+                execution);
   }
 
   /// The same into a new matrix or tensor of the kind of `in`.
@@ -194,21 +273,24 @@ class BatchNorm {
   auto infer(const In& in, const Execution& execution = {}) const {
     const auto held = detail::as_input<T>(in);
     auto output = detail::make_owner_like(held.view());
-    core_.infer(held.view(), detail::view_of_owner(held.view(), output), execution);
+    core_.infer(Inputs<1>{held.view()}, detail::view_of_owner(held.view(), output), execution);
     return output;
   }
 
-  /// The inference path as an object of its own, a copy of what it needs.
-  /// @throws std::domain_error as infer
+  /// The inference path as an object of its own. @throws std::domain_error as infer
   FrozenBatchNorm<T, Channels> freeze() const { return core_.freeze(); }
 
-  /// What the layer has learned and seen; to be changed, saved or replaced. The calls check it
-  /// anew.
+  /// What the layer has learned and seen; to be changed, saved or replaced. Calls check it anew.
   State<T, Channels>& state() { return core_.state; }
   const State<T, Channels>& state() const { return core_.state; }
   const Options& options() const { return core_.options; }
 
  private:
+  template <std::size_t N>
+  using Inputs = loops::Views<const T, N>;
+  template <std::size_t N>
+  using Outputs = loops::Views<T, N>;
+
   detail::LayerCore<T, Channels> core_;
 };
 

@@ -5,6 +5,7 @@
 // The steps of the layer on views, in their order, and what each of them has to be sure of first.
 // layer.hpp makes views of the arguments that users hand over, and documents the whole.
 
+#include <cstddef>
 #include <utility>
 
 #include "batchnorm/detail/check.hpp"
@@ -13,6 +14,7 @@
 #include "batchnorm/loops/execution.hpp"
 #include "batchnorm/loops/map.hpp"
 #include "batchnorm/math/backward.hpp"
+#include "batchnorm/math/backward_output.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/running.hpp"
@@ -24,6 +26,21 @@
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
+/// What train(in) returns: `auto [output, batch] = layer.train(in);`
+template <class Output, class Batch>
+struct TrainResult {
+  Output output;
+  Batch batch;
+};
+
+/// What backward without an output returns: `auto [in_gradient, gamma, beta] = ...`
+template <class Output, class Vector>
+struct BackwardResult {
+  Output in_gradient;
+  Vector gamma;
+  Vector beta;
+};
+
 namespace detail {
 
 /// Options and state of a layer, and its calls on views. Every check of a call comes before its
@@ -49,14 +66,22 @@ class LayerCore {
     check_state("BatchNorm", state, options.non_finite);
   }
 
-  BatchMoments train(const In& in, const Out& out, const Execution& execution) {
+  /// Inputs: what is normalised, then a residual where there is one.
+  template <std::size_t N>
+  using Inputs = loops::Views<const T, N>;
+
+  template <std::size_t N>
+  BatchMoments train(const Inputs<N>& in, const Out& out, const Execution& execution) {
     constexpr const char* function = "BatchNorm::train";
     BatchMoments batch = forward(function, in, out, execution, true);
-    if (batch.count > 1 && accepts(function, batch)) apply_running_update(options, batch, state);
+    // What forward did not reject counts, unless it may have been let through.
+    const bool accepted = options.non_finite != NonFinite::skip_update || accepts(function, batch);
+    if (batch.count > 1 && accepted) apply_running_update(options, batch, state);
     return batch;
   }
 
-  BatchMoments normalize(const In& in, const Out& out, const Execution& execution) const {
+  template <std::size_t N>
+  BatchMoments normalize(const Inputs<N>& in, const Out& out, const Execution& execution) const {
     return forward("BatchNorm::normalize", in, out, execution, false);
   }
 
@@ -70,34 +95,52 @@ class LayerCore {
     apply_running_update(options, batch, state);
   }
 
-  void infer(const In& in, const Out& out, const Execution& execution) const {
+  template <std::size_t N>
+  void infer(const Inputs<N>& in, const Out& out, const Execution& execution) const {
     infer_as("BatchNorm::infer", in, out, execution);
   }
 
-  ParameterGradients backward(const BatchMoments& batch, const In& in, const In& out_gradient,
-                              const Out& in_gradient, const Execution& execution) const {
+  /// Outputs: dL/dx, then dL/dresidual where there is a residual.
+  template <std::size_t N>
+  ParameterGradients backward(const BatchMoments& batch, const Inputs<N>& in,
+                              const In& out_gradient, const loops::Views<T, N>& gradients,
+                              const Execution& execution) const {
     constexpr const char* function = "BatchNorm::backward";
-    check_gradient_shapes(function, in, out_gradient, in_gradient);
-    check_moments(function, batch, channels());
-    if (batch.count != in.values_per_channel()) {
-      fail_argument(function, "the moments must be those of this input",
-                    text("moments of ", in.values_per_channel(), " values per channel"),
-                    text("moments of ", batch.count));
-    }
-    if (in.empty()) return ParameterGradients(channels());
+    check_gradient_shapes(function, in, out_gradient, gradients);
+    check_batch(function, batch, in[0]);
+    if (in[0].empty()) return ParameterGradients(channels());
     if (borrows_statistics(function, batch.count)) {
-      return backward_frozen_as(function, in, out_gradient, in_gradient, execution);
+      return backward_frozen_as(function, in, out_gradient, gradients, execution);
     }
     const BatchStatistics<accumulator_t<T>, Channels> statistics(batch);
     check_deviation<T>(function, options, channels(), statistics);
-    const BackwardTerms<T, Channels, decltype(statistics)> terms{options, state, statistics};
-    return backward_through(terms, in, out_gradient, in_gradient, execution);
+    return backward_with<false>(statistics, in, out_gradient, gradients, execution);
   }
 
-  ParameterGradients backward_frozen(const In& in, const In& out_gradient, const Out& in_gradient,
+  template <std::size_t N>
+  ParameterGradients backward_frozen(const Inputs<N>& in, const In& out_gradient,
+                                     const loops::Views<T, N>& gradients,
                                      const Execution& execution) const {
-    return backward_frozen_as("BatchNorm::backward_frozen", in, out_gradient, in_gradient,
-                              execution);
+    return backward_frozen_as("BatchNorm::backward_frozen", in, out_gradient, gradients, execution);
+  }
+
+  ParameterGradients backward_from_output(const BatchMoments& batch, const In& out,
+                                          const In& out_gradient, const Out& in_gradient,
+                                          const Execution& execution) const {
+    constexpr const char* function = "BatchNorm::backward_from_output";
+    check_gradient_shapes(function, Inputs<1>{out}, out_gradient, {in_gradient});
+    check_batch(function, batch, out);
+    check_invertible<T>(function, options, state);
+    if (out.empty()) return ParameterGradients(channels());
+    const Inputs<2> inputs{out_gradient, out};
+    if (borrows_statistics(function, batch.count)) {
+      return output_gradients<T, Channels, true>(options, state, running_statistics(function),
+                                                 inputs, in_gradient, execution);
+    }
+    const BatchStatistics<accumulator_t<T>, Channels> statistics(batch);
+    check_deviation<T>(function, options, channels(), statistics);
+    return output_gradients<T, Channels, false>(options, state, statistics, inputs, in_gradient,
+                                                execution);
   }
 
   FrozenBatchNorm<T, Channels> freeze() const {
@@ -110,16 +153,21 @@ class LayerCore {
  private:
   /// The forward pass. When a commit follows, it is known before the output is written that it will
   /// succeed: an output that is its input cannot be computed twice.
-  BatchMoments forward(const char* function, const In& in, const Out& out,
+  template <std::size_t N>
+  BatchMoments forward(const char* function, const Inputs<N>& in, const Out& out,
                        const Execution& execution, bool commit_follows) const {
     check_shapes(function, in, out);
-    if (in.empty()) return BatchMoments(channels());
-    if (borrows_statistics(function, in.values_per_channel())) {
-      BatchMoments batch = moments_of_view<Channels, T>(in, execution);
+    if (in[0].empty()) return BatchMoments(channels());
+    if (borrows_statistics(function, in[0].values_per_channel())) {
+      BatchMoments batch = moments_of_view<Channels, T>(in[0], execution);
       infer_as(function, in, out, execution);
       return batch;
     }
-    BatchMoments batch = moments_of_view<Channels, T>(in, execution);
+    if (nothing_to_reject()) {
+      if (commit_follows) check_running_update(function, options, BatchMoments(channels()), state);
+      return normalize_resident<T, Channels>(options, state, in, out, execution);
+    }
+    BatchMoments batch = moments_of_view<Channels, T>(in[0], execution);
     const bool accepted = accepts(function, batch);
     const BatchStatistics<accumulator_t<T>, Channels> statistics(batch);
     check_deviation<T>(function, options, channels(), statistics);
@@ -128,40 +176,79 @@ class LayerCore {
     return batch;
   }
 
-  void infer_as(const char* function, const In& in, const Out& out,
+  /// Whether no minibatch can be rejected, so that the output of one channel may be written before
+  /// the next one has been looked at.
+  bool nothing_to_reject() const {
+    return options.non_finite == NonFinite::propagate && options.epsilon > ample_variance;
+  }
+
+  template <std::size_t N>
+  void infer_as(const char* function, const Inputs<N>& in, const Out& out,
                 const Execution& execution) const {
     check_shapes(function, in, out);
     write_output(running_statistics(function), in, out, execution);
   }
 
-  ParameterGradients backward_frozen_as(const char* function, const In& in, const In& out_gradient,
-                                        const Out& in_gradient, const Execution& execution) const {
-    check_gradient_shapes(function, in, out_gradient, in_gradient);
-    const RunningStatistics<T, Channels> statistics = running_statistics(function);
-    const BackwardTerms<T, Channels, decltype(statistics)> terms{options, state, statistics};
-    return backward_constant(terms, in, out_gradient, in_gradient, execution);
+  template <std::size_t N>
+  ParameterGradients backward_frozen_as(const char* function, const Inputs<N>& in,
+                                        const In& out_gradient, const loops::Views<T, N>& gradients,
+                                        const Execution& execution) const {
+    check_gradient_shapes(function, in, out_gradient, gradients);
+    return backward_with<true>(running_statistics(function), in, out_gradient, gradients,
+                               execution);
   }
 
-  template <class Statistics>
-  void write_output(const Statistics& statistics, const In& in, const Out& out,
+  template <bool Constant, class Statistics, std::size_t N>
+  ParameterGradients backward_with(const Statistics& statistics, const Inputs<N>& in,
+                                   const In& out_gradient, const loops::Views<T, N>& gradients,
+                                   const Execution& execution) const {
+    if constexpr (N == 1) {
+      return input_gradients<T, Channels, Constant, false>(
+          options, state, statistics, Inputs<2>{out_gradient, in[0]}, gradients, execution);
+    } else {
+      return input_gradients<T, Channels, Constant, true>(
+          options, state, statistics, Inputs<3>{out_gradient, in[1], in[0]}, gradients, execution);
+    }
+  }
+
+  template <class Statistics, std::size_t N>
+  void write_output(const Statistics& statistics, const Inputs<N>& in, const Out& out,
                     const Execution& execution) const {
     const CentredCoefficients<T, Channels, Statistics> coefficients(options, state, statistics);
-    loops::map<parameter_t<T>, CentredMap>(execution, coefficients, out, in);
+    normalize_view<parameter_t<T>>(execution, options.epilogue, coefficients, out, in);
   }
 
-  void check_shapes(const char* function, const In& in, const Out& out) const {
+  template <std::size_t N>
+  void check_shapes(const char* function, const Inputs<N>& in, const Out& out) const {
     check_state_shape(function, state);
-    check_channels(function, in, channels());
-    check_output(function, "output", out, "input", in);
+    check_channels(function, in[0], channels());
+    if constexpr (N == 2) check_same_shape(function, "input", in[0], "residual", in[1]);
+    check_output(function, "output", out, "input", in[0]);
+    if constexpr (N == 2) check_aliasing(function, "output", out, "residual", in[1]);
   }
 
-  void check_gradient_shapes(const char* function, const In& in, const In& out_gradient,
-                             const Out& in_gradient) const {
+  template <std::size_t N>
+  void check_gradient_shapes(const char* function, const Inputs<N>& in, const In& out_gradient,
+                             const loops::Views<T, N>& gradients) const {
+    constexpr const char* names[] = {"input gradient", "residual gradient"};
     check_state_shape(function, state);
-    check_channels(function, in, channels());
-    check_same_shape(function, "input", in, "output gradient", out_gradient);
-    check_output(function, "input gradient", in_gradient, "input", in);
-    check_output(function, "input gradient", in_gradient, "output gradient", out_gradient);
+    check_channels(function, in[0], channels());
+    check_same_shape(function, "input", in[0], "output gradient", out_gradient);
+    if constexpr (N == 2) check_same_shape(function, "input", in[0], "residual", in[1]);
+    for (std::size_t i = 0; i < N; ++i) {
+      check_output(function, names[i], gradients[i], "input", in[0]);
+      check_output(function, names[i], gradients[i], "output gradient", out_gradient);
+      if constexpr (N == 2) check_aliasing(function, names[i], gradients[i], "residual", in[1]);
+    }
+    if constexpr (N == 2) check_disjoint(function, names[0], gradients[0], names[1], gradients[1]);
+  }
+
+  void check_batch(const char* function, const BatchMoments& batch, const In& in) const {
+    check_moments(function, batch, channels());
+    if (batch.count == in.values_per_channel()) return;
+    fail_argument(function, "the moments must be those of this input",
+                  text("moments of ", in.values_per_channel(), " values per channel"),
+                  text("moments of ", batch.count));
   }
 
   /// The running statistics, once they have turned out to be usable.

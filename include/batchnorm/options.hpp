@@ -109,6 +109,45 @@ class RunningUpdate {
   Index window_;
 };
 
+/// What is applied behind the normalisation, in the same pass over memory:
+///
+///     y = f(gamma xhat + beta + residual)
+///
+/// It belongs to the layer, so that backward cannot disagree with forward. Made by the named
+/// functions below only.
+class Epilogue {
+ public:
+  /// f(z) = z. The default.
+  static Epilogue none() { return Epilogue(1.0); }
+
+  /// f(z) = max(z, 0). Its derivative at 0 is taken as 0.
+  static Epilogue relu() { return Epilogue(0.0); }
+
+  /// f(z) = z for z >= 0, slope z below. Its derivative at 0 is taken as slope.
+  /// @throws std::invalid_argument unless slope is finite and zero or larger
+  static Epilogue leaky_relu(double slope) {
+    if (!detail::is_finite(slope) || slope < 0.0) {
+      detail::fail_argument("Epilogue::leaky_relu", "the slope below zero",
+                            "a finite number, zero or larger", detail::text(slope));
+    }
+    return Epilogue(slope);
+  }
+
+  /// The slope below zero: 1 without an epilogue, 0 for ReLU.
+  double slope() const { return slope_; }
+  bool is_identity() const { return !(slope_ < 1.0) && !(slope_ > 1.0); }
+
+  friend bool operator==(const Epilogue& a, const Epilogue& b) {
+    return !(a.slope_ < b.slope_) && !(b.slope_ < a.slope_);
+  }
+  friend bool operator!=(const Epilogue& a, const Epilogue& b) { return !(a == b); }
+
+ private:
+  explicit Epilogue(double slope) : slope_(slope) {}
+
+  double slope_;
+};
+
 /// Which variance of a minibatch of n values enters the running variance.
 enum class VarianceEstimator {
   population,  ///< sum of squared deviations / n: Keras, Flax, Haiku, ONNX
@@ -131,7 +170,7 @@ enum class SingleValue {
 
 /// Everything that defines a layer and is not learned. A plain value: copy a preset, change fields.
 ///
-///     y = gamma (x - mean) / sqrt(variance + epsilon) + beta
+///     y = f(gamma (x - mean) / sqrt(variance + epsilon) + beta)
 ///
 /// Sources: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithms 1 and 2; the presets follow the
 /// source code of the systems they are named after.
@@ -147,6 +186,8 @@ struct Options {
   bool scale = true;
   /// Whether beta is used and learned; otherwise it is taken as 0 and its gradient is 0.
   bool shift = true;
+  /// f: nothing, ReLU or leaky ReLU.
+  Epilogue epilogue = Epilogue::none();
   /// The policy for NaN and infinity.
   NonFinite non_finite = NonFinite::reject;
   /// The policy for one value per channel.

@@ -4,7 +4,7 @@
 
 // The only place where the version is written; the build files read it from here.
 #define BATCHNORM_VERSION_MAJOR 0
-#define BATCHNORM_VERSION_MINOR 1
+#define BATCHNORM_VERSION_MINOR 2
 #define BATCHNORM_VERSION_PATCH 0
 
 // The inline namespace carries the major version, so that two majors can live in one program. A

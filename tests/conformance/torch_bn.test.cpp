@@ -10,6 +10,7 @@
 
 #include "support/catch.hpp"
 #include "support/conformance.hpp"
+#include "support/instances.hpp"
 #include "support/paths.hpp"
 
 using namespace batchnorm;

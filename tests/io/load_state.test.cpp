@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/instances.hpp"
 #include "support/layer_files.hpp"
 
 using namespace batchnorm;

@@ -25,6 +25,7 @@ void check_same(const Options& a, const Options& b) {
   CHECK(a.running_variance == b.running_variance);
   CHECK(a.scale == b.scale);
   CHECK(a.shift == b.shift);
+  CHECK(a.epilogue == b.epilogue);
   CHECK(a.non_finite == b.non_finite);
   CHECK(a.single_value == b.single_value);
 }
@@ -57,6 +58,16 @@ TEST_CASE("every field survives, to the last bit") {
       check_same(read_back(options), options);
     }
   }
+  for (const double slope : {0.0, 0.01, 1.0, 5e-324, (std::numeric_limits<double>::max)()}) {
+    options.epilogue = Epilogue::leaky_relu(slope);
+    check_same(read_back(options), options);
+  }
+}
+
+TEST_CASE("a file from before there were epilogues has none") {
+  nlohmann::json object = detail::options_to_json(Options::keras());
+  object.erase("slope");
+  check_same(load_options(with_metadata(object.dump()), "1."), Options::keras());
 }
 
 TEST_CASE("weights of every rule survive, to the last bit") {
@@ -111,6 +122,8 @@ TEST_CASE("a field that is wrong is named, with what stands there") {
       {"running_variance", "true", "running_variance" + name + "true"},
       {"scale", "1", "scale: expected true or false, got 1"},
       {"shift", "\"yes\"", "shift: expected true or false, got \"yes\""},
+      {"slope", "-0.5", "slope: expected a number from 0 to 1.79769313e+308, got -0.5"},
+      {"slope", "null", "slope: expected a number from 0 to 1.79769313e+308, got null"},
       {"non_finite", "\"\"", "non_finite" + name + "\"\""},
       {"single_value", "[]", "single_value" + name + "[]"}};
   for (const Case& wrong : cases) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "support/catch.hpp"
+#include "support/instances.hpp"
 #include "support/layers.hpp"
 
 using namespace batchnorm;

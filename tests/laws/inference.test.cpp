@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/instances.hpp"
 #include "support/layers.hpp"
 
 using namespace batchnorm;

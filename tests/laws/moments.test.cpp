@@ -3,13 +3,17 @@
 // nothing is neutral, order does not matter; and the accuracy that is promised.
 #include "batchnorm/math/moments.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 #include <vector>
 
+#include "batchnorm/loops/sample.hpp"
 #include "support/bounds.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
+#include "support/instances.hpp"
 #include "support/layouts.hpp"
 
 using namespace batchnorm;
@@ -183,5 +187,69 @@ TEST_CASE("denormal floats have moments") {
   for (const Layout layout : all_layouts) {
     INFO(name_of(layout));
     check_moments<float>(moments_in<float>(x, layout), x);
+  }
+}
+
+TEMPLATE_TEST_CASE("the promised accuracy where a pivot is hard to guess", "", float, double) {
+  for (const auto& [samples, channels, positions] :
+       {std::array<Size, 3>{1500, 6, 1}, {3, 2, 1100}, {170, 3, 13}}) {
+    for (const Named& named : pivot_batches<TestType>(11, samples, channels, positions)) {
+      for (const Layout layout : all_layouts) {
+        INFO(named.name << ", " << name_of(layout) << ", " << positions << " positions");
+        check_moments<TestType>(moments_in<TestType>(named.values, layout), named.values);
+      }
+    }
+  }
+}
+
+// All values that are looked at for a pivot tell another story than the rest: the guess is ten
+// deviations away from the mean. The rest has few values, whose rounding errors about that guess
+// would not cancel.
+TEST_CASE("a sample that misleads about the mean costs no accuracy") {
+  constexpr Size count = 12000, channels = 34;
+  for (const Layout layout : {Layout::channels_last, Layout::channels_outermost, Layout::padded}) {
+    INFO(name_of(layout));
+    Batch x{count, channels, 1};
+    x.each([&](Size n, Size c, Size) { x.at(n, c, 0) = n % 3 == 0 ? 0.1L : 0.3L; });
+    // Along a channel a vector at each of 16 spots is looked at, across channels 128 rows.
+    const bool along = layout == Layout::channels_outermost;
+    const loops::Spots spots(count, along ? 16 : 128);
+    for (Index spot = 0; spot < spots.count(); ++spot) {
+      const Size row = static_cast<Size>(spots.row(spot));
+      for (Size n = row; n < (std::min)(count, row + (along ? 8 : 1)); ++n) {
+        for (Size c = 0; c < channels; ++c) x.at(n, c, 0) = 1e4L + static_cast<Real>(c);
+      }
+    }
+    x = stored_as<float>(x);
+    const Stored<float> stored(x, layout);
+    const BatchView<const float> view = stored.view();
+    std::vector<float> guesses(channels);
+    loops::sample_means(InstructionSet::best, loops::Plan<1>(view), view.data(), 0, view.channels(),
+                        guesses.data());
+    REQUIRE(*std::min_element(guesses.begin(), guesses.end()) > 9999.0f);
+    check_moments<float>(moments_in<float>(x, layout), x);
+  }
+}
+
+TEST_CASE("400 000 floats per channel, channels last") {
+  Random random(13);
+  const Batch x = stored_as<float>(normal_batch(random, 4, 3, 100000, 1000, 1));
+  check_moments<float>(moments_in<float>(x, Layout::channels_last), x);
+  Batch late = x;  // as if another camera had taken the second half
+  late.each([&](Size n, Size c, Size p) { late.at(n, c, p) += n < 2 ? 0 : 5000; });
+  late = stored_as<float>(late);
+  check_moments<float>(moments_in<float>(late, Layout::channels_last), late);
+}
+
+TEMPLATE_TEST_CASE("a constant channel has no variance, in any layout", "", float, double,
+                   Eigen::bfloat16) {
+  Batch x{300, 9, 2};
+  x.each([&](Size n, Size c, Size p) { x.at(n, c, p) = 0.1L * static_cast<Real>(c) - 0.3L; });
+  x = stored_as<TestType>(x);
+  for (const Layout layout : all_layouts) {
+    INFO(name_of(layout));
+    const auto moments = moments_in<TestType>(x, layout);
+    CHECK((moments.sum_of_squares.array() == 0.0).all());
+    for (Index c = 0; c < 9; ++c) CHECK(moments.mean[c] == x.at(0, static_cast<Size>(c), 0));
   }
 }

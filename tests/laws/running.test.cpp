@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/instances.hpp"
 #include "support/layers.hpp"
 #include "support/reference_running.hpp"
 

@@ -96,6 +96,27 @@ TEST_CASE("with() limits the instructions and keeps the rest") {
   CHECK(limited.with(InstructionSet::best).instruction_set() == InstructionSet::best);
 }
 
+TEST_CASE("too few elements stay on this thread, with the same instructions") {
+  OddOrder odd_order;
+  const Execution execution = Execution::parallel_for(odd_order, 5).with(InstructionSet::baseline);
+  const Index enough = Execution::least_shared_elements;
+  for (const Index elements : {Index{0}, Index{1}, enough - 1}) {
+    const Execution alone = execution.for_elements(elements);
+    CHECK(alone.threads() == 1);
+    CHECK(alone.instruction_set() == InstructionSet::baseline);
+    CHECK(order_of(alone, 3) == std::vector<Index>{0, 1, 2});
+  }
+  CHECK(odd_order.asked.empty());
+  for (const Index elements : {enough, enough + 1, Index{1} << 40}) {
+    const Execution shared = execution.for_elements(elements);
+    CHECK(shared.threads() == 5);
+    CHECK(shared.instruction_set() == InstructionSet::baseline);
+    CHECK(order_of(shared, 3) == std::vector<Index>{2, 0, 1});
+  }
+  CHECK(execution.threads() == 5);
+  CHECK(Execution().for_elements(1).instruction_set() == InstructionSet::best);
+}
+
 TEST_CASE("the number of threads is positive") {
   OddOrder odd_order;
   CHECK_THROWS_MATCHES(

@@ -17,6 +17,7 @@
 
 using batchnorm::Execution;
 using batchnorm::Task;
+using batchnorm::loops::Views;
 using namespace batchnorm_test;
 
 namespace {
@@ -43,24 +44,21 @@ std::vector<int> runs_of(const Execution& execution, Index tasks) {
 }
 
 /// y = x k0 with k0 = 0.1 (c + 1) in place, and the sums of the result.
-struct Scale {
-  static constexpr int coefficients = 1;
+struct Scale : batchnorm::loops::MapFormula<1> {
   template <class V>
-  [[gnu::always_inline]] static void apply(V& y, const V* x, const V* k) {
-    y = x[0] * k[0];
+  [[gnu::always_inline]] static void apply(V* y, const V* x, const V* k) {
+    y[0] = x[0] * k[0];
   }
 };
-struct ScaleCoefficients {
+struct ScaleNumbers {
   void operator()(Index channel, double* k) const { k[0] = 0.1 * static_cast<double>(channel + 1); }
 };
 
-Results<double> map_and_reduce(const Execution& execution, Stored<double> stored, Size channels) {
+Results<double> map_and_reduce(const Execution& execution, Stored<double> stored) {
   const batchnorm::BatchView<double> view = stored.view();
-  batchnorm::loops::map<double, Scale>(execution, ScaleCoefficients(), view, view);
-  Results<double> results(3, channels);
-  batchnorm::loops::reduce(execution, PowerSums<double>(results),
-                           batchnorm::BatchView<const double>(view));
-  return results;
+  batchnorm::loops::map<double, Scale>(execution, ScaleNumbers(), Views<double, 1>{view},
+                                       Views<const double, 1>{view});
+  return power_sums<double, double>(execution, batchnorm::BatchView<const double>(view));
 }
 
 const std::vector<Batch>& batches() {
@@ -105,10 +103,10 @@ TEST_CASE("the bits do not depend on threads") {
       INFO(batch.samples << " x " << batch.channels << " x " << batch.positions << ", "
                          << name_of(layout));
       const Stored<double> stored(batch, layout);
-      const Results<double> alone = map_and_reduce(Execution(), stored, batch.channels);
-      CHECK(map_and_reduce(Execution::thread_pool(small), stored, batch.channels) == alone);
-      CHECK(map_and_reduce(Execution::thread_pool(large), stored, batch.channels) == alone);
-      CHECK(map_and_reduce(Execution::parallel_for(threads, 3), stored, batch.channels) == alone);
+      const Results<double> alone = map_and_reduce(Execution(), stored);
+      CHECK(map_and_reduce(Execution::thread_pool(small), stored) == alone);
+      CHECK(map_and_reduce(Execution::thread_pool(large), stored) == alone);
+      CHECK(map_and_reduce(Execution::parallel_for(threads, 3), stored) == alone);
     }
   }
 }
@@ -118,7 +116,7 @@ TEST_CASE("a call from inside a pool whose workers are all busy ends") {
   Eigen::ThreadPool pool(workers);
   const Execution execution = Execution::thread_pool(pool);
   const Stored<double> stored(batches()[0], Layout::channels_first);
-  const Results<double> alone = map_and_reduce(Execution(), stored, 1);
+  const Results<double> alone = map_and_reduce(Execution(), stored);
   std::array<bool, workers> right{};
   Eigen::Barrier all_workers_are_here(workers);
   Eigen::Barrier finished(workers);
@@ -126,7 +124,7 @@ TEST_CASE("a call from inside a pool whose workers are all busy ends") {
     pool.Schedule([&, worker] {
       all_workers_are_here.Notify();
       all_workers_are_here.Wait();
-      right[static_cast<std::size_t>(worker)] = map_and_reduce(execution, stored, 1) == alone;
+      right[static_cast<std::size_t>(worker)] = map_and_reduce(execution, stored) == alone;
       finished.Notify();
     });
   }
@@ -147,11 +145,11 @@ TEST_CASE("one execution serves many threads at once") {
   Eigen::ThreadPool pool(2);
   const Execution execution = Execution::thread_pool(pool);
   const Stored<double> stored(batches()[2], Layout::channels_last);
-  const Results<double> alone = map_and_reduce(Execution(), stored, 70);
+  const Results<double> alone = map_and_reduce(Execution(), stored);
   std::array<bool, 3> right{};
   std::vector<std::thread> callers;
   for (bool& mine : right) {
-    callers.emplace_back([&] { mine = map_and_reduce(execution, stored, 70) == alone; });
+    callers.emplace_back([&] { mine = map_and_reduce(execution, stored) == alone; });
   }
   for (std::thread& caller : callers) caller.join();
   CHECK(right == std::array<bool, 3>{true, true, true});

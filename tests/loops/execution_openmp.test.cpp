@@ -31,9 +31,8 @@ TEST_CASE("OpenMP runs every task once, with the bits of serial work") {
 
   Random random(71);
   const Stored<double> stored(normal_batch(random, 90001, 1, 1, -3), Layout::channels_first);
-  Results<double> alone(3, 1), together(3, 1);
-  batchnorm::loops::reduce(batchnorm::Execution(), PowerSums<double>(alone), stored.view());
-  batchnorm::loops::reduce(execution, PowerSums<double>(together), stored.view());
+  const auto alone = power_sums<double, double>(batchnorm::Execution(), stored.view());
+  const auto together = power_sums<double, double>(execution, stored.view());
   CHECK(together == alone);
   Eigen::setNbThreads(before);
 }

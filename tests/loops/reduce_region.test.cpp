@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/loops/reduce_region.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <limits>
 #include <vector>
 
+#include "loops/region_sums.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
 #include "support/layouts.hpp"
@@ -20,157 +22,120 @@ using namespace batchnorm_test;
 
 namespace {
 
-/// The mean about zero, from means that each chunk finds itself, and the sum of the squares about
-/// the chunks' own means: merging leaves out what the chunks' means differ.
-struct OwnMeans {
-  using Accumulator = double;
-  static constexpr int sums = 2;
-  static constexpr bool recentres = true;
-
-  static double origin(Index channel) { return 1000.0 * static_cast<double>(channel); }
-  template <class V>
-  [[gnu::always_inline]] static void add(V* s, const V* x, const V& pivot) {
-    const V deviation = x[0] - pivot;
-    s[0] += deviation;
-    s[1] += deviation * deviation;
-  }
-  static void close(double* s, double place, double count) { s[0] = place + s[0] / count; }
-  static void merge(double* into, const double* from,
-                    const batchnorm::loops::MergeWeights<double>& weights) {
-    into[0] += (from[0] - into[0]) * weights.share;
-    into[1] += from[1];
-  }
-};
-
 /// Reduces one region of a view into results that begin at the region's first channel.
-template <class Reduction, class T>
-Results<double> reduce_region(const Reduction& reduction, const BatchView<const T>& view,
-                              const Region& region, InstructionSet instruction_set) {
-  Results<double> results(Reduction::sums, static_cast<Size>(region.channels()));
-  std::array<double*, static_cast<Size>(Reduction::sums)> into{};
-  for (Size k = 0; k < into.size(); ++k) into[k] = results.of[k].data();
+template <class Formula, class Source>
+Results<double> region_sums(InstructionSet set, const Source& source,
+                            const BatchView<const float>& view, bool wide,
+                            const Region* some = nullptr) {
   const Plan<1> plan(view);
-  const std::array<const T*, 1> data = {view.data()};
-  batchnorm::simd::dispatch(instruction_set, batchnorm::loops::RegionReducer<Reduction, T, 1>(
-                                                 reduction, plan, data, region, into.data()));
+  const Region region = some != nullptr ? *some : everything(plan.traversal());
+  const Index channels =
+      (std::min)(plan.traversal().channels, region.columns() / plan.traversal().repeat);
+  Results<double> results(Formula::sums, static_cast<Size>(channels));
+  const std::vector<double*> into = results.pointers();
+  const std::array<const float*, 1> data = {view.data()};
+  batchnorm::loops::reduce_region<Formula, float, double>(set, source, plan, data, region, wide,
+                                                          into.data());
   return results;
 }
 
-/// Every other number of a channel is m - 1 or m + 1, m changing from one `period` to the next.
-Batch steps_batch(Size values, Size channels, Size period) {
-  Batch batch{values, channels, 1};
-  batch.each([&](Size n, Size c, Size p) {
-    const Real m = 1000 * static_cast<Real>(c) + 10 * static_cast<Real>(n / period);
-    batch.at(n, c, p) = n % 2 == 0 ? m - 1 : m + 1;
-  });
-  return batch;
-}
+struct ZeroCoefficients {
+  template <class C>
+  void operator()(Index, C* k) const {
+    k[0] = k[1] = C(0);
+  }
+};
 
-const std::vector<InstructionSet> instruction_sets = {InstructionSet::baseline,
-                                                      InstructionSet::best};
+struct Shape {
+  Size samples, channels, positions;
+};
+/// Runs, rows, short runs in rows and rows with cycles, none of more than 512 columns.
+const std::vector<Shape> shapes = {{3, 5, 40}, {33, 41, 1}, {13, 30, 7}, {161, 3, 1}};
 
 }  // namespace
 
-TEST_CASE("a region is all that is read, and its first channel comes first") {
+TEST_CASE("vectors and single numbers give the same sums of integers, in every layout") {
   Random random(31);
-  const Batch batch = integer_batch(random, 30, 11, 6);
-  for (const Layout layout : all_layouts) {
-    const Stored<float> stored(batch, layout);
-    for (const Region& region : {Region{0, 11, 0, 180}, Region{2, 9, 0, 180}, Region{0, 11, 7, 101},
-                                 Region{3, 4, 59, 60}, Region{1, 10, 13, 176}}) {
-      // All of these layouts number the values of a channel sample by sample.
-      Batch part{static_cast<Size>(region.values()), static_cast<Size>(region.channels()), 1};
-      part.each([&](Size v, Size c, Size p) {
-        const Size value = v + static_cast<Size>(region.first_value);
-        part.at(v, c, p) =
-            batch.at(value / 6, c + static_cast<Size>(region.first_channel), value % 6) -
-            2 * static_cast<Real>(region.first_channel);
-      });
-      Results<double> unused(3, 11);
+  for (const Shape& shape : shapes) {
+    const Batch batch = integer_batch(random, shape.samples, shape.channels, shape.positions);
+    const Results<double> expected = PowerSums::of<double>(batch);
+    for (const Layout layout : all_layouts) {
+      const Stored<float> stored(batch, layout);
+      INFO(shape.samples << " x " << shape.channels << " x " << shape.positions << ", "
+                         << name_of(layout));
       for (const InstructionSet set : instruction_sets) {
-        INFO(name_of(layout) << ", channels " << region.first_channel << " to "
-                             << region.last_channel << ", values " << region.first_value << " to "
-                             << region.last_value);
-        CHECK(reduce_region(PowerSums<double>(unused), stored.view(), region, set) ==
-              PowerSums<double>::of(part));
+        CHECK(region_sums<PowerSums>(set, SumCoefficients(), stored.view(), false) == expected);
+        CHECK(region_sums<PowerSums>(set, SumCoefficients(), stored.view(), true) == expected);
       }
     }
   }
 }
 
-TEST_CASE("walking along the values, every chunk of 2048 finds its own mean") {
-  // Of whole numbers that a chunk's first value and count divide exactly: no rounding anywhere.
-  for (const Size values : {Size{2}, Size{2048}, Size{4096}, Size{8192}}) {
-    const Stored<double> stored(steps_batch(values, 3, 2048), Layout::channels_outermost);
-    for (const InstructionSet set : instruction_sets) {
-      const Region all = {0, 3, 0, static_cast<Index>(values)};
-      const Results<double> results = reduce_region(OwnMeans(), stored.view(), all, set);
-      const double steps = static_cast<double>((values - 1) / 2048);
-      INFO(values << " values");
-      CHECK(results.of[0] == std::vector<double>(3, 10 * steps / 2));
-      CHECK(results.of[1] == std::vector<double>(3, static_cast<double>(values)));
-    }
-  }
-}
-
-TEST_CASE("walking across the channels, every chunk of 4096 elements finds its own mean") {
-  for (const Size channels : {Size{4}, Size{8}, Size{64}, Size{256}}) {
-    const Size rows = 4096 / channels;
-    const Stored<double> stored(steps_batch(4 * rows, channels, rows), Layout::channels_last);
-    for (const InstructionSet set : instruction_sets) {
-      const Region all = {0, static_cast<Index>(channels), 0, static_cast<Index>(4 * rows)};
-      const Results<double> results = reduce_region(OwnMeans(), stored.view(), all, set);
-      INFO(channels << " channels");
-      CHECK(results.of[0] == std::vector<double>(channels, 15));
-      CHECK(results.of[1] == std::vector<double>(channels, static_cast<double>(4 * rows)));
-    }
-  }
-}
-
-TEST_CASE("results of recentred channels are relative to the channels' origins") {
-  // Channel c has the mean 1000 c + 5, and its origin is 1000 c.
-  for (const Layout layout : all_layouts) {
-    const Stored<double> stored(steps_batch(4096, 8, 2048), layout);
-    for (const InstructionSet set : instruction_sets) {
-      INFO(name_of(layout));
-      const Region some = {2, 7, 0, 4096};
-      CHECK(reduce_region(OwnMeans(), stored.view(), some, set).of[0] == std::vector<double>(5, 5));
-    }
-  }
-}
-
-TEST_CASE("no channel looks at another, not even for a first guess of its mean") {
-  Batch batch{3, 5, 1500};
-  batch.each([&](Size n, Size c, Size p) {
-    batch.at(n, c, p) = c % 2 == 0 ? 5.0L : std::numeric_limits<Real>::infinity();
-  });
-  for (const Layout layout : all_layouts) {
-    const Stored<float> stored(batch, layout);
-    for (const InstructionSet set : instruction_sets) {
-      const Results<double> results =
-          reduce_region(OwnMeans(), stored.view(), {0, 5, 0, 4500}, set);
-      for (const Size c : {Size{0}, Size{2}, Size{4}}) {
-        INFO(name_of(layout) << ", channel " << c);
-        CHECK(results.of[0][c] == 5 - 1000 * static_cast<double>(c));
-        CHECK(results.of[1][c] == 0);
+TEST_CASE("wide lanes hold what float does not") {
+  // The squares of 1e30 are beyond float, and those of 1e-30 below it.
+  for (const Shape& shape : shapes) {
+    for (const float size : {1e30f, 1e-30f}) {
+      Batch batch{shape.samples, shape.channels, shape.positions};
+      batch.each(
+          [&](Size n, Size c, Size p) { batch.at(n, c, p) = (n + p) % 2 == 0 ? size : -size; });
+      const auto exact = static_cast<double>(size);
+      const double wide_square = exact * exact;
+      const double narrow_square = size > 1 ? std::numeric_limits<double>::infinity() : 0.0;
+      for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
+        const Stored<float> stored(batch, layout);
+        for (const InstructionSet set : instruction_sets) {
+          INFO(size << ", " << shape.channels << " channels, " << name_of(layout));
+          const auto squares = [&](bool wide) {
+            return region_sums<PowerSums>(set, ZeroCoefficients(), stored.view(), wide).of[1];
+          };
+          // A sum of equal numbers: one by one, each addition rounds.
+          const double count = static_cast<double>(shape.samples * shape.positions);
+          for (const double each : squares(true)) {
+            CHECK_THAT(each, Catch::Matchers::WithinRel(count * wide_square, 1e-12));
+          }
+          CHECK(squares(false) == std::vector<double>(shape.channels, narrow_square));
+        }
       }
     }
   }
 }
 
-TEST_CASE("odd chunks and odd vectors add nothing of their own") {
-  // Of a constant channel the deviations are zero; whatever a lane past the end adds shows.
-  for (const Size values : {Size{1}, Size{5}, Size{7}, Size{2051}, Size{4099}}) {
+TEST_CASE("odd vectors add nothing of their own, whatever the layout") {
+  for (const Size values : {Size{1}, Size{5}, Size{7}, Size{2051}}) {
     for (const Size channels : {Size{1}, Size{3}, Size{5}, Size{7}, Size{255}}) {
       Batch batch{values, channels, 1};
-      for (Real& value : batch.values) value = 0.1L;
+      for (Real& value : batch.values) value = 0.1f;
       for (const Layout layout : all_layouts) {
         const Stored<float> stored(batch, layout);
         for (const InstructionSet set : instruction_sets) {
-          const Region all = {0, static_cast<Index>(channels), 0, static_cast<Index>(values)};
-          const Results<double> results = reduce_region(OwnMeans(), stored.view(), all, set);
           INFO(values << " values, " << channels << " channels, " << name_of(layout));
-          CHECK(results.of[1] == std::vector<double>(channels, 0.0));
+          CHECK(region_sums<PlainSum>(set, ConstantPivot{0.1f}, stored.view(), false).of[0] ==
+                std::vector<double>(channels, 0.0));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("no channel looks at another") {
+  for (const Shape& shape : shapes) {
+    Batch batch{shape.samples, shape.channels, shape.positions};
+    batch.each([&](Size n, Size c, Size p) {
+      batch.at(n, c, p) = c % 2 == 0 ? 5.0L : std::numeric_limits<Real>::infinity();
+    });
+    for (const Layout layout : all_layouts) {
+      const Stored<float> stored(batch, layout);
+      for (const InstructionSet set : instruction_sets) {
+        for (const bool wide : {false, true}) {
+          INFO(name_of(layout) << ", " << shape.channels << " channels");
+          const Results<double> sums =
+              region_sums<PlainSum>(set, ConstantPivot{5}, stored.view(), wide);
+          bool right = true;
+          for (Size c = 0; c < shape.channels; ++c) {
+            const double wanted = c % 2 == 0 ? 0 : std::numeric_limits<double>::infinity();
+            right = right && sums.of[0][c] == wanted;
+          }
+          CHECK(right);
         }
       }
     }
@@ -192,10 +157,20 @@ TEST_CASE("values beyond 2^32 are read where they are") {
   }
   const auto count = static_cast<Index>(values);
   const Region last_values = {0, 1, count - 1501, count};
-  Results<double> unused(3, 1);
+  const BatchView<const float> one_channel(memory, 1, 1, count, 0, 0, 1);
+  // The same values as the last rows of four channels, which would be joined without the gaps.
+  Batch corner{250, 4, 1};
+  corner.each([&](Size n, Size c, Size p) {
+    corner.at(n, c, p) = static_cast<Real>(memory[values - 1250 + 5 * n + c]);
+  });
+  const Region last_rows = {0, 4, count / 5 - 250, count / 5};
+  const BatchView<const float> rows(memory + count % 5, count / 5, 4, 1, 5, 1, 5);
   for (const InstructionSet set : instruction_sets) {
-    const BatchView<const float> one_channel(memory, 1, 1, count, 0, 0, 1);
-    CHECK(reduce_region(PowerSums<double>(unused), one_channel, last_values, set) ==
-          PowerSums<double>::of(tail));
+    CHECK(region_sums<PowerSums>(set, SumCoefficients(), one_channel, false, &last_values) ==
+          PowerSums::of<double>(tail));
+    CHECK(region_sums<PowerSums>(set, SumCoefficients(), one_channel, true, &last_values) ==
+          PowerSums::of<double>(tail));
+    CHECK(region_sums<PowerSums>(set, SumCoefficients(), rows, false, &last_rows) ==
+          PowerSums::of<double>(corner));
   }
 }

@@ -3,203 +3,256 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <limits>
 #include <vector>
 
+#include "loops/vector_widths.hpp"
 #include "support/catch.hpp"
+#include "support/generators.hpp"
+#include "support/loop_formulas.hpp"
 
 using namespace batchnorm;
+using namespace batchnorm_test;
 
 namespace {
 
-/// Vectors seen as the numbers in them.
-template <class C, int Lanes>
-std::vector<C> lanes_of_vector(const simd::Vector<C, Lanes>& vector) {
-  std::vector<C> lanes(Lanes);
-  std::memcpy(lanes.data(), &vector, sizeof vector);
-  return lanes;
-}
-
-template <class T>
-T number(Index i) {
-  return static_cast<T>(static_cast<float>(3 * i - 20));
-}
-constexpr Index memory_size = 64;
-
-template <class T>
-std::vector<T> numbers() {
-  std::vector<T> memory;
-  for (Index i = 0; i < memory_size; ++i) memory.push_back(number<T>(i));
-  return memory;
-}
-
-/// What `count` numbers from index `first` on are, `stride` apart.
 template <class C>
-std::vector<C> expected(Index first, Index stride, Index count) {
-  std::vector<C> values;
-  for (Index i = 0; i < count; ++i) values.push_back(number<C>(first + i * stride));
-  return values;
+const std::vector<C>& special_numbers() {
+  using Limits = std::numeric_limits<C>;
+  static const std::vector<C> all = {C(0),
+                                     -C(0),
+                                     C(1),
+                                     C(-1),
+                                     Limits::infinity(),
+                                     -Limits::infinity(),
+                                     Limits::quiet_NaN(),
+                                     -Limits::quiet_NaN(),
+                                     Limits::denorm_min(),
+                                     -Limits::denorm_min(),
+                                     (Limits::max)(),
+                                     Limits::lowest()};
+  return all;
 }
 
-/// Loads vectors and parts of vectors, at every alignment.
-template <class C, class T, int Lanes>
-void check_loads() {
-  const std::vector<T> memory = numbers<T>();
-  for (Index first = 8; first < 12; ++first) {
-    simd::Vector<C, Lanes> vector;
-    simd::load<C, Lanes, true>(vector, memory.data() + first, 1);
-    CHECK(lanes_of_vector<C, Lanes>(vector) == expected<C>(first, 1, Lanes));
-    for (const Index stride : {1, 3, 5, -1, 0}) {
-      simd::load<C, Lanes, false>(vector, memory.data() + first, stride);
-      CHECK(lanes_of_vector<C, Lanes>(vector) == expected<C>(first, stride, Lanes));
-    }
-  }
-  for (Index count = 0; count <= Lanes; ++count) {
-    for (const Index stride : {1, 4, -1}) {
+/// Whether two numbers are the same to the bit; of long double only the bits that count.
+template <class C>
+bool same_bits(const C& a, const C& b) {
+  const std::size_t bytes = sizeof(C) > 8 ? 10 : sizeof(C);
+  return std::memcmp(&a, &b, bytes) == 0;
+}
+template <class C>
+bool all_same_bits(const std::vector<C>& some, const C& wanted) {
+  bool same = true;
+  for (const C& each : some) same = same && same_bits(each, wanted);
+  return same;
+}
+
+struct Broadcasts {
+  template <class C, int Lanes>
+  [[gnu::always_inline]] static void run() {
+    for (const C& number : special_numbers<C>()) {
       simd::Vector<C, Lanes> vector;
-      simd::broadcast<C, Lanes>(vector, C(-7));
-      simd::load_some<C, Lanes>(vector, memory.data() + 10, stride, count);
-      std::vector<C> wanted = expected<C>(10, stride, count);
-      wanted.resize(Lanes, C(-7));
-      CHECK(lanes_of_vector<C, Lanes>(vector) == wanted);
+      simd::broadcast<C, Lanes>(vector, number);
+      INFO(Lanes << " lanes of " << number);
+      CHECK(all_same_bits(lanes_of_vector<C, Lanes>(vector), number));
+      CHECK(same_bits(simd::first_lane<C, Lanes>(vector), number));
     }
   }
-}
-
-/// Stores vectors and parts of vectors; nothing but their elements changes.
-template <class C, class T, int Lanes>
-void check_stores() {
-  simd::Vector<C, Lanes> vector;
-  simd::load<C, Lanes, true>(vector, numbers<C>().data(), 1);
-  const auto written = [](Index first, Index stride, Index count) {
-    std::vector<T> wanted(memory_size, T(0));
-    for (Index i = 0; i < count; ++i) {
-      wanted[static_cast<std::size_t>(first + i * stride)] = number<T>(i);
-    }
-    return wanted;
-  };
-  for (Index first = 8; first < 12; ++first) {
-    std::vector<T> memory(memory_size, T(0));
-    simd::store<C, Lanes, true>(memory.data() + first, 1, vector);
-    CHECK(memory == written(first, 1, Lanes));
-    for (const Index stride : {1, 3, -1}) {
-      memory.assign(memory_size, T(0));
-      simd::store<C, Lanes, false>(memory.data() + first, stride, vector);
-      CHECK(memory == written(first, stride, Lanes));
-    }
-  }
-  for (Index count = 0; count <= Lanes; ++count) {
-    std::vector<T> memory(memory_size, T(0));
-    simd::store_some<C, Lanes>(memory.data() + 20, -2, vector, count);
-    CHECK(memory == written(20, -2, count));
-  }
-}
-
-template <class C, class T, int Lanes>
-void check_loads_and_stores() {
-  INFO(Lanes << " lanes of " << sizeof(C) << " bytes, elements of " << sizeof(T));
-  check_loads<C, T, Lanes>();
-  check_stores<C, T, Lanes>();
-}
-
-template <class C, int Lanes>
-C sum_of_first_numbers() {
-  simd::Vector<C, Lanes> vector;
-  simd::load<C, Lanes, true>(vector, numbers<C>().data(), 1);
-  return simd::sum_of_lanes<C, Lanes>(vector);
-}
-
-/// The body of a loop that leaves a note of the width that it ran with, and computes y = x k + 1 by
-/// whole vectors of floats.
-struct Probe {
-  template <int Bytes>
-  [[gnu::always_inline]] void run() const {
-    *bytes = Bytes;
-    constexpr int lanes = simd::lanes_of<float, Bytes>;
-    simd::Vector<float, lanes> one;
-    simd::Vector<float, lanes> k;
-    simd::broadcast<float, lanes>(one, 1.0f);
-    simd::broadcast<float, lanes>(k, 2.0f);
-    for (Index i = 0; i + lanes <= memory_size; i += lanes) {
-      simd::Vector<float, lanes> x;
-      simd::load<float, lanes, true>(x, from + i, 1);
-      const simd::Vector<float, lanes> y = x * k + one;
-      simd::store<float, lanes, true>(to + i, 1, y);
-    }
-  }
-  int* bytes;
-  const float* from;
-  float* to;
 };
 
-int width_of(InstructionSet instruction_set) {
-  int bytes = 0;
-  const std::vector<float> from = numbers<float>();
-  std::vector<float> to(memory_size);
-  simd::dispatch(instruction_set, Probe{&bytes, from.data(), to.data()});
-  for (Index i = 0; i < memory_size; ++i) {
-    const auto at = static_cast<std::size_t>(i);
-    CHECK(to[at] == 2 * from[at] + 1);
+struct ReadsAndWrites {
+  template <class C, int Lanes>
+  [[gnu::always_inline]] static void run() {
+    constexpr auto lanes = static_cast<std::size_t>(Lanes);
+    std::vector<C> from(3 * lanes);
+    for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<C>(i + 1);
+    for (std::size_t byte = 0; byte <= sizeof(C) * lanes; ++byte) {
+      // Anywhere, not only where numbers of that type may lie.
+      std::vector<char> memory(sizeof(C) * 4 * lanes, 'x');
+      std::vector<char> wanted = memory;
+      std::memcpy(wanted.data() + byte, from.data() + 1, sizeof(C) * lanes);
+      simd::Vector<C, Lanes> vector, again;
+      simd::read<C, Lanes>(vector, from.data() + 1);
+      simd::write<C, Lanes>(memory.data() + byte, vector);
+      CHECK(memory == wanted);
+      simd::read<C, Lanes>(again, memory.data() + byte);
+      CHECK((lanes_of_vector<C, Lanes>(again) == lanes_of_vector<C, Lanes>(vector)));
+      CHECK(simd::first_lane<C, Lanes>(again) == C(2));
+    }
   }
-  return bytes;
+};
+
+/// The upper half onto the lower one, again and again.
+template <class C>
+C sum_in_halves(std::vector<C> numbers) {
+  while (numbers.size() > 1) {
+    const std::size_t half = numbers.size() / 2;
+    for (std::size_t i = 0; i < half; ++i) numbers[i] += numbers[i + half];
+    numbers.resize(half);
+  }
+  return numbers[0];
 }
+
+template <class C>
+std::vector<C> inexact_numbers(Random& random, int count) {
+  std::vector<C> numbers;
+  for (int i = 0; i < count; ++i) numbers.push_back(static_cast<C>(random.uniform(-1, 1)));
+  return numbers;
+}
+
+struct SumsOfLanes {
+  template <class C, int Lanes>
+  [[gnu::always_inline]] static void run() {
+    Random random(11);
+    for (int round = 0; round < 20; ++round) {
+      const std::vector<C> numbers = inexact_numbers<C>(random, Lanes);
+      simd::Vector<C, Lanes> vector;
+      simd::read<C, Lanes>(vector, numbers.data());
+      CHECK(simd::sum_of_lanes<C, Lanes>(vector) == sum_in_halves(numbers));
+      const std::vector<double> wide = inexact_numbers<double>(random, Lanes);
+      CHECK(simd::sum_of_array<double, Lanes>(wide.data()) == sum_in_halves(wide));
+    }
+  }
+};
+
+/// Adds a vector to numbers of type A, which have others before and behind.
+template <class A, class C, int Lanes>
+[[gnu::always_inline]] inline void check_add_lanes(Random& random) {
+  constexpr auto lanes = static_cast<std::size_t>(Lanes);
+  const std::vector<C> added = inexact_numbers<C>(random, Lanes);
+  std::vector<A> sums = inexact_numbers<A>(random, Lanes + 2);
+  std::vector<A> wanted = sums;
+  for (std::size_t i = 0; i < lanes; ++i) wanted[i + 1] += static_cast<A>(added[i]);
+  simd::Vector<C, Lanes> vector;
+  simd::read<C, Lanes>(vector, added.data());
+  simd::add_lanes<C, Lanes>(sums.data() + 1, vector);
+  CHECK(sums == wanted);
+}
+
+struct AddsLanes {
+  template <class C, int Lanes>
+  [[gnu::always_inline]] static void run() {
+    Random random(12);
+    check_add_lanes<C, C, Lanes>(random);
+    check_add_lanes<double, C, Lanes>(random);
+  }
+};
+
+struct KeepsLastLanes {
+  template <class C, int Lanes>
+  [[gnu::always_inline]] static void run() {
+    // Numbers whose other bits must not be seen where they are left out.
+    for (const C& left_out : special_numbers<C>()) {
+      for (const C& fill : special_numbers<C>()) {
+        for (Index count = 0; count <= Lanes; ++count) {
+          std::vector<C> numbers(static_cast<std::size_t>(Lanes), left_out);
+          std::vector<C> wanted(static_cast<std::size_t>(Lanes), fill);
+          for (Index i = Lanes - count; i < Lanes; ++i) {
+            const auto at = static_cast<std::size_t>(i);
+            wanted[at] = numbers[at] = static_cast<C>(7 + i);
+          }
+          simd::Vector<C, Lanes> vector, filling;
+          simd::read<C, Lanes>(vector, numbers.data());
+          simd::broadcast<C, Lanes>(filling, fill);
+          simd::keep_last_lanes<C, Lanes>(vector, filling, count);
+          const std::vector<C> got = lanes_of_vector<C, Lanes>(vector);
+          bool same = true;
+          for (std::size_t i = 0; i < got.size(); ++i) same = same && same_bits(got[i], wanted[i]);
+          if (!same) FAIL_CHECK(count << " of " << Lanes << " lanes, filled with " << fill);
+        }
+      }
+    }
+  }
+};
+
+/// Special numbers in every lane, with others beside them.
+struct Selects {
+  template <class C, int Lanes>
+  [[gnu::always_inline]] static void run() {
+    const std::vector<C>& all = special_numbers<C>();
+    for (std::size_t first = 0; first < all.size(); ++first) {
+      std::vector<C> numbers;
+      for (int i = 0; i < Lanes; ++i) {
+        numbers.push_back(all[(first + static_cast<std::size_t>(i)) % all.size()]);
+      }
+      simd::Vector<C, Lanes> x, other, kept;
+      simd::read<C, Lanes>(x, numbers.data());
+      simd::broadcast<C, Lanes>(other, C(5));
+      simd::broadcast<C, Lanes>(kept, C(3));
+      simd::keep_where_positive(kept, x, other);
+      simd::replace_negative(x, other);
+      const std::vector<C> replaced = lanes_of_vector<C, Lanes>(x);
+      const std::vector<C> chosen = lanes_of_vector<C, Lanes>(kept);
+      for (std::size_t i = 0; i < numbers.size(); ++i) {
+        INFO(numbers[i] << " in lane " << i << " of " << Lanes);
+        // Neither a zero nor NaN is negative or positive.
+        const bool neither = std::isnan(numbers[i]) || numbers[i] == C(0);
+        const bool negative = !neither && std::signbit(numbers[i]);
+        CHECK(same_bits(replaced[i], negative ? C(5) : numbers[i]));
+        CHECK(chosen[i] == (neither || negative ? C(5) : C(3)));
+      }
+    }
+  }
+};
 
 }  // namespace
 
-TEST_CASE("vectors of one type load and store") {
-  check_loads_and_stores<float, float, 1>();
-  check_loads_and_stores<float, float, 4>();
-  check_loads_and_stores<float, float, 8>();
-  check_loads_and_stores<double, double, 2>();
-  check_loads_and_stores<double, double, 4>();
-  check_loads_and_stores<long double, long double, 1>();
+TEST_CASE("broadcast fills every lane, to the bit") {
+  at_every_width<Broadcasts, float>();
+  at_every_width<Broadcasts, double>();
+  Broadcasts::run<long double, 1>();
 }
 
-TEST_CASE("elements are converted on the way") {
-  check_loads_and_stores<double, float, 2>();
-  check_loads_and_stores<double, float, 4>();
-  check_loads_and_stores<float, Eigen::half, 1>();
-  check_loads_and_stores<float, Eigen::half, 8>();
-  check_loads_and_stores<float, Eigen::bfloat16, 4>();
-  check_loads_and_stores<double, Eigen::bfloat16, 4>();
+TEST_CASE("vectors are read from anywhere and written there") {
+  at_every_width<ReadsAndWrites, float>();
+  at_every_width<ReadsAndWrites, double>();
+  at_every_width<ReadsAndWrites, long double>();
 }
 
-TEST_CASE("what is stored is rounded once") {
-  simd::Vector<double, 2> third;
-  simd::broadcast<double, 2>(third, 1.0 / 3.0);
-  float narrow[2] = {};
-  simd::store<double, 2, true>(narrow, 1, third);
-  CHECK((narrow[0] == 1.0f / 3.0f && narrow[1] == narrow[0]));
-  double wide[2] = {};
-  simd::Vector<double, 2> back;
-  simd::load<double, 2, true>(back, narrow, 1);
-  simd::store<double, 2, true>(wide, 1, back);
-  CHECK((wide[0] == static_cast<double>(1.0f / 3.0f) && wide[1] == wide[0]));
+TEST_CASE("the sum of lanes is taken in halves") {
+  at_every_width<SumsOfLanes, float>();
+  at_every_width<SumsOfLanes, double>();
 }
 
-TEST_CASE("broadcast fills every lane") {
-  simd::Vector<float, 8> vector;
-  simd::broadcast<float, 8>(vector, 0.1f);
-  CHECK(lanes_of_vector<float, 8>(vector) == std::vector<float>(8, 0.1f));
-  long double single = 0;
-  simd::broadcast<long double, 1>(single, 0.1L);
-  CHECK(single == 0.1L);
+TEST_CASE("lanes are added in the type of the sums, and only to theirs") {
+  at_every_width<AddsLanes, float>();
+  at_every_width<AddsLanes, double>();
 }
 
-TEST_CASE("broadcast keeps the sign of zero") {
-  simd::Vector<double, 4> vector;
-  simd::broadcast<double, 4>(vector, -0.0);
-  for (const double lane : lanes_of_vector<double, 4>(vector)) CHECK(std::signbit(lane));
-  simd::broadcast<double, 4>(vector, 0.0);
-  for (const double lane : lanes_of_vector<double, 4>(vector)) CHECK_FALSE(std::signbit(lane));
+TEST_CASE("the last lanes are kept and the others filled, to the bit") {
+  at_every_width<KeepsLastLanes, float>();
+  at_every_width<KeepsLastLanes, double>();
+  KeepsLastLanes::run<long double, 1>();
 }
 
-TEST_CASE("the sum of lanes is that of all of them") {
-  // The numbers are -20, -17, -14, ...
-  CHECK(sum_of_first_numbers<double, 1>() == -20);
-  CHECK(sum_of_first_numbers<double, 2>() == -37);
-  CHECK(sum_of_first_numbers<float, 4>() == -62);
-  CHECK(sum_of_first_numbers<float, 8>() == -76);
+TEST_CASE("what is below or above zero is told from NaN, infinities and both zeros") {
+  at_every_width<Selects, float>();
+  at_every_width<Selects, double>();
+  Selects::run<long double, 1>();
+}
+
+TEST_CASE("zero is zero also where a scalar's default is something else") {
+  Unset x(50), kept(3);
+  simd::replace_negative(x, Unset(5));
+  CHECK(x == Unset(50));
+  x = Unset(-1);
+  simd::replace_negative(x, Unset(5));
+  CHECK(x == Unset(5));
+  simd::keep_where_positive(kept, Unset(50), Unset(5));
+  CHECK(kept == Unset(3));
+  simd::keep_where_positive(kept, Unset(0), Unset(5));
+  CHECK(kept == Unset(5));
+}
+
+TEST_CASE("bits are copied as they are") {
+  std::uint32_t bits = 0;
+  simd::copy_bits(bits, -2.0f);
+  CHECK(bits == 0xc0000000u);
+  double number = 0;
+  simd::copy_bits(number, std::uint64_t{0x7ff0000000000000u});
+  CHECK(number == std::numeric_limits<double>::infinity());
 }
 
 TEST_CASE("only float and double have vectors") {
@@ -211,18 +264,4 @@ TEST_CASE("only float and double have vectors") {
   CHECK(simd::lanes_of<long double, 32> == 1);
   CHECK(simd::lanes_of<int, 16> == 1);
   CHECK(simd::lanes_of<Eigen::half, 32> == 1);
-}
-
-TEST_CASE("the baseline is taken when asked for") {
-  CHECK(width_of(InstructionSet::baseline) == simd::baseline_bytes);
-}
-
-TEST_CASE("the best is what this processor has") {
-  int best = simd::baseline_bytes;
-#if defined(__GNUC__) && defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) best = simd::avx2_bytes;
-#endif
-  CHECK(width_of(InstructionSet::best) == best);
-  if (best == simd::baseline_bytes) WARN("left out: this processor has no AVX2");
 }

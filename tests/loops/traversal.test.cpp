@@ -2,18 +2,17 @@
 #include "batchnorm/loops/traversal.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 #include <vector>
 
+#include "loops/traversals.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
 #include "support/layouts.hpp"
 
 using batchnorm::BatchView;
-using batchnorm::Index;
-using batchnorm::loops::Plan;
 using batchnorm::loops::Runs;
-using batchnorm::loops::Traversal;
 using namespace batchnorm_test;
 
 namespace {
@@ -28,21 +27,23 @@ struct Meeting {
   bool operator==(const Meeting& other) const { return !(*this < other) && !(other < *this); }
 };
 
-/// What a loop over the plan meets, its values cut at random places, sorted.
+/// What a loop over the plan meets, its rows cut at random places, sorted.
 std::vector<Meeting> walked(const Plan<2>& plan, Random& random) {
   const Traversal& traversal = plan.traversal();
   std::vector<Meeting> all;
-  for (Index channel = 0; channel < traversal.channels; ++channel) {
-    for (Index begin = 0; begin < traversal.values();) {
-      const Index left = traversal.values() - begin;
-      const Index end = begin + 1 + static_cast<Index>(random.below(static_cast<Size>(left)));
-      for (Runs run(traversal, begin, end); run.more(); run.next()) {
-        for (Index i = 0; i < run.length(); ++i) {
-          all.push_back({channel, plan.layouts()[0].offset(channel, run.outer(), run.inner() + i),
-                         plan.layouts()[1].offset(channel, run.outer(), run.inner() + i)});
+  for (Index begin = 0; begin < traversal.rows();) {
+    const Index left = traversal.rows() - begin;
+    const Index end = begin + 1 + static_cast<Index>(random.below(static_cast<Size>(left)));
+    for (Runs run(traversal, begin, end); run.more(); run.next()) {
+      for (Index i = 0; i < run.length(); ++i, ++begin) {
+        const bool very_last = begin + 1 == traversal.rows();
+        const Index width = very_last ? traversal.last_width : traversal.columns;
+        for (Index column = 0; column < width; ++column) {
+          all.push_back({traversal.channel_of(column),
+                         plan.layouts()[0].offset(column, run.outer(), run.inner() + i),
+                         plan.layouts()[1].offset(column, run.outer(), run.inner() + i)});
         }
       }
-      begin = end;
     }
   }
   std::sort(all.begin(), all.end());
@@ -63,32 +64,25 @@ std::vector<Meeting> looked_up(const BatchView<const float>& a, const BatchView<
   return all;
 }
 
-Batch zeros(Size samples, Size channels, Size positions) {
-  return Batch{samples, channels, positions};
-}
-
-Traversal traversal_of(const Stored<float>& stored) {
-  return Plan<1>(stored.view()).traversal();
-}
-
-bool walks(const Traversal& traversal, Index outer, Index inner, bool across_channels) {
-  return traversal.outer == outer && traversal.inner == inner &&
-         traversal.across_channels == across_channels;
-}
-
 }  // namespace
 
 TEST_CASE("a walk meets every element of both operands once, the same ones at once") {
   Random random(41);
-  for (const Batch& shape : {zeros(3, 5, 4), zeros(1, 5, 4), zeros(3, 5, 1), zeros(3, 1, 4),
-                             zeros(1, 1, 1), zeros(7, 2, 3), zeros(2, 9, 2)}) {
+  // Among them short runs in rows (8 samples or more) and rows of few channels (many values).
+  for (const Batch& shape :
+       {zeros(3, 5, 4), zeros(1, 5, 4), zeros(3, 5, 1), zeros(3, 1, 4), zeros(1, 1, 1),
+        zeros(7, 2, 3), zeros(2, 9, 2), zeros(9, 5, 4), zeros(8, 3, 20), zeros(99, 3, 1),
+        zeros(128, 2, 1), zeros(20, 31, 1)}) {
     for (const Layout layout_a : all_layouts) {
       for (const Layout layout_b : all_layouts) {
         const Stored<float> a(shape, layout_a), b(shape, layout_b);
         INFO(shape.samples << " x " << shape.channels << " x " << shape.positions << ", "
                            << name_of(layout_a) << " and " << name_of(layout_b));
+        const std::vector<Meeting> expected = looked_up(a.view(), b.view());
         const Plan<2> plan(a.view(), b.view());
-        CHECK(walked(plan, random) == looked_up(a.view(), b.view()));
+        const bool same = walked(plan, random) == expected;
+        CHECK(same);
+        CHECK(plan.traversal().elements() == static_cast<Index>(expected.size()));
       }
     }
   }
@@ -134,19 +128,40 @@ TEST_CASE("a matrix is walked along its storage") {
   CHECK(walks(traversal_of({matrix, Layout::channels_outermost}), 1, 20, false));
 }
 
-TEST_CASE("few channels are not walked across, one value is") {
-  CHECK(walks(traversal_of({zeros(20, 3, 1), Layout::channels_last}), 1, 20, false));
-  CHECK(walks(traversal_of({zeros(20, 4, 1), Layout::channels_last}), 1, 20, true));
+TEST_CASE("few channels are not walked across where rows have gaps, one value is") {
+  const std::vector<float> memory(400);
+  const BatchView<const float> gaps(memory.data(), 20, 3, 1, 5, 1, 5);
+  const BatchView<const float> no_gaps(memory.data(), 20, 3, 1, 3, 1, 3);
+  const BatchView<const float> enough(memory.data(), 20, 4, 1, 5, 1, 5);
+  CHECK(walks(Plan<1>(gaps).traversal(), 1, 20, false));
+  CHECK(walks(Plan<1>(no_gaps).traversal(), 1, 20, true));
+  CHECK(walks(Plan<1>(enough).traversal(), 1, 20, true));
   CHECK(walks(traversal_of({zeros(20, 1, 1), Layout::channels_last}), 1, 20, false));
   CHECK(walks(traversal_of({zeros(1, 2, 1), Layout::channels_last}), 1, 1, true));
   CHECK(walks(traversal_of({zeros(1, 1, 1), Layout::channels_last}), 1, 1, false));
+}
+
+TEST_CASE("operands are located and stepped through together") {
+  const std::vector<float> memory(1000);
+  const BatchView<const float> a(memory.data(), 3, 5, 4, 100, 20, 2);
+  const BatchView<const float> b(memory.data(), 3, 5, 4, 200, 3, 40);
+  const Plan<2> plan(a, b);
+  const std::array<const float*, 2> data = {a.data(), b.data()};
+  const auto both = plan.locate<0>(data, 2, 1, 3);
+  CHECK(both[0] == &a(1, 2, 3));
+  CHECK(both[1] == &b(1, 2, 3));
+  const std::array<const float*, 1> second = {b.data()};
+  CHECK(plan.locate<1>(second, 4, 2, 1)[0] == &b(2, 4, 1));
+  using Layout = batchnorm::loops::Layout;
+  CHECK((plan.steps<0, 2>(&Layout::inner_stride) == std::array<Index, 2>{2, 40}));
+  CHECK((plan.steps<1, 1>(&Layout::outer_stride) == std::array<Index, 1>{200}));
 }
 
 TEST_CASE("the direction is that of most operands, then that of the first") {
   const Stored<float> along(zeros(3, 5, 4), Layout::channels_first);
   const Stored<float> across(zeros(3, 5, 4), Layout::channels_last);
   const auto crosses = [](const auto&... stored) {
-    return Plan<sizeof...(stored)>(stored.view()...).traversal().across_channels;
+    return Plan<sizeof...(stored)>(stored.view()...).traversal().along_rows;
   };
   CHECK_FALSE(crosses(along, along));
   CHECK(crosses(across, across));
@@ -172,7 +187,7 @@ TEST_CASE("contiguous means that every operand is") {
 
 TEST_CASE("runs of a walk beyond 2^32 values") {
   const Index inner = (Index{1} << 32) + 7;
-  const Traversal traversal = {3, 5, inner, false};
+  const Traversal traversal = {3, 3, 5, inner, 1, 3, false};
   Runs run(traversal, 2 * inner - 3, 2 * inner + 4);
   CHECK((run.outer() == 1 && run.inner() == inner - 3 && run.length() == 3));
   run.next();

@@ -5,6 +5,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "batchnorm/math/fold.hpp"
 #include "support/catch.hpp"
 #include "support/fold_cases.hpp"
 
@@ -132,4 +133,22 @@ TEST_CASE("maps that do not fit or overflow are refused", "[fold]") {
   CHECK_THROWS_AS(InferenceMap(State<float>(1), negative), std::invalid_argument);
   CHECK_THROWS_AS(detail::check_foldable("test", negative), std::invalid_argument);
   CHECK_NOTHROW(detail::check_foldable("test", Options()));
+}
+
+TEST_CASE("nothing is merged through an epilogue, and one at the end stays", "[fold]") {
+  Options rectified;
+  rectified.epilogue = Epilogue::relu();
+  const InferenceMap plain(State<float>(2), Options());
+  const InferenceMap with_relu(State<float>(2), rectified);
+  const char* text =
+      "InferenceMap::then: what follows a norm that is merged with it must follow it directly: "
+      "expected a norm without an epilogue, got one with a ReLU or leaky ReLU between them";
+  CHECK_THROWS_WITH(with_relu.then(plain), text);
+  CHECK(plain.then(with_relu).options().epilogue == Epilogue::relu());
+  Eigen::MatrixXf weight = Eigen::MatrixXf::Ones(2, 2);
+  const Eigen::MatrixXf before = weight;
+  Eigen::VectorXf bias;
+  CHECK_THROWS_AS(fold_before(linear(weight), bias, with_relu), std::invalid_argument);
+  CHECK((weight == before && bias.size() == 0));
+  CHECK_NOTHROW(fold_after(linear(weight), bias, with_relu));
 }

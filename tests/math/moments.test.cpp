@@ -7,6 +7,7 @@
 
 #include "support/catch.hpp"
 #include "support/generators.hpp"
+#include "support/instances.hpp"
 #include "support/layouts.hpp"
 
 using namespace batchnorm_test;

@@ -76,8 +76,38 @@ TEST_CASE("the centred map does not lose small differences of large numbers", "[
   const float x = 1e6f + 0.0625f;
   const float k[3] = {1e6f, 2.0f, 0.5f};
   float y = 0.0f;
-  detail::CentredMap::apply(y, &x, k);
+  detail::CentredMap<false, false>::apply(&y, &x, k);
   CHECK(y == 0.625f);
+}
+
+TEST_CASE("the residual is added before the epilogue is applied", "[normalize]") {
+  const auto mapped = [](float x, float residual, float slope) {
+    const float inputs[] = {x, residual};
+    const float k[] = {3.0f, 2.0f, 0.5f, slope};
+    float y = 0.0f;
+    detail::CentredMap<true, true>::apply(&y, inputs, k);
+    return y;
+  };
+  // (x - 3) 2 + 0.5 is 2.5 for 4 and -1.5 for 2.
+  CHECK(mapped(4.0f, 1.0f, 0.0f) == 3.5f);
+  CHECK(mapped(4.0f, -3.0f, 0.0f) == 0.0f);
+  CHECK(mapped(4.0f, -3.0f, 0.25f) == -0.125f);
+  CHECK(mapped(2.0f, 2.0f, 0.25f) == 0.5f);
+  CHECK(mapped(2.0f, 0.0f, 4.0f) == -6.0f);
+  CHECK(mapped(2.0f, 1.5f, 0.25f) == 0.0f);
+}
+
+TEST_CASE("there is an epilogue unless it is the identity", "[normalize]") {
+  const auto rectified = [](const batchnorm::Epilogue& epilogue) {
+    bool found = false;
+    detail::with_epilogue(epilogue, [&](auto is) { found = decltype(is)::value; });
+    return found;
+  };
+  CHECK_FALSE(rectified(batchnorm::Epilogue::none()));
+  CHECK_FALSE(rectified(batchnorm::Epilogue::leaky_relu(1.0)));
+  CHECK(rectified(batchnorm::Epilogue::relu()));
+  CHECK(rectified(batchnorm::Epilogue::leaky_relu(0.01)));
+  CHECK(rectified(batchnorm::Epilogue::leaky_relu(2.0)));
 }
 
 TEST_CASE("a channel that cannot be divided by its deviation is named", "[normalize]") {

@@ -12,7 +12,7 @@ namespace batchnorm_test {
 struct UnitReport {
   const char* unit;
   std::vector<std::size_t> layout;
-  std::vector<float> numbers;
+  std::vector<double> numbers;
 };
 
 std::vector<UnitReport>& unit_reports();

@@ -23,9 +23,10 @@ using reference::Size;
 
 inline constexpr Real safety = 16;
 
+/// Not epsilon(): that of half is 2^-13 in Eigen 3.4.0, where 2^-10 is right.
 template <class T>
 Real unit() {
-  return static_cast<Real>(std::numeric_limits<T>::epsilon());
+  return std::ldexp(Real(1), 1 - std::numeric_limits<T>::digits);
 }
 
 /// Gamma 1, beta 0, and the statistics of x.
@@ -62,11 +63,18 @@ class Bounds {
     return promised() * layer_.sigma2[c] + means * means;
   }
 
-  Real y(Size n, Size c, Size p) const {
+  /// @param residual  what is added there
+  Real y(Size n, Size c, Size p, Real residual = 0) const {
     const Real gamma = std::fabs(layer_.gamma[c]);
-    const Real terms = gamma * (std::fabs(xhat(n, c, p)) + 1) + std::fabs(layer_.beta[c]);
+    const Real added = std::fabs(layer_.beta[c]) + std::fabs(residual);
+    const Real terms = gamma * (std::fabs(xhat(n, c, p)) + 1) + added;
     return safety * (unit<P>() * terms + statistics_unit() * gamma * most_[c] / layer_.root(c)) +
-           stored(gamma * std::fabs(xhat(n, c, p)) + std::fabs(layer_.beta[c]));
+           stored(gamma * std::fabs(xhat(n, c, p)) + added);
+  }
+
+  /// dL/dresidual is dy, or dy times the slope.
+  static Real residual_gradient(Real dy) {
+    return 2 * unit<P>() * std::fabs(dy) + stored(std::fabs(dy));
   }
 
   /// @param steepest  the largest |dy| of the channel

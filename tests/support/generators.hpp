@@ -196,6 +196,34 @@ std::vector<Named> adversarial_batches(std::uint64_t seed) {
   return all;
 }
 
+/// The hard cases of summing about a guessed pivot, as many values per channel as asked for.
+template <class T>
+std::vector<Named> pivot_batches(std::uint64_t seed, Size samples, Size channels, Size positions) {
+  Random random(seed);
+  std::vector<Named> all;
+  const auto add = [&](const char* name, const auto& value) {
+    Batch batch{samples, channels, positions};
+    Real i = 0;
+    batch.each([&](Size n, Size c, Size p) { batch.at(n, c, p) = value(n, c, p, i++); });
+    all.push_back({name, stored_as<T>(batch)});
+  };
+  const auto noise = [&] { return static_cast<Real>(random.normal()); };
+  add("mean of 1e6 deviations", [&](Size, Size c, Size, Real) {
+    return 1e6L * static_cast<Real>(c + 1) + static_cast<Real>(c + 1) * noise();
+  });
+  add("one outlier of 1e6 deviations, first",
+      [&](Size n, Size, Size p, Real) { return n == 0 && p == 0 ? 1e6L : noise(); });
+  add("slow drift", [&](Size n, Size, Size p, Real) {
+    return 1e3L + 1e-2L * static_cast<Real>(n * positions + p) + noise();
+  });
+  add("sparse spikes",
+      [&](Size, Size, Size, Real) { return random.below(1000) == 0 ? 1e4L + noise() : 0; });
+  add("two values", [&](Size, Size, Size, Real) { return random.below(3) == 0 ? 255.0L : 254.0L; });
+  add("values of 1e30", [&](Size, Size, Size, Real) { return 1e30L * (3 + noise()); });
+  add("a constant", [&](Size, Size c, Size, Real) { return 0.1L + static_cast<Real>(c); });
+  return all;
+}
+
 /// Numbers below the smallest normal one. They vanish when the processor flushes them to zero.
 template <class T>
 Batch denormal_batch(Random& random, Size samples, Size channels, Size positions) {

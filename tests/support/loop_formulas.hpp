@@ -7,7 +7,7 @@
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/loops/execution.hpp"
-#include "batchnorm/loops/partition.hpp"
+#include "batchnorm/loops/reduce.hpp"
 #include "support/generators.hpp"
 
 namespace batchnorm_test {
@@ -20,96 +20,123 @@ struct Results {
   Results(int sums, Size channels)
       : of(static_cast<Size>(sums), std::vector<A>(channels, A(-12345))) {}
   bool operator==(const Results& other) const { return of == other.of; }
+  std::vector<A*> pointers() {
+    std::vector<A*> first;
+    for (std::vector<A>& each : of) first.push_back(each.data());
+    return first;
+  }
   std::vector<std::vector<A>> of;
 };
 
-/// A reduction's means to write its results, and a pivot for every channel: 2 c - 3.
-template <class A, int Sums>
-class SumsBase {
- public:
-  using Accumulator = A;
-  static constexpr int sums = Sums;
-  static constexpr bool recentres = false;
+/// The coefficients of a channel: small integers, so that float sums of squares are exact.
+inline Index pivot_of(Index channel) {
+  return 2 * (channel % 16) - 3;
+}
+inline Index weight_of(Index channel) {
+  return channel % 7 - 3;
+}
 
-  explicit SumsBase(Results<A>& results) : results_(&results) {}
-  static A pivot(Index channel) { return batchnorm::detail::from_index<A>(2 * channel - 3); }
-  A* result(int k) const { return results_->of[static_cast<Size>(k)].data(); }
-
- protected:
-  /// Joins the counts in the last result. Weights that are not those of the counts leave a mark.
-  static void merge_counts(A* into, const A* from, const batchnorm::loops::MergeWeights<A>& w) {
-    const A n = into[Sums - 1] + from[Sums - 1];
-    const bool right = w.share == from[Sums - 1] / n && w.product == into[Sums - 1] * w.share;
-    into[Sums - 1] = right ? n : A(-1e30);
-  }
-
- private:
-  Results<A>* results_;
-};
-
-/// Sum and sum of squares about the pivot, and the number of values.
-template <class A>
-struct PowerSums : SumsBase<A, 3> {
-  using SumsBase<A, 3>::SumsBase;
+/// Sum and sum of squares about the pivot, and the first again, weighted.
+struct PowerSums {
+  static constexpr int sums = 3;
+  static constexpr int coefficients = 2;
 
   template <class V>
-  [[gnu::always_inline]] static void add(V* s, const V* x, const V& pivot) {
-    const V deviation = x[0] - pivot;
+  [[gnu::always_inline]] static void add(V* s, const V* x, const V* k) {
+    const V deviation = x[0] - k[0];
     s[0] += deviation;
     s[1] += deviation * deviation;
-  }
-  static void close(A* s, const A&, const A& count) { s[2] = count; }
-  static void merge(A* into, const A* from, const batchnorm::loops::MergeWeights<A>& weights) {
-    into[0] += from[0];
-    into[1] += from[1];
-    SumsBase<A, 3>::merge_counts(into, from, weights);
+    s[2] += deviation * k[1];
   }
 
   /// The same of a batch, element by element.
+  template <class A>
   static Results<A> of(const Batch& batch) {
-    Results<A> expected(3, batch.channels);
+    Results<A> expected(sums, batch.channels);
     for (std::vector<A>& channel : expected.of) channel.assign(batch.channels, A(0));
     batch.each([&](Size n, Size c, Size p) {
-      const A deviation =
-          static_cast<A>(batch.at(n, c, p)) - PowerSums::pivot(static_cast<Index>(c));
-      expected.of[0][c] += deviation;
-      expected.of[1][c] += deviation * deviation;
-      expected.of[2][c] += A(1);
+      const auto channel = static_cast<Index>(c);
+      const Real deviation = batch.at(n, c, p) - static_cast<Real>(pivot_of(channel));
+      expected.of[0][c] += static_cast<A>(deviation);
+      expected.of[1][c] += static_cast<A>(deviation * deviation);
+      expected.of[2][c] += static_cast<A>(deviation * static_cast<Real>(weight_of(channel)));
     });
     return expected;
   }
 };
 
-/// Of two inputs: the sum of the first, the sum of its products with the second about the pivot,
-/// and the number of values.
-template <class A>
-struct ProductSums : SumsBase<A, 3> {
-  using SumsBase<A, 3>::SumsBase;
+/// Of two inputs: the weighted sum of the first, and the sum of its products with the second about
+/// the pivot.
+struct ProductSums {
+  static constexpr int sums = 2;
+  static constexpr int coefficients = 2;
 
   template <class V>
-  [[gnu::always_inline]] static void add(V* s, const V* x, const V& pivot) {
-    s[0] += x[0];
-    s[1] += x[0] * (x[1] - pivot);
-  }
-  static void close(A* s, const A&, const A& count) { s[2] = count; }
-  static void merge(A* into, const A* from, const batchnorm::loops::MergeWeights<A>& weights) {
-    PowerSums<A>::merge(into, from, weights);
+  [[gnu::always_inline]] static void add(V* s, const V* x, const V* k) {
+    s[0] += x[0] * k[1];
+    s[1] += x[0] * (x[1] - k[0]);
   }
 
-  static Results<A> of(const Batch& first, const Batch& second) {
-    Results<A> expected(3, first.channels);
-    for (std::vector<A>& channel : expected.of) channel.assign(first.channels, A(0));
+  static Results<double> of(const Batch& first, const Batch& second) {
+    Results<double> expected(sums, first.channels);
+    for (std::vector<double>& channel : expected.of) channel.assign(first.channels, 0);
     first.each([&](Size n, Size c, Size p) {
-      const A x = static_cast<A>(first.at(n, c, p));
-      const A deviation =
-          static_cast<A>(second.at(n, c, p)) - ProductSums::pivot(static_cast<Index>(c));
-      expected.of[0][c] += x;
-      expected.of[1][c] += x * deviation;
-      expected.of[2][c] += A(1);
+      const auto channel = static_cast<Index>(c);
+      const Real x = first.at(n, c, p);
+      const Real deviation = second.at(n, c, p) - static_cast<Real>(pivot_of(channel));
+      expected.of[0][c] += static_cast<double>(x * static_cast<Real>(weight_of(channel)));
+      expected.of[1][c] += static_cast<double>(x * deviation);
     });
     return expected;
   }
 };
+
+/// Where both get their coefficients.
+struct SumCoefficients {
+  template <class C>
+  void operator()(Index channel, C* k) const {
+    k[0] = batchnorm::detail::from_index<C>(pivot_of(channel));
+    k[1] = batchnorm::detail::from_index<C>(weight_of(channel));
+  }
+};
+
+/// A Reduction that takes its first sums as they are.
+template <class Formula_, class Accumulator_, class Lane_>
+class Sums : public SumCoefficients {
+ public:
+  using Formula = Formula_;
+  using Accumulator = Accumulator_;
+  using Lane = Lane_;
+
+  explicit Sums(Results<Accumulator>& results) : results_(&results) {}
+
+  Accumulator* result(int k) const { return results_->of[static_cast<Size>(k)].data(); }
+  static Lane* pivots() { return nullptr; }
+  static batchnorm::loops::Verdict settle(Index, int, bool) {
+    return batchnorm::loops::Verdict::settled;
+  }
+
+ private:
+  Results<Accumulator>* results_;
+};
+
+/// Reduces what is stored; the lanes sum in L, the totals are in A.
+template <class A, class L, class View>
+Results<A> power_sums(const batchnorm::Execution& execution, const View& view) {
+  Results<A> results(PowerSums::sums, static_cast<Size>(view.channels()));
+  Sums<PowerSums, A, L> reduction(results);
+  batchnorm::loops::reduce(execution, reduction, view);
+  return results;
+}
+
+template <class L, class View>
+Results<double> product_sums(const batchnorm::Execution& execution, const View& first,
+                             const View& second) {
+  Results<double> results(ProductSums::sums, static_cast<Size>(first.channels()));
+  Sums<ProductSums, double, L> reduction(results);
+  batchnorm::loops::reduce(execution, reduction, first, second);
+  return results;
+}
 
 /// A parallel_for that runs the tasks from the last to the first, and counts its calls.
 struct LastFirst {
@@ -118,6 +145,25 @@ struct LastFirst {
     for (Index i = tasks - 1; i >= 0; --i) task(i);
   }
   int calls = 0;
+};
+
+/// A scalar as other libraries may define it: its default is not zero.
+struct Unset {
+  Unset() = default;
+  explicit Unset(double number) : value(number) {}
+  Unset& operator+=(const Unset& other) {
+    value += other.value;
+    return *this;
+  }
+  friend Unset operator-(const Unset& a) { return Unset(-a.value); }
+  friend Unset operator+(const Unset& a, const Unset& b) { return Unset(a.value + b.value); }
+  friend Unset operator-(const Unset& a, const Unset& b) { return Unset(a.value - b.value); }
+  friend Unset operator*(const Unset& a, const Unset& b) { return Unset(a.value * b.value); }
+  friend Unset operator/(const Unset& a, const Unset& b) { return Unset(a.value / b.value); }
+  friend bool operator==(const Unset& a, const Unset& b) { return a.value == b.value; }
+  friend bool operator<(const Unset& a, const Unset& b) { return a.value < b.value; }
+  friend bool operator>(const Unset& a, const Unset& b) { return a.value > b.value; }
+  double value = 99;
 };
 
 /// Integers from -bound to bound: sums and products of them are exact, whatever their order.

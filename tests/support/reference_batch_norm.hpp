@@ -42,30 +42,52 @@ inline PerChannel variance(const Batch& x, const PerChannel& mu) {  // of the po
 struct Layer {
   PerChannel gamma, beta, mu, sigma2;
   Real epsilon;
+  Real slope = 1;  // of the epilogue f below zero: 0 for ReLU, 1 for none
   Real root(Size c) const { return std::sqrt(sigma2[c] + epsilon); }
 };
 
-inline Batch forward(const Layer& layer, Batch x) {
+inline Batch zeros_like(const Batch& x) {
+  return {x.samples, x.channels, x.positions};
+}
+
+// z = gamma xhat + beta + residual, which f is applied to.
+inline Batch before_epilogue(const Layer& layer, const Batch& x, const Batch& residual) {
+  Batch z = residual;
   x.each([&](Size n, Size c, Size p) {
-    x.at(n, c, p) = layer.gamma[c] * (x.at(n, c, p) - layer.mu[c]) / layer.root(c) + layer.beta[c];
+    z.at(n, c, p) += layer.gamma[c] * (x.at(n, c, p) - layer.mu[c]) / layer.root(c) + layer.beta[c];
   });
-  return x;
+  return z;
+}
+
+inline Batch forward(const Layer& layer, const Batch& x, const Batch& residual) {
+  Batch y = before_epilogue(layer, x, residual);
+  for (Real& value : y.values)
+    if (value < 0) value *= layer.slope;
+  return y;
+}
+
+inline Batch forward(const Layer& layer, const Batch& x) {
+  return forward(layer, x, zeros_like(x));
 }
 
 struct Gradients {
-  Batch x;
+  Batch x, residual;
   PerChannel gamma, beta;
 };
 
 // own_statistics: mu and sigma2 are functions of x, so the two paths through them are added.
-inline Gradients backward(const Layer& l, const Batch& x, const Batch& dy, bool own_statistics) {
-  Gradients d{x, PerChannel(x.channels, 0), PerChannel(x.channels, 0)};
+inline Gradients backward(const Layer& l, const Batch& x, const Batch& residual, const Batch& dy,
+                          bool own_statistics) {
+  Gradients d{x, dy, PerChannel(x.channels, 0), PerChannel(x.channels, 0)};
+  const Batch z = before_epilogue(l, x, residual);
   PerChannel dmu(x.channels, 0), dsigma2(x.channels, 0);
   x.each([&](Size n, Size c, Size p) {
-    const Real deviation = x.at(n, c, p) - l.mu[c], dxhat = dy.at(n, c, p) * l.gamma[c];
+    if (!(z.at(n, c, p) > 0)) d.residual.at(n, c, p) *= l.slope;  // dL/dz
+    const Real dz = d.residual.at(n, c, p);
+    const Real deviation = x.at(n, c, p) - l.mu[c], dxhat = dz * l.gamma[c];
     d.x.at(n, c, p) = dxhat / l.root(c);
-    d.gamma[c] += dy.at(n, c, p) * deviation / l.root(c);
-    d.beta[c] += dy.at(n, c, p);
+    d.gamma[c] += dz * deviation / l.root(c);
+    d.beta[c] += dz;
     dmu[c] -= dxhat / l.root(c);
     dsigma2[c] -= dxhat * deviation / (2 * std::pow(l.root(c), 3.0L));
   });
@@ -74,6 +96,10 @@ inline Gradients backward(const Layer& l, const Batch& x, const Batch& dy, bool 
       d.x.at(n, c, p) += (dmu[c] + dsigma2[c] * 2 * (x.at(n, c, p) - l.mu[c])) / x.count();
     });
   return d;
+}
+
+inline Gradients backward(const Layer& l, const Batch& x, const Batch& dy, bool own_statistics) {
+  return backward(l, x, zeros_like(x), dy, own_statistics);
 }
 }  // namespace batchnorm_test::reference
 #endif  // BATCHNORM_TESTS_SUPPORT_REFERENCE_BATCH_NORM_HPP

@@ -62,6 +62,8 @@ class OptionsReader {
   OptionsReader(FileContext context, std::string key, const nlohmann::json& object)
       : context_(std::move(context)), key_(std::move(key)), object_(object) {}
 
+  bool has(const char* field) const { return object_.contains(field); }
+
   template <class Enum, std::size_t Count>
   Enum name(const char* field, const NamedValue<Enum> (&names)[Count]) const {
     const nlohmann::json& found = get(field);
@@ -145,6 +147,7 @@ inline nlohmann::json options_to_json(const Options& options) {
   object["running_variance"] = name_of(variance_names, options.running_variance);
   object["scale"] = options.scale;
   object["shift"] = options.shift;
+  object["slope"] = options.epilogue.slope();
   object["non_finite"] = name_of(non_finite_names, options.non_finite);
   object["single_value"] = name_of(single_value_names, options.single_value);
   return object;
@@ -174,6 +177,10 @@ inline Options read_options(const OptionsReader& reader) {
   options.running_variance = reader.name("running_variance", variance_names);
   options.scale = reader.flag("scale");
   options.shift = reader.flag("shift");
+  // Files from before there were epilogues have no slope.
+  options.epilogue = Epilogue::leaky_relu(
+      reader.has("slope") ? reader.number("slope", 0.0, (std::numeric_limits<double>::max)())
+                          : 1.0);
   options.non_finite = reader.name("non_finite", non_finite_names);
   options.single_value = reader.name("single_value", single_value_names);
   return options;

@@ -2,218 +2,164 @@
 #ifndef BATCHNORM_LOOPS_MAP_HPP
 #define BATCHNORM_LOOPS_MAP_HPP
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
+#include <utility>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/cache.hpp"
 #include "batchnorm/loops/execution.hpp"
+#include "batchnorm/loops/map_job.hpp"
+#include "batchnorm/loops/map_region.hpp"
+#include "batchnorm/loops/map_run.hpp"
+#include "batchnorm/loops/numbers.hpp"
 #include "batchnorm/loops/partition.hpp"
 #include "batchnorm/loops/simd.hpp"
+#include "batchnorm/loops/simd_memory.hpp"
 #include "batchnorm/loops/traversal.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/batch_view.hpp"
 
 // Loop 2: every element of a channel is mapped with that channel's numbers. A formula has two
-// parts. The map itself:
+// parts. The map itself, a MapFormula<K, M, O>:
 //
-//   static constexpr int coefficients = K;
-//   static void apply(V& y, const V* x, const V* k);     V is a number or a vector of type C
+//   static void apply(V* y, const V* x, const V* k);     V is a number or a vector of type C; k has
+//                                                        K numbers of the channel, then M constants
 //
-// and where its coefficients come from:
+// and where its numbers come from:
 //
-//   void operator()(Index channel, C* k) const;
-//
-// Whole vectors, the odd lanes at the end and single numbers all go through the same apply(), so
-// that an element's bits do not depend on where in memory or in the minibatch it stands.
+//   void operator()(Index channel, C* k) const;          the K numbers of a channel
+//   void constants(C* k) const;                          the M constants, when there are any
+//   void tables(const C** tables) const;                 optional (numbers.hpp)
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace loops {
 
-/// One number of each operand of a map: pointers into them, or the steps between elements.
-template <class T, std::size_t Inputs>
-struct MapData {
-  T* to;
-  std::array<const T*, Inputs> from;
-};
-template <std::size_t Inputs>
-struct MapSteps {
-  Index to;
-  std::array<Index, Inputs> from;
+/// How many numbers a map takes and gives.
+template <int Coefficients, int Constants = 0, std::size_t Outputs = 1>
+struct MapFormula {
+  static constexpr int coefficients = Coefficients;
+  static constexpr int constants = Constants;
+  static constexpr std::size_t outputs = Outputs;
 };
 
-/// Maps one region; run<Bytes>() is the body for one vector width.
-template <class C, class Map, class Coefficients, class T, std::size_t Inputs>
-class RegionMapper {
-  static constexpr int K = Map::coefficients;
-  using Data = MapData<T, Inputs>;
+template <class T, std::size_t N>
+using Views = std::array<BatchView<T>, N>;
 
+/// The plan of some outputs and inputs, or of inputs alone.
+template <class To, class From, std::size_t O, std::size_t I, std::size_t... Os, std::size_t... Is>
+Plan<O + I> plan_of(const Views<To, O>& outputs, const Views<From, I>& inputs,
+                    std::index_sequence<Os...>, std::index_sequence<Is...>) {
+  static_cast<void>(outputs);  // there may be none
+  return Plan<O + I>(outputs[Os]..., inputs[Is]...);
+}
+
+template <class T, std::size_t N>
+std::array<T*, N> pointers_of(const Views<T, N>& views) {
+  std::array<T*, N> pointers;
+  for (std::size_t i = 0; i < N; ++i) pointers[i] = views[i].data();
+  return pointers;
+}
+
+/// Loop 2 over a plan's operands; see the top of this file.
+template <class C, class Map, class T, std::size_t Inputs>
+class Mapper {
  public:
-  RegionMapper(const Coefficients& coefficients, const Plan<Inputs + 1>& plan, const Data& data,
-               const Region& region)
-      : coefficients_(coefficients),
-        plan_(plan),
-        traversal_(plan.traversal()),
-        data_(data),
-        region_(region) {}
+  static constexpr std::size_t outputs = Map::outputs;
 
-  template <int Bytes>
-  [[gnu::always_inline]] void run() const {
-    constexpr int lanes = simd::lanes_of<C, Bytes>;
-    const bool contiguous = plan_.contiguous();
-    if (traversal_.across_channels) {
-      contiguous ? across<lanes, true>() : across<lanes, false>();
-    } else {
-      contiguous ? along<lanes, true>() : along<lanes, false>();
+  template <class Coefficients>
+  Mapper(const Coefficients& coefficients, const Views<T, outputs>& to,
+         const Views<const T, Inputs>& from)
+      : numbers_(coefficients),
+        plan_(plan_of(to, from, std::make_index_sequence<outputs>(),
+                      std::make_index_sequence<Inputs>())),
+        data_{pointers_of(to), pointers_of(from)},
+        streaming_(worth_streaming(bytes())) {
+    if constexpr (Map::constants > 0) coefficients.constants(constants_);
+  }
+
+  const Traversal& traversal() const { return plan_.traversal(); }
+
+  /// Bytes of all operands, each counted once.
+  Index bytes() const {
+    return traversal().elements() * static_cast<Index>((outputs + Inputs) * sizeof(T));
+  }
+
+  /// Maps all, on as many threads as there are and are worth it.
+  void run(const Execution& given) const {
+    const Execution execution = given.for_elements(traversal().elements());
+    if (execution.threads() == 1) {
+      map_region(execution, {0, traversal().columns, 0, traversal().rows()});
+      return;
     }
+    const MapPartition partition(traversal(), execution.threads());
+    execution.for_each(partition.tasks(),
+                       [&](Index task) { map_region(execution, partition.region(task)); });
+  }
+
+  /// Maps the channels [first, last), on this thread, and meanwhile asks for as many of the next
+  /// ones, up to `all`.
+  void run_channels(const Execution& execution, Index first, Index last, Index all) const {
+    const Index repeat = traversal().repeat;
+    // Inputs are laid out alike, or the vectors would not go along the same axis.
+    const Index share = bytes() / all * (last - first);
+    const bool distant = bytes() > last_level_bytes() / 4 && share <= 8 * resident_bytes();
+    const Index ahead = distant && last < all
+                            ? (last - first) * repeat * plan_.layouts()[outputs].column_stride
+                            : 0;
+    map_region(execution, {first * repeat, last * repeat, 0, traversal().rows()}, ahead);
   }
 
  private:
-  template <int Lanes>
-  using V = simd::Vector<C, Lanes>;
-
-  using Steps = MapSteps<Inputs>;
-
-  [[gnu::always_inline]] Data locate(Index channel, Index outer, Index inner) const {
-    return {data_.to + plan_.layouts()[0].offset(channel, outer, inner),
-            plan_.template locate<1>(data_.from, channel, outer, inner)};
+  void map_region(const Execution& execution, const Region& region, Index ahead = 0) const {
+    const MapJob<C, Map, T, Inputs> job{numbers_, constants_, plan_,
+                                        data_,    region,     {streaming_, ahead}};
+    simd::dispatch(execution.instruction_set(), RegionMapper(job));
+    if (streaming_) simd::finish_streaming();
   }
 
-  [[gnu::always_inline]] Steps steps(Index Layout::*axis) const {
-    return {plan_.layouts()[0].*axis, plan_.template steps<1, Inputs>(axis)};
-  }
-
-  template <int Lanes, bool Contiguous>
-  [[gnu::always_inline]] void along() const {
-    const Steps step = steps(&Layout::inner_stride);
-    for (Index channel = region_.first_channel; channel < region_.last_channel; ++channel) {
-      C numbers[K];
-      coefficients_(channel, numbers);
-      V<Lanes> k[K];
-#pragma GCC unroll 8
-      for (int i = 0; i < K; ++i) simd::broadcast<C, Lanes>(k[i], numbers[i]);
-      for (Runs run(traversal_, region_.first_value, region_.last_value); run.more(); run.next()) {
-        const Data at = locate(channel, run.outer(), run.inner());
-        Index done = 0;
-        for (; done + Lanes <= run.length(); done += Lanes) {
-          map_vector<Lanes, Contiguous>(at, step, done, k);
-        }
-        if (done < run.length()) map_some<Lanes>(at, step, done, run.length() - done, k);
-      }
-    }
-  }
-
-  /// The coefficients of a block of channels, padded for whole vectors.
-  struct Scratch {
-    C of[K][most_channels_across];
-  };
-
-  template <int Lanes, bool Contiguous>
-  [[gnu::always_inline]] void across() const {
-    Scratch scratch;
-    for (Index first = region_.first_channel; first < region_.last_channel;
-         first += most_channels_across) {
-      const Index channels = (std::min)(most_channels_across, region_.last_channel - first);
-      for (Index c = 0; c < channels; ++c) {
-        C numbers[K];
-        coefficients_(first + c, numbers);
-#pragma GCC unroll 8
-        for (int i = 0; i < K; ++i) scratch.of[i][c] = numbers[i];
-      }
-      rows_across<Lanes, Contiguous>(first, channels, scratch);
-    }
-  }
-
-  template <int Lanes, bool Contiguous>
-  [[gnu::always_inline]] void rows_across(Index first, Index channels,
-                                          const Scratch& scratch) const {
-    const Steps step = steps(&Layout::channel_stride);
-    const Steps row_step = steps(&Layout::inner_stride);
-    const Index whole = channels - channels % Lanes;
-    for (Runs run(traversal_, region_.first_value, region_.last_value); run.more(); run.next()) {
-      Data at = locate(first, run.outer(), run.inner());
-      for (Index row = 0; row < run.length(); ++row) {
-        V<Lanes> k[K] = {};
-        for (Index c = 0; c < whole; c += Lanes) {
-#pragma GCC unroll 8
-          for (int i = 0; i < K; ++i) simd::load<C, Lanes, true>(k[i], scratch.of[i] + c, 1);
-          map_vector<Lanes, Contiguous>(at, step, c, k);
-        }
-        if (whole < channels) {
-#pragma GCC unroll 8
-          for (int i = 0; i < K; ++i) {
-            simd::load_some<C, Lanes>(k[i], scratch.of[i] + whole, 1, channels - whole);
-          }
-          map_some<Lanes>(at, step, whole, channels - whole, k);
-        }
-        at.to += row_step.to;
-#pragma GCC unroll 8
-        for (std::size_t i = 0; i < Inputs; ++i) at.from[i] += row_step.from[i];
-      }
-    }
-  }
-
-  template <int Lanes, bool Contiguous>
-  [[gnu::always_inline]] static void map_vector(const Data& at, const Steps& step, Index done,
-                                                const V<Lanes>* k) {
-    V<Lanes> x[Inputs];
-#pragma GCC unroll 8
-    for (std::size_t i = 0; i < Inputs; ++i) {
-      simd::load<C, Lanes, Contiguous>(x[i], at.from[i] + done * (Contiguous ? 1 : step.from[i]),
-                                       step.from[i]);
-    }
-    V<Lanes> y;
-    Map::apply(y, x, k);
-    simd::store<C, Lanes, Contiguous>(at.to + done * (Contiguous ? 1 : step.to), step.to, y);
-  }
-
-  template <int Lanes>
-  [[gnu::always_inline]] static void map_some(const Data& at, const Steps& step, Index done,
-                                              Index count, const V<Lanes>* k) {
-    V<Lanes> x[Inputs] = {};
-#pragma GCC unroll 8
-    for (std::size_t i = 0; i < Inputs; ++i) {
-      simd::load_some<C, Lanes>(x[i], at.from[i] + done * step.from[i], step.from[i], count);
-    }
-    V<Lanes> y;
-    Map::apply(y, x, k);
-    simd::store_some<C, Lanes>(at.to + done * step.to, step.to, y, count);
-  }
-
-  const Coefficients& coefficients_;
-  const Plan<Inputs + 1>& plan_;
-  const Traversal& traversal_;
-  const Data& data_;
-  const Region& region_;
+  Numbers<C> numbers_;
+  C constants_[Map::constants + 1] = {};
+  Plan<outputs + Inputs> plan_;
+  MapData<T, Inputs, outputs> data_;
+  bool streaming_;
 };
 
-/// Maps every element of some inputs of one shape to the output; an output that is one of the
+/// Whether views are one row of neighbouring elements.
+template <class T, std::size_t N>
+bool are_single_rows(const Views<T, N>& views) {
+  bool single = true;
+  for (const BatchView<T>& view : views) {
+    single = single && view.values_per_channel() == 1 && view.channel_stride() == 1;
+  }
+  return single;
+}
+
+/// Maps every element of some inputs of one shape to the outputs; an output that is one of the
 /// inputs is in place. Nothing is allocated.
 ///
 /// @tparam C  the type that is computed in
 /// @tparam Map  the formula; see the top of this file
-template <class C, class Map, class Coefficients, class T, class... Inputs>
-void map(const Execution& execution, const Coefficients& coefficients, const BatchView<T>& output,
-         const Inputs&... inputs) {
-  if (output.empty()) return;
-  constexpr std::size_t count = sizeof...(Inputs);
-  const Plan<count + 1> plan(output, inputs...);
-  const MapData<T, count> data = {output.data(), {inputs.data()...}};
-  const Traversal& traversal = plan.traversal();
-  const auto map_region = [&](const Region& region) {
-    simd::dispatch(execution.instruction_set(),
-                   RegionMapper<C, Map, Coefficients, T, count>(coefficients, plan, data, region));
-  };
-  const Index elements = traversal.channels * traversal.values();
-  if (execution.threads() == 1 || elements < 2 * elements_per_task) {
-    map_region({0, traversal.channels, 0, traversal.values()});
-    return;
+template <class C, class Map, class Coefficients, class T, std::size_t Outputs, std::size_t Inputs>
+void map(const Execution& execution, const Coefficients& coefficients,
+         const Views<T, Outputs>& outputs, const Views<const T, Inputs>& inputs) {
+  static_assert(Outputs == Map::outputs, "as many outputs as the formula has");
+  if (outputs[0].empty()) return;
+  if constexpr (has_tables<Coefficients>) {
+    if (are_single_rows(outputs) && are_single_rows(inputs)) {
+      using Job = MapJob<C, Map, T, Inputs>;
+      const typename Job::Data data{pointers_of(outputs), pointers_of(inputs)};
+      typename SingleRowMapper<Job>::Tables tables;
+      coefficients.tables(tables.data());
+      C constants[Map::constants + 1] = {};
+      if constexpr (Map::constants > 0) coefficients.constants(constants);
+      simd::dispatch(execution.instruction_set(),
+                     SingleRowMapper<Job>(data, tables, constants, outputs[0].channels()));
+      return;
+    }
   }
-  const Partition partition(traversal);
-  execution.for_each(partition.blocks * partition.slices, [&](Index task) {
-    map_region(partition.region(traversal, task / partition.slices, task % partition.slices));
-  });
+  Mapper<C, Map, T, Inputs>(coefficients, outputs, inputs).run(execution);
 }
 
 }  // namespace loops

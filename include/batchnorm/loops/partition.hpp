@@ -8,27 +8,26 @@
 #include "batchnorm/loops/traversal.hpp"
 #include "batchnorm/version.hpp"
 
-// How both loops cut an array into regions, for threads and for exact sums, and by which weights
-// the parts join again. All cuts depend on the
+// How both loops cut an array into regions, for threads and for exact sums. All cuts depend on the
 // shape alone, never on the number of threads, so that results do not either.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace loops {
 
-/// The most channels that are walked across at once: their sums and coefficients lie on the stack.
-inline constexpr Index most_channels_across = 256;
-
-/// The values [first_value, last_value) of the channels [first_channel, last_channel).
+/// The rows [first_row, last_row) of the columns [first_column, last_column) of a traversal.
 struct Region {
-  Index first_channel;
-  Index last_channel;
-  Index first_value;
-  Index last_value;
+  Index first_column;
+  Index last_column;
+  Index first_row;
+  Index last_row;
 
-  Index channels() const { return last_channel - first_channel; }
-  Index values() const { return last_value - first_value; }
+  Index columns() const { return last_column - first_column; }
+  Index rows() const { return last_row - first_row; }
 };
+
+/// The most columns that are walked across at once: their sums and coefficients lie on the stack.
+inline constexpr Index most_columns = 512;
 
 /// Elements that are worth a task of their own: some ten microseconds of work.
 inline constexpr Index elements_per_task = 32768;
@@ -37,49 +36,100 @@ inline constexpr Index elements_per_task = 32768;
 /// to share one channel, few enough that merging them costs nothing.
 inline constexpr Index most_slices = 16;
 
-/// How an array is cut into regions: blocks of channels times slices of values.
-struct Partition {
-  Index block;  ///< channels of a block; the last one may have fewer
-  Index blocks;
-  Index slices;
+/// Rows that a slice has at least where columns are walked across: what is done once per column and
+/// slice must not count.
+inline constexpr Index fewest_rows_per_slice = 128;
 
-  explicit Partition(const Traversal& traversal) {
-    const Index channels = traversal.channels;
-    if (traversal.across_channels) {
-      block = (std::min)(channels, most_channels_across);
+/// Columns that are worth a block of their own.
+inline constexpr Index fewest_columns = 64;
+
+/// How the channels [first_channel, last_channel) of an array are cut into regions: blocks of
+/// channels times slices of rows. How a channel is sliced depends on the shape of the array, not on
+/// threads nor on which channels are asked for, so that its sums do not either.
+class Partition {
+ public:
+  /// @param threads  blocks are made as narrow as it takes to give each of them some work
+  Partition(const Traversal& traversal, Index first_channel, Index last_channel, Index threads = 1)
+      : traversal_(traversal), first_(first_channel), last_(last_channel) {
+    const Index rows = (std::max<Index>)(1, traversal.rows());
+    Index elements = rows;
+    if (traversal.cycles()) {
+      block_ = traversal.channels;
+      elements = traversal.elements();
+    } else if (traversal.along_rows) {
+      block_ = (std::max<Index>)(1, most_columns / traversal.repeat);
+      elements = rows * (std::min)(traversal.columns, most_columns);
     } else {
-      const Index channels_per_task = elements_per_task / (std::max<Index>)(1, traversal.values());
-      block = (std::min)({channels, most_channels_across, (std::max<Index>)(1, channels_per_task)});
+      block_ = (std::min)(most_columns, (std::max<Index>)(1, elements_per_task / rows));
     }
-    blocks = (channels + block - 1) / block;
-    const Index elements = block * traversal.values();
-    const bool enough_blocks = blocks >= most_slices;
-    slices = enough_blocks ? 1
-                           : (std::min)({most_slices, traversal.values(),
-                                         (std::max<Index>)(1, elements / elements_per_task)});
+    // Rows in which channels come back are few, and narrow.
+    const Index enough_rows =
+        traversal.along_rows && !traversal.cycles() ? rows / fewest_rows_per_slice : rows;
+    slices_ =
+        (std::max<Index>)(1, (std::min)({most_slices, enough_rows, elements / elements_per_task}));
+    block_ = (std::min)(block_, last_ - first_);
+    if (threads == 1 || traversal.cycles() || !traversal.along_rows) return;
+    const Index share = (last_ - first_) * slices_ / (4 * threads);
+    const Index narrow = (std::max<Index>)(1, fewest_columns / traversal.repeat);
+    block_ = (std::min)(block_, (std::max)(narrow, share));
   }
 
-  Region region(const Traversal& traversal, Index which_block, Index slice) const {
-    const Index values = traversal.values();
-    // Quotient and remainder apart: slice * values could overflow.
-    const auto cut = [&](Index s) {
-      return s * (values / slices) + (std::min)(s, values % slices);
-    };
-    return {which_block * block, (std::min)(traversal.channels, (which_block + 1) * block),
-            cut(slice), cut(slice + 1)};
+  /// Channels of a block; the last one may have fewer.
+  Index block() const { return block_; }
+  Index blocks() const { return (last_ - first_ + block_ - 1) / block_; }
+  Index slices() const { return slices_; }
+
+  Index first_channel(Index which_block) const { return first_ + which_block * block_; }
+  Index last_channel(Index which_block) const {
+    return (std::min)(last_, first_ + (which_block + 1) * block_);
   }
+
+  Region region(Index which_block, Index slice) const {
+    const Index rows = traversal_.rows();
+    // Quotient and remainder apart: slice * rows could overflow.
+    const auto cut = [&](Index s) { return s * (rows / slices_) + (std::min)(s, rows % slices_); };
+    if (traversal_.cycles()) return {0, traversal_.columns, cut(slice), cut(slice + 1)};
+    return {first_channel(which_block) * traversal_.repeat,
+            last_channel(which_block) * traversal_.repeat, cut(slice), cut(slice + 1)};
+  }
+
+ private:
+  const Traversal& traversal_;
+  Index first_;
+  Index last_;
+  Index block_;
+  Index slices_;
 };
+/// How an array is cut to be mapped, for threads alone: an element's bits do not depend on it. Into
+/// slices of memory where there are enough rows, or samples of runs, else into the blocks and
+/// slices of a Partition.
+class MapPartition {
+ public:
+  MapPartition(const Traversal& traversal, Index threads)
+      : traversal_(traversal),
+        blocks_(traversal, 0, traversal.channels, threads),
+        unit_(traversal.along_rows ? 1 : traversal.inner) {
+    const Index units = traversal.rows() / unit_;
+    const Index worth = (std::min)(16 * threads, traversal.elements() / elements_per_task);
+    slices_ = units >= 4 * threads ? (std::max<Index>)(1, (std::min)(units, worth)) : 0;
+  }
 
-/// What joining b to a needs of their counts, computed once for all channels. `share` is
-/// n_b / (n_a + n_b), which is exactly 1 or 0 when one of them is empty.
-template <class A>
-struct MergeWeights {
-  A share;    ///< n_b / n
-  A product;  ///< n_a n_b / n
+  Index tasks() const { return slices_ > 0 ? slices_ : blocks_.blocks() * blocks_.slices(); }
 
-  MergeWeights(Index count_a, Index count_b)
-      : share(detail::from_index<A>(count_b) / detail::from_index<A>(count_a + count_b)),
-        product(detail::from_index<A>(count_a) * share) {}
+  Region region(Index task) const {
+    if (slices_ == 0) return blocks_.region(task / blocks_.slices(), task % blocks_.slices());
+    const Index units = traversal_.rows() / unit_;
+    const auto cut = [&](Index slice) {
+      return (slice * (units / slices_) + (std::min)(slice, units % slices_)) * unit_;
+    };
+    return {0, traversal_.columns, cut(task), cut(task + 1)};
+  }
+
+ private:
+  const Traversal& traversal_;
+  Partition blocks_;
+  Index unit_;
+  Index slices_;
 };
 
 }  // namespace loops

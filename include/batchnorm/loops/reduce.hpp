@@ -2,168 +2,239 @@
 #ifndef BATCHNORM_LOOPS_REDUCE_HPP
 #define BATCHNORM_LOOPS_REDUCE_HPP
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
+#include <iterator>
+#include <type_traits>
 #include <vector>
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/loops/execution.hpp"
 #include "batchnorm/loops/partition.hpp"
 #include "batchnorm/loops/reduce_region.hpp"
+#include "batchnorm/loops/sample.hpp"
 #include "batchnorm/loops/simd.hpp"
 #include "batchnorm/loops/traversal.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/batch_view.hpp"
 
-// Loop 1: every channel becomes a few numbers. A formula is a Reduction:
+// Loop 1: every channel becomes a few sums. A formula is a Reduction:
 //
-//   using Accumulator = A;                    type of sums and results
-//   static constexpr int sums = S;            numbers per channel
-//   static constexpr bool recentres;          whether each chunk finds a pivot of its own, its mean
-//   A origin(Index channel) const;            then: what the results of a channel are relative to
-//   A pivot(Index channel) const;             otherwise: the pivot of a channel
-//   static void add(V* s, const V* x, const V& pivot);
+//   using Accumulator = A;                    type of the totals
+//   using Lane = L;                           type that a lane sums in: the type of the data, or
+//                                             float for what is shorter
+//   using Formula = F;                        with
+//     static constexpr int sums = S;          numbers per channel
+//     static constexpr int coefficients = K;  numbers that add() is given for each channel; the
+//                                             first is the pivot of the channel
+//     static void add(V* s, const V* x, const V* k);
 //                                             adds the terms of one value; V is a number or a
-//                                             vector. The terms of a value that is the pivot in the
-//                                             last input and zero in the others must be zero: with
-//                                             such values the odd lanes of a vector are filled
-//   static void close(A* s, const A& place, const A& count);
-//                                             makes results of the sums of a chunk; place is the
-//                                             chunk's pivot minus the channel's origin
-//   static void merge(A* into, const A* from, const MergeWeights<A>&);
-//                                             joins the results of two disjoint sets of values
-//   A* result(int k) const;                   where result k of all channels goes
+//                                             vector of them. The terms of a value that is the
+//                                             pivot in the last input and zero in the others must
+//                                             be zero: with such values odd lanes are filled
+//   void operator()(Index channel, C* k) const;
+//                                             the coefficients; C is Lane or Accumulator
+//   A* result(int k) const;                   where sum k of all channels goes
+//   L* pivots();                              where guesses of the pivots are wanted before the
+//                                             first attempt, or nullptr
+//   Verdict settle(Index channel, int tried, bool wide);
+//                                             looks at the sums of a channel after so many attempts
+//                                             before this one, whose lanes were as wide as the
+//                                             totals or not. When the sums lost too much, to
+//                                             rounding, overflow or a bad pivot, the channel is
+//                                             reduced again, with coefficients that may have
+//                                             changed
 //
-// The last input is the one that the pivot belongs to. Values are cut into chunks that stay in the
-// first-level cache, so that the second look at a chunk, about its own mean, costs no memory
-// traffic; chunks are merged into slices, slices into the result. All cuts depend on the shape
-// alone: the bits do not depend on the number of threads.
+// Lanes sum a few values in their own type, for speed, and totals are kept in A (reduce_runs.hpp).
+// All cuts depend on the shape alone and totals are joined in a fixed order: the bits of a channel
+// depend neither on the number of threads nor on other channels.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace loops {
 
+/// What a reduction thinks of the sums of a channel.
+enum class Verdict {
+  settled,
+  again,      ///< reduce the channel again
+  again_wide  ///< and let the lanes sum in the type of the totals
+};
+
 /// Loop 1 over a plan's operands; see the top of this file.
 template <class Reduction, class T, std::size_t Inputs>
 class Reducer {
   using A = typename Reduction::Accumulator;
-  static constexpr int sums = Reduction::sums;
+  using Lane = typename Reduction::Lane;
+  static constexpr bool always_wide = std::is_same<A, Lane>::value;
+  using Formula = typename Reduction::Formula;
+  static constexpr int sums = Formula::sums;
   using Targets = std::array<A*, static_cast<std::size_t>(sums)>;
 
  public:
-  Reducer(const Execution& execution, const Reduction& reduction, const Plan<Inputs>& plan,
-          const std::array<const T*, Inputs>& data)
-      : execution_(execution),
-        reduction_(reduction),
-        plan_(plan),
-        traversal_(plan.traversal()),
-        data_(data),
-        partition_(plan.traversal()) {}
+  Reducer(Reduction& reduction, const Plan<Inputs>& plan, const std::array<const T*, Inputs>& data)
+      : reduction_(reduction), plan_(plan), traversal_(plan.traversal()), data_(data) {}
 
-  void run() const {
-    const bool little = traversal_.channels * traversal_.values() < 2 * elements_per_task;
-    const Execution serial = Execution::serial().with(execution_.instruction_set());
-    const Execution& execution = little ? serial : execution_;
-    if (execution.threads() == 1 || partition_.slices == 1) {
-      execution.for_each(partition_.blocks, [this](Index block) { block_in_turn(block); });
-    } else {
-      all_at_once(execution);
+  /// Reduces the channels [first, last) until all are settled.
+  void run(const Execution& execution, Index first, Index last) const {
+    Targets into;
+    for (std::size_t k = 0; k < sums; ++k) {
+      into[k] = reduction_.result(static_cast<int>(k)) + first;
+    }
+    if constexpr (Inputs == 1) {
+      if (auto* const pivots = reduction_.pivots()) {
+        sample_means(execution.instruction_set(), plan_, data_[0], first, last, pivots);
+      }
+    }
+    attempt(execution, first, last, false, into);
+    const Index together = channels_together();
+    for (Index channel = first; channel < last; ++channel) {
+      const Verdict verdict = reduction_.settle(channel, 0, always_wide);
+      if (verdict == Verdict::settled) continue;
+      const Index begin = traversal_.cycles() ? 0 : channel;
+      const Index end = traversal_.cycles() ? last : (std::min)(last, channel + together);
+      again(execution, channel, verdict, begin, end);
+      channel = end - 1;
     }
   }
 
  private:
-  Targets result_of(Index first_channel) const {
+  static constexpr Index most_again = short_row;
+
+  /// Channels that share cache lines, so that reducing one costs as much as all.
+  Index channels_together() const {
+    return traversal_.along_rows && traversal_.repeat == 1 ? most_again / 2 : 1;
+  }
+
+  /// Reduces [begin, end) again and again, for those of them that are not settled; the first that
+  /// is not is known.
+  void again(const Execution& execution, Index unsettled, Verdict verdict, Index begin,
+             Index end) const {
+    Verdict verdicts[most_again] = {};
+    A scratch[sums][most_again];
     Targets into;
-    for (std::size_t k = 0; k < sums; ++k) {
-      into[k] = reduction_.result(static_cast<int>(k)) + first_channel;
+    for (std::size_t k = 0; k < sums; ++k) into[k] = scratch[k];
+    verdicts[unsettled - begin] = verdict;
+    for (Index c = unsettled + 1; c < end; ++c) {
+      verdicts[c - begin] = reduction_.settle(c, 0, always_wide);
     }
-    return into;
-  }
-
-  void reduce_region(const Region& region, const Targets& into) const {
-    simd::dispatch(
-        execution_.instruction_set(),
-        RegionReducer<Reduction, T, Inputs>(reduction_, plan_, data_, region, into.data()));
-  }
-
-  void merge_slice(const Region& region, const Targets& into, const Targets& slice) const {
-    const MergeWeights<A> weights(region.first_value, region.values());
-    for (Index c = 0; c < region.channels(); ++c) {
-      A results[sums];
-      A added[sums];
-      for (std::size_t k = 0; k < sums; ++k) {
-        results[k] = into[k][c];
-        added[k] = slice[k][c];
+    // One kind of verdict at a time: no channel is reduced in another way because of its
+    // neighbours.
+    int tried[most_again] = {};
+    for (Verdict asked; (asked = most_modest(verdicts)) != Verdict::settled;) {
+      const bool wide = asked == Verdict::again_wide;
+      attempt(execution, begin, end, wide, into);
+      for (Index c = begin; c < end; ++c) {
+        if (verdicts[c - begin] != asked) continue;
+        for (std::size_t k = 0; k < sums; ++k) {
+          reduction_.result(static_cast<int>(k))[c] = into[k][c - begin];
+        }
+        verdicts[c - begin] = reduction_.settle(c, ++tried[c - begin], always_wide || wide);
       }
-      Reduction::merge(results, added, weights);
-      for (std::size_t k = 0; k < sums; ++k) into[k][c] = results[k];
+    }
+  }
+
+  static Verdict most_modest(const Verdict (&verdicts)[most_again]) {
+    for (const Verdict verdict : {Verdict::again, Verdict::again_wide}) {
+      if (any(verdicts, verdict)) return verdict;
+    }
+    return Verdict::settled;
+  }
+
+  static bool any(const Verdict (&verdicts)[most_again], Verdict verdict) {
+    return std::find(std::begin(verdicts), std::end(verdicts), verdict) != std::end(verdicts);
+  }
+
+  void attempt(const Execution& execution, Index first, Index last, bool wide,
+               const Targets& into) const {
+    const Partition partition(traversal_, first, last, execution.threads());
+    if (execution.threads() == 1 || partition.slices() == 1) {
+      execution.for_each(partition.blocks(), [&](Index block) {
+        block_in_turn(execution.instruction_set(), partition, block, first, wide, into);
+      });
+    } else {
+      all_at_once(execution, partition, first, last, wide, into);
+    }
+  }
+
+  void reduce_one(InstructionSet instruction_set, const Region& region, bool wide,
+                  const Targets& into) const {
+    reduce_region<Formula, Lane, A>(instruction_set, reduction_, plan_, data_, region, wide,
+                                    into.data());
+  }
+
+  static Targets at_channel(const Targets& targets, Index channel) {
+    Targets at = targets;
+    for (A*& target : at) target += channel;
+    return at;
+  }
+
+  static void add_slice(Index channels, const Targets& into, const Targets& slice) {
+    for (std::size_t k = 0; k < sums; ++k) {
+      for (Index c = 0; c < channels; ++c) into[k][c] += slice[k][c];
     }
   }
 
   /// One slice after another, in scratch on the stack.
-  void block_in_turn(Index block) const {
-    const Region first = partition_.region(traversal_, block, 0);
-    const Targets into = result_of(first.first_channel);
-    reduce_region(first, into);
-    if (partition_.slices == 1) return;
-    A scratch[sums][most_channels_across];
+  void block_in_turn(InstructionSet instruction_set, const Partition& partition, Index block,
+                     Index first, bool wide, const Targets& results) const {
+    const Targets into = at_channel(results, partition.first_channel(block) - first);
+    reduce_one(instruction_set, partition.region(block, 0), wide, into);
+    if (partition.slices() == 1) return;
+    A scratch[sums][most_columns];
     Targets slice_results;
     for (std::size_t k = 0; k < sums; ++k) slice_results[k] = scratch[k];
-    for (Index slice = 1; slice < partition_.slices; ++slice) {
-      const Region region = partition_.region(traversal_, block, slice);
-      reduce_region(region, slice_results);
-      merge_slice(region, into, slice_results);
+    for (Index slice = 1; slice < partition.slices(); ++slice) {
+      reduce_one(instruction_set, partition.region(block, slice), wide, slice_results);
+      add_slice(partition.last_channel(block) - partition.first_channel(block), into,
+                slice_results);
     }
   }
 
-  /// Every slice of every block a task; merged afterwards in the order of block_in_turn. Needs
+  /// Every slice of every block a task; joined afterwards in the order of block_in_turn. Needs
   /// memory for the slices: per channel, not per element.
-  void all_at_once(const Execution& execution) const {
-    const Index slices = partition_.slices;
-    const Index row = partition_.blocks * partition_.block;
-    std::vector<A> scratch(static_cast<std::size_t>(sums * slices * row));
-    const auto slice_results = [&](Index block, Index slice) {
+  void all_at_once(const Execution& execution, const Partition& partition, Index first, Index last,
+                   bool wide, const Targets& results) const {
+    const Index slices = partition.slices();
+    const Index channels = last - first;
+    std::vector<A> scratch(static_cast<std::size_t>(sums * slices * channels));
+    const auto slice_results = [&](Index slice) {
       Targets into;
       for (std::size_t k = 0; k < sums; ++k) {
-        into[k] = scratch.data() + (static_cast<Index>(k) * slices + slice) * row +
-                  block * partition_.block;
+        into[k] = scratch.data() + (static_cast<Index>(k) * slices + slice) * channels;
       }
       return into;
     };
-    execution.for_each(partition_.blocks * slices, [&](Index task) {
+    execution.for_each(partition.blocks() * slices, [&](Index task) {
       const Index block = task / slices;
       const Index slice = task % slices;
-      const Region region = partition_.region(traversal_, block, slice);
-      reduce_region(region,
-                    slice == 0 ? result_of(region.first_channel) : slice_results(block, slice));
+      reduce_one(execution.instruction_set(), partition.region(block, slice), wide,
+                 at_channel(slice == 0 ? results : slice_results(slice),
+                            partition.first_channel(block) - first));
     });
-    for (Index block = 0; block < partition_.blocks; ++block) {
-      for (Index slice = 1; slice < slices; ++slice) {
-        const Region region = partition_.region(traversal_, block, slice);
-        merge_slice(region, result_of(region.first_channel), slice_results(block, slice));
-      }
+    for (Index slice = 1; slice < slices; ++slice) {
+      add_slice(channels, results, slice_results(slice));
     }
   }
 
-  const Execution& execution_;
-  const Reduction& reduction_;
+  Reduction& reduction_;
   const Plan<Inputs>& plan_;
   const Traversal& traversal_;
   const std::array<const T*, Inputs>& data_;
-  Partition partition_;
 };
 
 /// Reduces every channel of some inputs of one shape, which must not be empty.
 ///
-/// Cost: one pass over memory, a second one over each chunk while it is in the cache when the
-/// reduction recentres. Serial execution allocates nothing.
+/// Cost: one pass over memory, and another one for every channel that is not settled. Serial
+/// execution allocates nothing for settled channels.
 template <class Reduction, class T, class... Same>
-void reduce(const Execution& execution, const Reduction& reduction, const BatchView<const T>& input,
+void reduce(const Execution& execution, Reduction& reduction, const BatchView<const T>& input,
             const Same&... more) {
   constexpr std::size_t inputs = 1 + sizeof...(Same);
   const Plan<inputs> plan(input, more...);
   const std::array<const T*, inputs> data = {input.data(), more.data()...};
-  Reducer<Reduction, T, inputs>(execution, reduction, plan, data).run();
+  const Reducer<Reduction, T, inputs> reducer(reduction, plan, data);
+  reducer.run(execution.for_elements(plan.traversal().elements()), 0, plan.traversal().channels);
 }
 
 }  // namespace loops

@@ -3,6 +3,8 @@
 #define BATCHNORM_LOOPS_SIMD_HPP
 
 #include <Eigen/Core>
+#include <atomic>
+#include <cstdint>
 #include <cstring>
 #include <type_traits>
 
@@ -26,26 +28,27 @@ namespace simd {
 /// Bytes of a vector in the loops that run everywhere, and in those for AVX2. 1 stands for plain
 /// loops over single numbers.
 #if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)
+inline constexpr bool has_vectors = true;
 inline constexpr int baseline_bytes = 16;
 template <class C, int Lanes>
 struct VectorOf {
   typedef C type __attribute__((vector_size(sizeof(C) * Lanes)));
+  /// The same anywhere in memory, whatever is said to lie there.
+  typedef type loose __attribute__((aligned(1), may_alias));
 };
 
-/// As many floats as `wide` has lanes, converted.
-template <class C, int Lanes>
-[[gnu::always_inline]] inline void widen(typename VectorOf<C, Lanes>::type& wide,
-                                         const float* from) {
-  typename VectorOf<float, Lanes>::type narrow;
-  std::memcpy(&narrow, from, sizeof narrow);
-  wide = __builtin_convertvector(narrow, typename VectorOf<C, Lanes>::type);
+/// Every lane as a number of the other vector's type.
+template <class To, class From>
+[[gnu::always_inline]] inline void convert_lanes(To& to, const From& from) {
+  to = __builtin_convertvector(from, To);
 }
 #else
+inline constexpr bool has_vectors = false;
 inline constexpr int baseline_bytes = 1;
 template <class C, int Lanes>
 struct VectorOf;
-template <class C, int Lanes>
-void widen(typename VectorOf<C, Lanes>::type& wide, const float* from);  // there are no vectors
+template <class To, class From>
+void convert_lanes(To& to, const From& from);  // there are no vectors
 #endif
 inline constexpr int avx2_bytes = 32;
 
@@ -65,103 +68,192 @@ inline constexpr int lanes_of =
 template <class C, int Lanes>
 using Vector = typename VectorOf<C, Lanes>::type;
 
-/// The same number in every lane, to the bit: 0 + value would lose the sign of a zero.
+/// Reads a vector from anywhere, or writes it there. Not by memcpy: g++ does not always turn that
+/// into one instruction inside a function for another target.
+template <class C, int Lanes>
+[[gnu::always_inline]] inline void read(Vector<C, Lanes>& vector, const void* from) {
+  if constexpr (Lanes == 1) {
+    std::memcpy(&vector, from, sizeof vector);
+  } else {
+    vector = *static_cast<const typename VectorOf<C, Lanes>::loose*>(from);
+  }
+}
+template <class C, int Lanes>
+[[gnu::always_inline]] inline void write(void* to, const Vector<C, Lanes>& vector) {
+  if constexpr (Lanes == 1) {
+    std::memcpy(to, &vector, sizeof vector);
+  } else {
+    *static_cast<typename VectorOf<C, Lanes>::loose*>(to) = vector;
+  }
+}
+
+/// The bits of one thing as another of the same size.
+template <class To, class From>
+[[gnu::always_inline]] inline void copy_bits(To& to, const From& from) {
+  static_assert(sizeof(To) == sizeof(From), "the same bits");
+  std::memcpy(&to, &from, sizeof to);
+}
+
+/// The same number in every lane, to the bit: value - 0 is value, while 0 + value would lose the
+/// sign of a zero.
 template <class C, int Lanes>
 [[gnu::always_inline]] inline void broadcast(Vector<C, Lanes>& vector, const C& value) {
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+  // g++ takes a vector of AVX apart that is made in a function for less, before it inlines it.
+  if constexpr (sizeof vector == avx2_bytes && std::is_same<C, float>::value) {
+    asm("vbroadcastss %1, %0" : "=x"(vector) : "xm"(value));
+    return;
+  } else if constexpr (sizeof vector == avx2_bytes && std::is_same<C, double>::value) {
+    asm("vbroadcastsd %1, %0" : "=x"(vector) : "xm"(value));
+    return;
+  }
+#endif
   if constexpr (Lanes == 1) {
     vector = value;
   } else {
-    C lanes[Lanes];
-    for (C& lane : lanes) lane = value;
-    std::memcpy(&vector, lanes, sizeof lanes);
+    vector = value - Vector<C, Lanes>{};
   }
 }
 
-/// Reads `count` numbers, `stride` apart, of any scalar type, into the first lanes; the others keep
-/// what they hold.
-template <class C, int Lanes, class T>
-[[gnu::always_inline]] inline void load_some(Vector<C, Lanes>& vector, const T* from, Index stride,
-                                             Index count) {
+/// The first lane.
+template <class C, int Lanes>
+[[gnu::always_inline]] inline C first_lane(const Vector<C, Lanes>& vector) {
   if constexpr (Lanes == 1) {
-    if (count > 0) vector = detail::convert<C>(*from);
+    return vector;
   } else {
-    C lanes[Lanes];
-    std::memcpy(lanes, &vector, sizeof lanes);
-    for (Index lane = 0; lane < count; ++lane) lanes[lane] = static_cast<C>(from[lane * stride]);
-    std::memcpy(&vector, lanes, sizeof lanes);
+    return vector[0];
   }
 }
 
-/// Reads a whole vector. Contiguous float and double go through one unaligned load; what is
-/// converted on the way, or strided, lane by lane.
-template <class C, int Lanes, bool Contiguous, class T>
-[[gnu::always_inline]] inline void load(Vector<C, Lanes>& vector, const T* from, Index stride) {
-  if constexpr (Lanes == 1) {
-    vector = detail::convert<C>(*from);
-  } else if constexpr (Contiguous && std::is_same<T, C>::value) {
-    std::memcpy(&vector, from, sizeof vector);
-  } else if constexpr (Contiguous && std::is_same<T, float>::value) {
-    widen<C, Lanes>(vector, from);
+/// The sum of some numbers in memory, in an order that is always the same: the upper half onto the
+/// lower one, again and again.
+template <class C, int Count>
+[[gnu::always_inline]] inline C sum_of_array(const C* from) {
+  if constexpr (Count == 1) {
+    return *from;
+  } else if constexpr (Count * sizeof(C) > baseline_bytes && Count > 2) {
+    constexpr int half = Count / 2;
+    Vector<C, half> low, high;
+    read<C, half>(low, from);
+    read<C, half>(high, from + half);
+    low += high;
+    C sums[half];
+    write<C, half>(sums, low);
+    return sum_of_array<C, half>(sums);
   } else {
-    C lanes[Lanes];
-    for (Index lane = 0; lane < Lanes; ++lane) {
-      lanes[lane] = static_cast<C>(from[Contiguous ? lane : lane * stride]);
-    }
-    std::memcpy(&vector, lanes, sizeof lanes);
+    C lower[Count / 2];
+    for (int i = 0; i < Count / 2; ++i) lower[i] = from[i] + from[i + Count / 2];
+    return sum_of_array<C, Count / 2>(lower);
   }
 }
 
-/// Writes the first `count` lanes, `stride` apart, rounded to T.
-template <class C, int Lanes, class T>
-[[gnu::always_inline]] inline void store_some(T* to, Index stride, const Vector<C, Lanes>& vector,
-                                              Index count) {
-  if constexpr (Lanes == 1) {
-    if (count > 0) *to = detail::convert<T>(vector);
-  } else {
-    C lanes[Lanes];
-    std::memcpy(lanes, &vector, sizeof lanes);
-    for (Index lane = 0; lane < count; ++lane) to[lane * stride] = static_cast<T>(lanes[lane]);
-  }
-}
-
-/// Writes a whole vector.
-template <class C, int Lanes, bool Contiguous, class T>
-[[gnu::always_inline]] inline void store(T* to, Index stride, const Vector<C, Lanes>& vector) {
-  if constexpr (Lanes == 1) {
-    *to = detail::convert<T>(vector);
-  } else if constexpr (Contiguous && std::is_same<T, C>::value) {
-    std::memcpy(to, &vector, sizeof vector);
-  } else {
-    store_some<C, Lanes>(to, Contiguous ? 1 : stride, vector, Lanes);
-  }
-}
-
-/// The sum of all lanes, in an order that is always the same.
+/// The sum of all lanes, in the same order.
 template <class C, int Lanes>
 [[gnu::always_inline]] inline C sum_of_lanes(const Vector<C, Lanes>& vector) {
   if constexpr (Lanes == 1) {
     return vector;
   } else {
     C lanes[Lanes];
-    std::memcpy(lanes, &vector, sizeof lanes);
-    for (int width = Lanes / 2; width > 0; width /= 2) {
-      for (int lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
-    }
-    return lanes[0];
+    write<C, Lanes>(lanes, vector);
+    return sum_of_array<C, Lanes>(lanes);
   }
+}
+
+/// The same lanes in a wider type.
+template <class A, class C, int Lanes>
+[[gnu::always_inline]] inline void widen_lanes(Vector<A, Lanes>& wide,
+                                               const Vector<C, Lanes>& narrow) {
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+  // g++ would do it in five instructions.
+  if constexpr (sizeof wide == avx2_bytes && sizeof narrow == baseline_bytes) {
+    asm("vcvtps2pd %1, %0" : "=x"(wide) : "xm"(narrow));
+    return;
+  }
+#endif
+  convert_lanes(wide, narrow);
+}
+
+/// to[i] += lane i, in the type of `to`, which is the same or a wider one.
+template <class C, int Lanes, class A>
+[[gnu::always_inline]] inline void add_lanes(A* to, const Vector<C, Lanes>& vector) {
+  if constexpr (Lanes == 1) {
+    to[0] += detail::convert<A>(vector);
+  } else if constexpr (std::is_same<A, C>::value) {
+    Vector<C, Lanes> sum;
+    read<C, Lanes>(sum, to);
+    sum += vector;
+    write<C, Lanes>(to, sum);
+  } else {
+    constexpr int half = Lanes / 2;
+#pragma GCC unroll 2
+    for (int k = 0; k < 2; ++k) {
+      Vector<C, half> narrow;
+      Vector<A, half> sum, added;
+      read<C, half>(narrow, reinterpret_cast<const C*>(&vector) + k * half);
+      read<A, half>(sum, to + k * half);
+      widen_lanes<A, C, half>(added, narrow);
+      sum += added;
+      write<A, half>(to + k * half, sum);
+    }
+  }
+}
+
+/// Eight zeros and eight words of ones: a window over both is a mask of its last lanes.
+inline constexpr std::int32_t mask_words[16] = {0,  0,  0,  0,  0,  0,  0,  0,
+                                                -1, -1, -1, -1, -1, -1, -1, -1};
+
+/// Keeps the last `count` lanes of a vector and fills the lanes before them.
+template <class C, int Lanes>
+[[gnu::always_inline]] inline void keep_last_lanes(Vector<C, Lanes>& vector,
+                                                   const Vector<C, Lanes>& fill, Index count) {
+  if constexpr (Lanes > 1) {
+    constexpr Index words_of_lane = static_cast<Index>(sizeof(C) / sizeof(std::int32_t));
+    constexpr Index words = Lanes * words_of_lane;
+    Vector<std::int32_t, static_cast<int>(words)> mask, kept, filled;
+    read<std::int32_t, static_cast<int>(words)>(mask,
+                                                mask_words + 8 - words + count * words_of_lane);
+    copy_bits(kept, vector);
+    copy_bits(filled, fill);
+    kept = (kept & mask) | (filled & ~mask);
+    copy_bits(vector, kept);
+  } else {
+    if (count == 0) vector = fill;
+  }
+}
+
+/// x where x is not below zero (NaN included), otherwise `below`. Zero is spelled out: the default
+/// of another library's scalar need not be zero.
+template <class V>
+[[gnu::always_inline]] inline void replace_negative(V& x, const V& below) {
+  x = x < V{0} ? below : x;
+}
+
+/// x where `sign` is above zero, otherwise `other`.
+template <class V>
+[[gnu::always_inline]] inline void keep_where_positive(V& x, const V& sign, const V& other) {
+  x = sign > V{0} ? x : other;
+}
+
+inline std::atomic<InstructionSet>& instruction_set_limit() {
+  static std::atomic<InstructionSet> limit{InstructionSet::best};
+  return limit;
 }
 
 #if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) && defined(__x86_64__)
 inline bool has_avx2() {
   static const bool found = [] {
     __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    // Conversions of half are a set of their own, which every processor with AVX2 has.
+    unsigned leaf = 1, features = 0, unused = 0;
+    asm("cpuid" : "+a"(leaf), "=b"(unused), "=c"(features), "=d"(unused));
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           (features & (1u << 29)) != 0;
   }();
   return found;
 }
 
 template <class Body>
-[[gnu::target("avx2,fma"), gnu::noinline]] void run_avx2(const Body& body) {
+[[gnu::target("avx2,fma,f16c"), gnu::noinline]] void run_avx2(const Body& body) {
   body.template run<avx2_bytes>();
 }
 #endif
@@ -176,7 +268,8 @@ template <class Body>
 template <class Body>
 void dispatch(InstructionSet instruction_set, const Body& body) {
 #if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) && defined(__x86_64__)
-  if (instruction_set == InstructionSet::best && has_avx2()) {
+  if (instruction_set == InstructionSet::best && has_avx2() &&
+      instruction_set_limit().load(std::memory_order_relaxed) == InstructionSet::best) {
     run_avx2(body);
     return;
   }
@@ -186,6 +279,15 @@ void dispatch(InstructionSet instruction_set, const Body& body) {
 }
 
 }  // namespace simd
+
+/// Limits the vector instructions of every call in this process, whatever its Execution says: for
+/// bit-equal results on different processors, and for tests. Thread safe; calls that run already
+/// are not affected.
+/// @return the limit that was in force before; at first InstructionSet::best, which is none
+inline InstructionSet limit_instruction_set(InstructionSet limit) {
+  return simd::instruction_set_limit().exchange(limit);
+}
+
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 

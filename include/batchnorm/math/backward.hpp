@@ -2,10 +2,14 @@
 #ifndef BATCHNORM_MATH_BACKWARD_HPP
 #define BATCHNORM_MATH_BACKWARD_HPP
 
+#include <cstddef>
+#include <type_traits>
+
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/loops/execution.hpp"
 #include "batchnorm/loops/map.hpp"
-#include "batchnorm/loops/reduce.hpp"
+#include "batchnorm/loops/simd.hpp"
+#include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
@@ -34,166 +38,123 @@
 //
 //     dL/dx_i = gamma r [ dy_i - S1/n - (x_i - m) r^2 S2/n ]
 //
-// which is one reduction to (S1, S2) and one map. As in normalize.hpp x is taken relative to the
-// pivot, m rounded: x_i - m = (x_i - pivot) - (m - pivot), so
+// which is one reduction to (S1, r S2) and one map. As in normalize.hpp x is taken relative to the
+// pivot p, m rounded: x_i - m = (x_i - p) - (m - p), so
 //
-//     dL/dx_i = a [ dy_i + (x_i - pivot) b + c ]
-//     a = gamma r     b = -r^2 S2/n     c = -S1/n - (m - pivot) b
-
+//     r S2 = sum_i dy_i (x_i - p) r - (m - p) r S1
+//     dL/dx_i = a [ dy_i + (x_i - p) b + c ]
+//     a = gamma r     b = -r (r S2) / n     c = -S1/n - (m - p) b
+//
+// The terms of r S2 are products of numbers of the order of one, so that they stay in the range of
+// float whatever the range of the data.
+//
+// With an epilogue f, and a residual, y = f(z), z = gamma xhat + beta + residual, everything above
+// holds for f'(z) dL/dy in the place of dL/dy. Nothing is stored for it: z is computed again from
+// the inputs. dL/dresidual = f'(z) dL/dy.
+//
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
-
-/// The gradients of the parameters. Zero for a parameter that the options leave out.
-template <class T, int Channels = Eigen::Dynamic>
-struct Gradients {
-  using Vector = ChannelVector<parameter_t<T>, Channels>;
-  Vector gamma;  ///< dL/dgamma, one per channel
-  Vector beta;   ///< dL/dbeta, one per channel
-
-  explicit Gradients(Index channels) : gamma(Vector::Zero(channels)), beta(gamma) {}
-};
-
 namespace detail {
 
-/// S1 and S2 of every channel.
-template <class A, int Channels>
-struct GradientSums {
-  using Vector = ChannelVector<A, Channels>;
-  Vector output_gradient;  ///< S1 = sum dy
-  Vector about_mean;       ///< S2 = sum dy (x - m)
-
-  explicit GradientSums(Index channels)
-      : output_gradient(Vector::Zero(channels)), about_mean(output_gradient) {}
-};
-
-/// The Reduction to S1 and S2; its inputs are dy and x.
-template <class Statistics, int Channels>
-class GradientReduction {
- public:
-  using Accumulator = typename Statistics::Accumulator;
-  static constexpr int sums = 2;
-  static constexpr bool recentres = false;
-
-  GradientReduction(const Statistics& statistics, GradientSums<Accumulator, Channels>& totals)
-      : statistics_(statistics), totals_(totals) {}
-
-  Accumulator pivot(Index channel) const { return statistics_(channel).mean; }
+/// What the two inputs of backward are made of, value by value: g = f'(z) dy, and the centred value
+/// that xhat is a multiple of.
+///
+/// From the input x, after dy and a residual. k: scale, shift, slope, when there is an epilogue.
+///
+/// @tparam C  the type that forward computes in. The sign of z is found in it also where sums are
+///            wider: a last bit more could turn it around.
+template <class C, bool Rectified, bool Residual>
+struct FromInput {
+  static constexpr std::size_t inputs = Residual ? 3 : 2;
+  static constexpr int coefficients = Rectified ? 3 : 0;
 
   template <class V>
-  [[gnu::always_inline]] static void add(V* s, const V* x, const V& pivot) {
-    s[0] += x[0];
-    s[1] += x[0] * (x[1] - pivot);
+  [[gnu::always_inline]] static void split(V& g, V& centred, const V* x, const V& pivot,
+                                           const V* k) {
+    const V& last = x[inputs - 1];
+    centred = last - pivot;
+    g = x[0];
+    if constexpr (Rectified) {
+      // What a slope of 0 cuts off is 0, be it infinite.
+      V below = g * k[2];
+      simd::keep_where_positive(below, k[2], k[2]);
+      V z;
+      if constexpr (std::is_arithmetic<V>::value && !std::is_same<V, C>::value) {
+        C narrow;
+        centred_form(narrow, convert<C>(last), convert<C>(pivot), convert<C>(k[0]),
+                     convert<C>(k[1]));
+        if constexpr (Residual) narrow += convert<C>(x[1]);
+        z = convert<V>(narrow);
+      } else {
+        centred_form(z, last, pivot, k[0], k[1]);
+        if constexpr (Residual) z += x[1];
+      }
+      simd::keep_where_positive(g, z, below);
+    } else {
+      static_cast<void>(k);
+    }
+  }
+};
+
+/// The numbers of a channel for backward from the input. r, a root and a division, is computed
+/// once.
+template <class T, int Channels, class Statistics>
+class InputNumbers {
+ public:
+  using A = accumulator_t<T>;
+  using C = parameter_t<T>;
+
+  InputNumbers(const Options& options, const State<T, Channels>& state,
+               const Statistics& statistics)
+      : options_(options),
+        state_(state),
+        statistics_(statistics),
+        inverse_std_dev_(inverse_std_devs<A, Channels>(options, state.channels(), statistics)) {}
+
+  C pivot(Index channel) const { return convert<C>(statistics_(channel).mean); }
+  A inverse_std_dev(Index channel) const { return inverse_std_dev_[channel]; }
+  /// (m - p) r
+  A pivot_error(Index channel) const {
+    const A mean = statistics_(channel).mean;
+    return (mean - convert<A>(convert<C>(mean))) * inverse_std_dev_[channel];
+  }
+  /// a = gamma r
+  A scale(Index channel) const {
+    return gamma_of(options_, state_, channel) * inverse_std_dev_[channel];
   }
 
-  [[gnu::always_inline]] static void close(Accumulator*, const Accumulator&, const Accumulator&) {}
-
-  [[gnu::always_inline]] static void merge(Accumulator* into, const Accumulator* from,
-                                           const loops::MergeWeights<Accumulator>&) {
-    into[0] += from[0];
-    into[1] += from[1];
-  }
-
-  Accumulator* result(int k) const {
-    return (k == 0 ? totals_.output_gradient : totals_.about_mean).data();
+  /// Those of the forward map, rounded as there, and the slope.
+  template <class K>
+  void source_coefficients(Index channel, K* k) const {
+    C forward[3];
+    CentredCoefficients<T, Channels, Statistics>(options_, state_, statistics_)(channel, forward);
+    k[0] = convert<K>(forward[1]);
+    k[1] = convert<K>(forward[2]);
+    k[2] = convert<K>(options_.epilogue.slope());
   }
 
  private:
+  const Options& options_;
+  const State<T, Channels>& state_;
   const Statistics& statistics_;
-  GradientSums<Accumulator, Channels>& totals_;
+  ChannelVector<A, Channels> inverse_std_dev_;
 };
 
-/// dL/dx through the statistics; its inputs are dy and x, its coefficients pivot, a, b, c.
-struct BackwardMap {
-  static constexpr int coefficients = 4;
-  template <class V>
-  [[gnu::always_inline]] static void apply(V& dx, const V* x, const V* k) {
-    dx = k[1] * (x[0] + (x[1] - k[0]) * k[2] + k[3]);
-  }
-};
-
-/// dL/dx with the statistics held constant; its input is dy, its coefficient a.
-struct FrozenBackwardMap {
-  static constexpr int coefficients = 1;
-  template <class V>
-  [[gnu::always_inline]] static void apply(V& dx, const V* x, const V* k) {
-    dx = x[0] * k[0];
-  }
-};
-
-/// What both directions of backward are given.
-template <class T, int Channels, class Statistics>
-struct BackwardTerms {
-  using A = accumulator_t<T>;
-  const Options& options;
-  const State<T, Channels>& state;
-  const Statistics& statistics;
-
-  A scale(Index channel) const {
-    return gamma_of(options, state, channel) * statistics(channel).inverse_std_dev(options.epsilon);
-  }
-
-  /// S1 and S2; zero for an empty minibatch.
-  GradientSums<A, Channels> sums(const BatchView<const T>& in,
-                                 const BatchView<const T>& out_gradient,
-                                 const Execution& execution) const {
-    GradientSums<A, Channels> totals(state.channels());
-    if (!in.empty()) {
-      loops::reduce(execution, GradientReduction<Statistics, Channels>(statistics, totals),
-                    out_gradient, in);
-    }
-    return totals;
-  }
-
-  Gradients<T, Channels> gradients(const GradientSums<A, Channels>& totals) const {
-    using P = parameter_t<T>;
-    Gradients<T, Channels> result(state.channels());
-    for (Index channel = 0; channel < state.channels(); ++channel) {
-      const A r = statistics(channel).inverse_std_dev(options.epsilon);
-      if (options.scale) result.gamma[channel] = convert<P>(A(r * totals.about_mean[channel]));
-      if (options.shift) result.beta[channel] = convert<P>(totals.output_gradient[channel]);
-    }
-    return result;
-  }
-};
-
-/// Backward through the minibatch's statistics.
-template <class T, int Channels, class Statistics>
-Gradients<T, Channels> backward_through(const BackwardTerms<T, Channels, Statistics>& terms,
-                                        const BatchView<const T>& in,
-                                        const BatchView<const T>& out_gradient,
-                                        const BatchView<T>& in_gradient,
-                                        const Execution& execution) {
-  using A = accumulator_t<T>;
-  using C = parameter_t<T>;
-  const GradientSums<A, Channels> totals = terms.sums(in, out_gradient, execution);
-  const A n = from_index<A>(in.values_per_channel());
-  const auto coefficients = [&](Index channel, C* k) {
-    const ChannelStatistics<A> use = terms.statistics(channel);
-    const A r = use.inverse_std_dev(terms.options.epsilon);
-    const C pivot = convert<C>(use.mean);
-    const A b = -(r * r) * (totals.about_mean[channel] / n);
-    k[0] = pivot;
-    k[1] = convert<C>(terms.scale(channel));
-    k[2] = convert<C>(b);
-    k[3] =
-        convert<C>(A(-(totals.output_gradient[channel] / n) - (use.mean - convert<A>(pivot)) * b));
-  };
-  loops::map<C, BackwardMap>(execution, coefficients, in_gradient, out_gradient, in);
-  return terms.gradients(totals);
-}
-
-/// Backward with the statistics held constant.
-template <class T, int Channels, class Statistics>
-Gradients<T, Channels> backward_constant(const BackwardTerms<T, Channels, Statistics>& terms,
-                                         const BatchView<const T>& in,
-                                         const BatchView<const T>& out_gradient,
-                                         const BatchView<T>& in_gradient,
-                                         const Execution& execution) {
-  using C = parameter_t<T>;
-  const auto totals = terms.sums(in, out_gradient, execution);
-  const auto coefficients = [&](Index channel, C* k) { k[0] = convert<C>(terms.scale(channel)); };
-  loops::map<C, FrozenBackwardMap>(execution, coefficients, in_gradient, out_gradient);
-  return terms.gradients(totals);
+/// Backward from dy, a residual when there is one, and x, to dL/dx and dL/dresidual.
+template <class T, int Channels, bool Constant, bool Residual, class Statistics>
+Gradients<T, Channels> input_gradients(const Options& options, const State<T, Channels>& state,
+                                       const Statistics& statistics,
+                                       const loops::Views<const T, Residual ? 3 : 2>& inputs,
+                                       const loops::Views<T, Residual ? 2 : 1>& outputs,
+                                       const Execution& execution) {
+  const InputNumbers<T, Channels, Statistics> numbers(options, state, statistics);
+  Gradients<T, Channels> result(state.channels());
+  with_epilogue(options.epilogue, [&](auto rectified) {
+    using Source = FromInput<parameter_t<T>, decltype(rectified)::value, Residual>;
+    result =
+        backward_view<Source, Constant, Channels>(execution, options, numbers, inputs, outputs);
+  });
+  return result;
 }
 
 }  // namespace detail

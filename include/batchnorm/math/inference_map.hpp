@@ -23,8 +23,11 @@ namespace detail {
 /// is folded into the layer before it (fold_after) is not asked: what follows the norm then
 /// follows the folded layer.
 /// @throws std::invalid_argument when the options are such that the norm cannot be followed.
-inline void check_foldable(const char* /*function*/, const Options& options) {
+inline void check_foldable(const char* function, const Options& options) {
   validate(options);
+  if (options.epilogue.is_identity()) return;
+  fail_argument(function, "what follows a norm that is merged with it must follow it directly",
+                "a norm without an epilogue", "one with a ReLU or leaky ReLU between them");
 }
 
 }  // namespace detail

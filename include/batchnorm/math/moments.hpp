@@ -3,6 +3,7 @@
 #define BATCHNORM_MATH_MOMENTS_HPP
 
 #include <cmath>
+#include <type_traits>
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
@@ -73,68 +74,109 @@ struct Moments {
 
 namespace detail {
 
+/// What joining b to a needs of their counts, computed once for all channels. `share` is
+/// n_b / (n_a + n_b), which is exactly 1 or 0 when one of them is empty.
+template <class A>
+struct MergeWeights {
+  A share;    ///< n_b / n
+  A product;  ///< n_a n_b / n
+
+  MergeWeights(Index count_a, Index count_b)
+      : share(from_index<A>(count_b) / from_index<A>(count_a + count_b)),
+        product(from_index<A>(count_a) * share) {}
+};
+
 /// Merges (mean, sum of squares) `from` into `into`; the one place where the formula stands.
 template <class A>
 void merge_moments(A& mean, A& squares, const A& other_mean, const A& other_squares,
-                   const loops::MergeWeights<A>& weights) {
+                   const MergeWeights<A>& weights) {
   const A difference = other_mean - mean;
   mean += difference * weights.share;
   squares += other_squares + difference * difference * weights.product;
 }
 
-/// The Reduction that computes moments. About the mean m' of a chunk, which rounding has moved away
-/// from the exact one, the corrected two-pass formula holds (Chan, Golub and LeVeque 1983,
-/// eq. 1.7):
+/// The Reduction that computes moments, from sums about a pivot p, a guess of the mean that is one
+/// for all values of a channel (Chan, Golub and LeVeque 1983, eq. 1.7):
 ///
-///     mean = m' + sum(x - m') / n
-///     sum_of_squares = sum((x - m')^2) - (sum(x - m'))^2 / n
+///     mean = p + S1 / n                 S1 = sum(x - p)
+///     sum_of_squares = S2 - S1^2 / n    S2 = sum((x - p)^2)
 ///
-/// Until all chunks are merged, means are kept relative to an origin, the first value of the
-/// channel. A mean itself could be a million deviations large, and what rounding takes from it
-/// would enter the squares through the differences of chunk means; the first value is at most
-/// sqrt(n) deviations away from the mean, whatever the data.
-template <class T, int Channels>
-class MomentsReduction {
- public:
-  using Accumulator = accumulator_t<T>;
+/// The difference loses what S2 is larger than the result. With |mean - p| up to half a deviation
+/// that is a fifth; when a guess turns out to be worse, the channel is summed again about its mean.
+/// Squares that overflow a float lane, or whose last digits it cannot hold, are summed in double.
+struct MomentSums {
   static constexpr int sums = 2;
-  static constexpr bool recentres = true;
-
-  MomentsReduction(const BatchView<const T>& view, Moments<Accumulator, Channels>& moments)
-      : view_(view), moments_(moments) {}
-
-  Accumulator origin(Index channel) const { return convert<Accumulator>(view_(0, channel, 0)); }
+  static constexpr int coefficients = 1;
 
   template <class V>
-  [[gnu::always_inline]] static void add(V* s, const V* x, const V& pivot) {
-    const V deviation = x[0] - pivot;
+  [[gnu::always_inline]] static void add(V* s, const V* x, const V* k) {
+    const V deviation = x[0] - k[0];
     s[0] += deviation;
     s[1] += deviation * deviation;
   }
+};
 
-  [[gnu::always_inline]] static void close(Accumulator* s, const Accumulator& place,
-                                           const Accumulator& count) {
-    using std::abs;
-    const Accumulator sum = s[0];
-    const Accumulator correction = sum / count;
-    s[0] = place + correction;
-    // Negative only by rounding. Its size is as good an answer as zero, and keeps a NaN to be seen,
-    // which a comparison may lose under -ffast-math.
-    s[1] = abs(Accumulator(s[1] - sum * correction));
-  }
+template <class T, int Channels>
+class MomentsReduction {
+ public:
+  using Formula = MomentSums;
+  using Accumulator = accumulator_t<T>;
+  using Lane = parameter_t<T>;
 
-  [[gnu::always_inline]] static void merge(Accumulator* into, const Accumulator* from,
-                                           const loops::MergeWeights<Accumulator>& weights) {
-    merge_moments(into[0], into[1], from[0], from[1], weights);
+  explicit MomentsReduction(Moments<Accumulator, Channels>& moments)
+      : moments_(moments),
+        count_(from_index<Accumulator>(moments.count)),
+        pivots_(moments.channels()) {}
+
+  Lane* pivots() { return pivots_.data(); }
+
+  template <class C>
+  void operator()(Index channel, C* k) const {
+    k[0] = convert<C>(pivots_[channel]);
   }
 
   Accumulator* result(int k) const {
     return (k == 0 ? moments_.mean : moments_.sum_of_squares).data();
   }
 
+  loops::Verdict settle(Index channel, int tried, bool wide) {
+    using std::abs;
+    Accumulator& sum = moments_.mean[channel];
+    Accumulator& squares = moments_.sum_of_squares[channel];
+    const Accumulator offset = sum / count_;
+    const Accumulator lost = sum * offset;
+    const bool narrow = !std::is_same<Accumulator, Lane>::value && !wide;
+    if (narrow && (!is_finite(sum) || !is_finite(squares) || squares < count_ * least_square())) {
+      return loops::Verdict::again_wide;
+    }
+    const Lane better = convert<Lane>(Accumulator(pivots_[channel] + offset));
+    if (tried < most_tries && is_finite(lost) && lost > largest_loss(narrow) * squares &&
+        is_finite(better)) {
+      pivots_[channel] = better;
+      return wide && !std::is_same<Accumulator, Lane>::value ? loops::Verdict::again_wide
+                                                             : loops::Verdict::again;
+    }
+    sum = convert<Accumulator>(pivots_[channel]) + offset;
+    // Negative only by rounding. Its size is as good an answer as zero, and keeps a NaN to be seen,
+    // which a comparison may lose under -ffast-math.
+    squares = abs(Accumulator(squares - lost));
+    return loops::Verdict::settled;
+  }
+
  private:
-  const BatchView<const T>& view_;
+  static constexpr int most_tries = 3;
+  /// (x - p)^2 of an average value in a float lane: smaller ones would lie among the numbers that
+  /// float holds with fewer digits.
+  static Accumulator least_square() { return Accumulator(1e-30); }
+  /// Lanes of double lose nothing that results for float data would miss.
+  static Accumulator largest_loss(bool narrow) {
+    return narrow || std::is_same<Accumulator, Lane>::value ? Accumulator(0.2)
+                                                            : Accumulator(0.999999);
+  }
+
   Moments<Accumulator, Channels>& moments_;
+  Accumulator count_;
+  ChannelVector<Lane, Channels> pivots_;
 };
 
 /// The moments of a view whose number of channels has been checked.
@@ -144,11 +186,8 @@ Moments<accumulator_t<T>, Channels> moments_of_view(const BatchView<const T>& vi
   Moments<accumulator_t<T>, Channels> moments(view.channels());
   if (view.empty()) return moments;
   moments.count = view.values_per_channel();
-  const MomentsReduction<T, Channels> reduction(view, moments);
+  MomentsReduction<T, Channels> reduction(moments);
   loops::reduce(execution, reduction, view);
-  for (Index channel = 0; channel < view.channels(); ++channel) {
-    moments.mean[channel] += reduction.origin(channel);
-  }
   return moments;
 }
 
@@ -177,10 +216,10 @@ template <class T, class A, int Channels>
 Index first_non_finite_channel(const Moments<A, Channels>& moments) {
   const A least_divisor = from_index<A>(moments.count > 1 ? moments.count - 1 : 1);
   for (Index channel = 0; channel < moments.channels(); ++channel) {
-    const A largest_variance = moments.sum_of_squares[channel] / least_divisor;
-    if (!is_finite_as<T>(moments.mean[channel]) || !is_finite_as<T>(largest_variance)) {
-      return channel;
-    }
+    const A& squares = moments.sum_of_squares[channel];
+    if (!is_finite_as<T>(moments.mean[channel])) return channel;
+    // Hardly ever is there a need to divide.
+    if (!is_finite_as<T>(squares) && !is_finite_as<T>(A(squares / least_divisor))) return channel;
   }
   return -1;
 }
@@ -198,7 +237,7 @@ void Moments<T, Channels>::merge(const Moments& other) {
     *this = other;
     return;
   }
-  const loops::MergeWeights<T> weights(count, other.count);
+  const detail::MergeWeights<T> weights(count, other.count);
   for (Index channel = 0; channel < channels(); ++channel) {
     detail::merge_moments(mean[channel], sum_of_squares[channel], other.mean[channel],
                           other.sum_of_squares[channel], weights);
@@ -208,13 +247,15 @@ void Moments<T, Channels>::merge(const Moments& other) {
 
 /// The moments of every channel of a minibatch: a view, or an Eigen matrix of features x examples.
 ///
-/// Two passes over chunks of the data that fit the first-level cache, summed in double (for float,
-/// half and bfloat16) about the chunk's own mean and merged in a fixed order: no form of
-/// E[x^2] - E[x]^2 anywhere. For means of up to 1e6 standard deviations and up to 1e8 values the
-/// variance is right to 1e-6 relative for float data and to 1e-12 for double, the mean to as many
-/// standard deviations or to its own last bit. Bits do not depend on the number of threads.
+/// One pass over the data, about a guess of the mean from a few values: sums of up to eight
+/// neighbours in the type of the data, all others in double (for float, half and bfloat16), joined
+/// in a fixed order. Channels for which the guess was bad get a second pass about their mean, so
+/// nothing like E[x^2] - E[x]^2 is left of the result. For means of up to 1e6 standard deviations
+/// and up to 1e8 values the variance is right to 1e-6 relative for float data and to 1e-12 for
+/// double, the mean to as many standard deviations or to its own last bit. Bits do not depend on
+/// the number of threads.
 ///
-/// Cost: one read of the data. Allocates the result only. Thread safe.
+/// Cost: one read of the data. Allocates the result and one more number per channel. Thread safe.
 /// @throws std::invalid_argument as the makers of views do; an empty minibatch gives count 0.
 template <class In>
 auto moments_of(const In& in, const Execution& execution = {}) {

@@ -68,6 +68,18 @@ class RunningStep {
                               state.samples_seen + batch.count)),
         weights_(state.samples_seen, batch.count) {}
 
+  /// Whether the next statistics can be seen to be finite without computing them: an average lies
+  /// between its terms, and a variance is not larger than the sum of squares.
+  bool surely_finite(Index channel) const {
+    using P = parameter_t<T>;
+    using std::abs;
+    const A& mean = batch_.mean[channel];
+    const A& squares = batch_.sum_of_squares[channel];
+    return !pooled_ &&
+           is_finite_as<P>(A(abs(mean) + abs(convert<A>(state_.running_mean[channel])))) &&
+           is_finite_as<P>(A(abs(squares) + abs(convert<A>(state_.running_variance[channel]))));
+  }
+
   RunningPair<A> operator()(Index channel) const {
     const RunningPair<A> running{convert<A>(state_.running_mean[channel]),
                                  convert<A>(state_.running_variance[channel])};
@@ -106,7 +118,7 @@ class RunningStep {
   Index bessel_;
   bool pooled_;
   double factor_;
-  loops::MergeWeights<A> weights_;
+  MergeWeights<A> weights_;
 };
 
 }  // namespace detail
@@ -128,6 +140,7 @@ void check_running_update(const char* function, const Options& options,
   if (options.non_finite == NonFinite::propagate) return;
   const detail::RunningStep<T, Channels> step(options, batch, state);
   for (Index channel = 0; channel < state.channels(); ++channel) {
+    if (step.surely_finite(channel)) continue;
     const auto next = step(channel);
     if (detail::is_finite_as<P>(next.mean) && detail::is_finite_as<P>(next.variance)) continue;
     detail::fail_domain(function, detail::text("new running statistics of channel ", channel),

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_LOOPS_REDUCE_ROWS_HPP
+#define BATCHNORM_LOOPS_REDUCE_ROWS_HPP
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/numbers.hpp"
+#include "batchnorm/loops/partition.hpp"
+#include "batchnorm/loops/reduce_runs.hpp"
+#include "batchnorm/loops/simd.hpp"
+#include "batchnorm/loops/simd_memory.hpp"
+#include "batchnorm/loops/traversal.hpp"
+#include "batchnorm/version.hpp"
+
+// Loop 1 along rows: the coefficients and sums of a block of columns stay in the first-level cache.
+//
+// Some rows at a time, so that the totals are read and written once for all of them; two vectors of
+// each row at a time, a whole cache line, so that no line is needed twice: rows that are a multiple
+// of 4 KiB apart would push one another out of the cache.
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace loops {
+
+/// Rows that are added up in registers before the totals are touched: as many as there are streams
+/// of memory that the processor fetches ahead.
+template <std::size_t Inputs>
+inline constexpr Index rows_at_once = Inputs == 1 ? 2 * chain : chain;
+
+template <class Job, int Lanes>
+class RowReducer {
+  using L = typename Job::L;
+  using A = typename Job::A;
+  using Adder = VectorAdder<Job, Lanes>;
+  using V = typename Adder::V;
+  using Pointers = typename Adder::Pointers;
+  static constexpr int sums = Job::Formula::sums;
+  static constexpr int numbers = Job::Formula::coefficients;
+
+  enum class Part { whole, last, few };
+
+  /// Numbers per column of the block.
+  struct Scratch {
+    L k[numbers][most_columns];
+    A total[sums][most_columns];
+  };
+
+ public:
+  [[gnu::always_inline]] explicit RowReducer(const Job& job)
+      : job_(job),
+        traversal_(job.plan.traversal()),
+        row_step_(job.plan.template steps<0, Job::inputs>(&Layout::inner_stride)) {}
+
+  [[gnu::always_inline]] void run() const {
+    const Region& region = job_.region;
+    Scratch scratch;
+    spread_numbers(job_.numbers, traversal_, region.first_column, region.columns(), scratch.k);
+    const Index channels = (std::min)(traversal_.channels, region.columns() / traversal_.repeat);
+    for (int k = 0; k < sums; ++k) std::fill(job_.into[k], job_.into[k] + channels, A(0));
+    const bool short_end =
+        traversal_.last_width < traversal_.columns && region.last_row == traversal_.rows();
+    const Index whole_rows = region.last_row - (short_end ? 1 : 0);
+    for (Index row = region.first_row; row < whole_rows; row += rows_per_total) {
+      sum_rows(row, (std::min)(row + rows_per_total, whole_rows), region.columns(), scratch);
+    }
+    if (short_end) sum_rows(whole_rows, region.last_row, traversal_.last_width, scratch);
+  }
+
+ private:
+  [[gnu::always_inline]] void sum_rows(Index begin, Index end, Index columns,
+                                       Scratch& scratch) const {
+    for (int k = 0; k < sums; ++k) {
+      std::fill(scratch.total[k], scratch.total[k] + columns, A(0));
+    }
+    for (Runs run(traversal_, begin, end); run.more(); run.next()) {
+      for (Index row = 0; row < run.length(); row += rows_at_once<Job::inputs>) {
+        sum_block(job_.plan.template locate<0>(job_.data, job_.region.first_column, run.outer(),
+                                               run.inner() + row),
+                  (std::min)(rows_at_once<Job::inputs>, run.length() - row), columns, scratch);
+      }
+    }
+    join_columns(columns, scratch);
+  }
+
+  /// Adds the totals of all columns of a channel to those of the region.
+  void join_columns(Index columns, const Scratch& scratch) const {
+    Index channel = 0;
+    for (Index column = 0; column < columns; column += traversal_.repeat) {
+      for (int k = 0; k < sums; ++k) {
+        A sum(0);
+        for (Index i = 0; i < traversal_.repeat; ++i) sum += scratch.total[k][column + i];
+        job_.into[k][channel] += sum;
+      }
+      if (++channel == traversal_.channels) channel = 0;
+    }
+  }
+
+  [[gnu::always_inline]] void sum_block(const Pointers& from, Index rows, Index columns,
+                                        Scratch& scratch) const {
+    Index c = 0;
+    for (; c + 2 * Lanes <= columns; c += 2 * Lanes) {
+      sum_columns<2, Part::whole>(from, rows, c, 0, scratch);
+    }
+    if (c + Lanes <= columns) {
+      sum_columns<1, Part::last>(from, rows, c, Lanes, scratch);
+      c += Lanes;
+    }
+    if (c == columns) return;
+    if (columns >= Lanes) {
+      sum_columns<1, Part::last>(from, rows, columns - Lanes, columns - c, scratch);
+    } else {
+      sum_columns<1, Part::few>(from, rows, c, columns - c, scratch);
+    }
+  }
+
+  /// @param count  of the last vector, or of a row shorter than one: how many lanes count
+  template <int Vectors, Part Which>
+  [[gnu::always_inline]] void sum_columns(const Pointers& from, Index rows, Index column,
+                                          Index count, Scratch& scratch) const {
+    V k[Vectors][numbers] = {};
+    V sum[Vectors][sums] = {};
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) {
+#pragma GCC unroll 8
+      for (int i = 0; i < numbers; ++i) {
+        load_numbers<Which>(k[v][i], scratch.k[i] + column + v * Lanes, count);
+      }
+    }
+    Pointers at = from;
+    while (rows > 0) {
+      V part[Vectors][sums] = {};
+      const Index some = (std::min)(rows, chain);
+      for (Index row = 0; row < some; ++row) {
+#pragma GCC unroll 2
+        for (int v = 0; v < Vectors; ++v) {
+          add<Which>(part[v], at, column + v * Lanes, count, k[v]);
+        }
+#pragma GCC unroll 8
+        for (std::size_t i = 0; i < Job::inputs; ++i) at[i] += row_step_[i];
+      }
+#pragma GCC unroll 2
+      for (int v = 0; v < Vectors; ++v) {
+#pragma GCC unroll 8
+        for (int i = 0; i < sums; ++i) sum[v][i] += part[v][i];
+      }
+      rows -= some;
+    }
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) {
+#pragma GCC unroll 8
+      for (int i = 0; i < sums; ++i) {
+        store_sums<Which>(scratch.total[i] + column + v * Lanes, sum[v][i], count);
+      }
+    }
+  }
+
+  template <Part Which>
+  [[gnu::always_inline]] static void load_numbers(V& k, const L* from, Index count) {
+    if constexpr (Which == Part::few) {
+      simd::load_some<L, Lanes>(k, from, 1, count);
+    } else {
+      simd::load<L, Lanes, true>(k, from, 1);
+    }
+  }
+
+  template <Part Which>
+  [[gnu::always_inline]] void add(V* s, const Pointers& from, Index column, Index count,
+                                  const V* k) const {
+    if constexpr (Which == Part::whole) {
+      Adder::add(s, from, column, k);
+    } else if constexpr (Which == Part::last) {
+      Adder::add_last(s, from, column + Lanes, count, k);
+    } else {
+      Adder::add_few(s, from, column, count, k);
+    }
+  }
+
+  template <Part Which>
+  [[gnu::always_inline]] static void store_sums(A* to, const V& sum, Index count) {
+    if constexpr (Which == Part::few) {
+      L lanes[Lanes];
+      simd::store_some<L, Lanes>(lanes, 1, sum, Lanes);
+      for (Index lane = 0; lane < count; ++lane) to[lane] += detail::convert<A>(lanes[lane]);
+    } else {
+      simd::add_lanes<L, Lanes>(to, sum);
+    }
+  }
+
+  const Job& job_;
+  const Traversal& traversal_;
+  std::array<Index, Job::inputs> row_step_;
+};
+
+}  // namespace loops
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_LOOPS_REDUCE_ROWS_HPP

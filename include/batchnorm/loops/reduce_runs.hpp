@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_LOOPS_REDUCE_RUNS_HPP
+#define BATCHNORM_LOOPS_REDUCE_RUNS_HPP
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/numbers.hpp"
+#include "batchnorm/loops/partition.hpp"
+#include "batchnorm/loops/simd.hpp"
+#include "batchnorm/loops/simd_memory.hpp"
+#include "batchnorm/loops/traversal.hpp"
+#include "batchnorm/version.hpp"
+
+// Loop 1 along the values of one channel: the sums stay in registers.
+//
+// A lane adds up at most `chain` values in its own type, then four chains are joined and go into
+// totals in the accumulator. So the rounding of a sum of float is that of some ten additions,
+// however many values there are, at the speed of float.
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace loops {
+
+/// What one region of a reduction needs to know. The totals of channel c go to
+/// into[k][c - first channel of the region].
+///
+/// @tparam L  the type that a lane sums in, over a few values; the totals are in A
+template <class Formula_, class T_, class L_, class A_, std::size_t Inputs_>
+struct ReduceJob {
+  using Formula = Formula_;
+  using T = T_;
+  using L = L_;
+  using A = A_;
+  static constexpr std::size_t inputs = Inputs_;
+
+  const Numbers<L>& numbers;
+  const Plan<Inputs_>& plan;
+  const std::array<const T*, Inputs_>& data;
+  const Region& region;
+  A* const* into;
+};
+
+/// The most values that one lane adds up before its sum is widened.
+inline constexpr Index chain = 8;
+
+/// Rows after which the lanes of the totals are joined into those of the region.
+inline constexpr Index rows_per_total = 8192;
+
+/// Adds one vector of every input to some sums: the inside of both ways to reduce.
+template <class Job, int Lanes>
+struct VectorAdder {
+  using L = typename Job::L;
+  using V = simd::Vector<L, Lanes>;
+  using Pointers = std::array<const typename Job::T*, Job::inputs>;
+
+  [[gnu::always_inline]] static void load(V* x, const Pointers& from, Index at) {
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < Job::inputs; ++i) {
+      simd::load<L, Lanes, true>(x[i], from[i] + at, 1);
+    }
+  }
+
+  [[gnu::always_inline]] static void add(V* s, const Pointers& from, Index at, const V* k) {
+    V x[Job::inputs];
+    load(x, from, at);
+    Job::Formula::add(s, x, k);
+  }
+
+  /// The last `count` elements before `end`, of which there are at least as many as lanes in all:
+  /// the lanes before them are filled so that every term of theirs is zero.
+  [[gnu::always_inline]] static void add_last(V* s, const Pointers& from, Index end, Index count,
+                                              const V* k) {
+    V x[Job::inputs];
+    load(x, from, end - Lanes);
+    const V zero{};
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < Job::inputs; ++i) {
+      simd::keep_last_lanes<L, Lanes>(x[i], i + 1 == Job::inputs ? k[0] : zero, count);
+    }
+    Job::Formula::add(s, x, k);
+  }
+
+  /// `count` elements where there are no more.
+  [[gnu::always_inline]] static void add_few(V* s, const Pointers& from, Index at, Index count,
+                                             const V* k) {
+    V x[Job::inputs] = {};
+    x[Job::inputs - 1] = k[0];
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < Job::inputs; ++i) {
+      simd::load_some<L, Lanes>(x[i], from[i] + at, 1, count);
+    }
+    Job::Formula::add(s, x, k);
+  }
+};
+
+template <class Job, int Lanes>
+class RunReducer {
+  using L = typename Job::L;
+  using A = typename Job::A;
+  using Adder = VectorAdder<Job, Lanes>;
+  using V = typename Adder::V;
+  using Pointers = typename Adder::Pointers;
+  static constexpr int sums = Job::Formula::sums;
+  static constexpr int coefficients = Job::Formula::coefficients;
+  static constexpr Index step4 = 4 * Lanes;
+
+ public:
+  [[gnu::always_inline]] explicit RunReducer(const Job& job) : job_(job) {}
+
+  [[gnu::always_inline]] void run() const {
+    const Region& region = job_.region;
+    for (Index channel = region.first_column; channel < region.last_column; ++channel) {
+      L of_channel[coefficients];
+      job_.numbers(channel, of_channel);
+      V k[coefficients] = {};
+#pragma GCC unroll 8
+      for (int i = 0; i < coefficients; ++i) simd::broadcast<L, Lanes>(k[i], of_channel[i]);
+      A total[sums] = {};
+      for (Index row = region.first_row; row < region.last_row; row += rows_per_total) {
+        sum_rows(channel, row, (std::min)(row + rows_per_total, region.last_row), k, total);
+      }
+      for (int i = 0; i < sums; ++i) job_.into[i][channel - region.first_column] = total[i];
+    }
+  }
+
+ private:
+  /// Four chains for every sum.
+  using Chains = V[4][sums];
+  /// The totals of all lanes, in memory, where g++ keeps the chains out of it.
+  using Totals = A[sums][Lanes];
+
+  [[gnu::always_inline]] static void clear(Chains& s) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+#pragma GCC unroll 8
+      for (int j = 0; j < sums; ++j) s[i][j] = V{};
+    }
+  }
+
+  [[gnu::always_inline]] static void join(Chains& s, Totals& totals) {
+#pragma GCC unroll 8
+    for (int j = 0; j < sums; ++j) {
+      const V all = (s[0][j] + s[1][j]) + (s[2][j] + s[3][j]);
+      simd::add_lanes<L, Lanes>(totals[j], all);
+    }
+    clear(s);
+  }
+
+  [[gnu::always_inline]] void sum_rows(Index channel, Index begin, Index end, const V* k,
+                                       A* total) const {
+    Chains s = {};
+    Totals totals = {};
+    Index depth = 0;
+    for (Runs run(job_.plan.traversal(), begin, end); run.more(); run.next()) {
+      const Pointers from =
+          job_.plan.template locate<0>(job_.data, channel, run.outer(), run.inner());
+      const Index length = run.length();
+      Index at = 0;
+      if (depth > 0 && length >= chain * step4) {
+        join(s, totals);
+        depth = 0;
+      }
+      for (; at + chain * step4 <= length; at += chain * step4) {
+        for (Index i = 0; i < chain; ++i) add_four(s, from, at + i * step4, k);
+        join(s, totals);
+      }
+      const Index added = (length - at) / step4 + 1;
+      if (depth + added > chain) {
+        join(s, totals);
+        depth = 0;
+      }
+      add_rest(s, from, at, length, k);
+      depth += added;
+    }
+    join(s, totals);
+    for (int j = 0; j < sums; ++j) total[j] += simd::sum_of_array<A, Lanes>(totals[j]);
+  }
+
+  [[gnu::always_inline]] static void add_four(Chains& s, const Pointers& from, Index at,
+                                              const V* k) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) Adder::add(s[i], from, at + i * Lanes, k);
+  }
+
+  /// Less than `chain` times four vectors; what is no whole vector at the end reaches back.
+  [[gnu::always_inline]] static void add_rest(Chains& s, const Pointers& from, Index at,
+                                              Index length, const V* k) {
+    for (; at + step4 <= length; at += step4) add_four(s, from, at, k);
+    if (at + 2 * Lanes <= length) {
+      Adder::add(s[0], from, at, k);
+      Adder::add(s[1], from, at + Lanes, k);
+      at += 2 * Lanes;
+    }
+    if (at + Lanes <= length) {
+      Adder::add(s[2], from, at, k);
+      at += Lanes;
+    }
+    if (at == length) return;
+    if (length >= Lanes) {
+      Adder::add_last(s[3], from, length, length - at, k);
+    } else {
+      Adder::add_few(s[3], from, at, length - at, k);
+    }
+  }
+
+  const Job& job_;
+};
+
+}  // namespace loops
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_LOOPS_REDUCE_RUNS_HPP

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_LOOPS_RESIDENT_HPP
+#define BATCHNORM_LOOPS_RESIDENT_HPP
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/cache.hpp"
+#include "batchnorm/loops/execution.hpp"
+#include "batchnorm/loops/map.hpp"
+#include "batchnorm/loops/reduce.hpp"
+#include "batchnorm/loops/traversal.hpp"
+#include "batchnorm/version.hpp"
+
+// Both loops, one after the other, on channels that lie apart: some channels are reduced and then
+// mapped while they are in the cache, before the next ones are touched. Where channels lie side by
+// side (NHWC), and where there is no more than fits the cache anyway, all are reduced and then all
+// are mapped. The bits are the same.
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace loops {
+
+/// How many channels of an array are taken at a time, 0 for all.
+///
+/// @param read_bytes  bytes of the inputs of all channels
+inline Index resident_channels(const Traversal& reduced, const Traversal& mapped, Index read_bytes,
+                               Index threads) {
+  const auto apart = [](const Traversal& traversal) {
+    return !traversal.cycles() && (!traversal.along_rows || traversal.repeat > 1);
+  };
+  if (!apart(reduced) || !apart(mapped) || read_bytes <= resident_bytes()) return 0;
+  const Index channels = reduced.channels;
+  const Index of_channel = read_bytes / channels;
+  if (channels < 2 * threads || of_channel > last_level_bytes() / 4) return 0;
+  const Index share = threads == 1 ? channels : channels / (4 * threads);
+  return (std::max<Index>)(1, (std::min)(resident_bytes() / of_channel, share));
+}
+
+/// Reduces every channel of some inputs, then maps every element, as reduce() and map() do. What
+/// the map takes from the reduction is asked for when the channel is settled.
+template <class C, class Map, class Reduction, class Coefficients, class T, std::size_t Outputs,
+          std::size_t Reduced, std::size_t Mapped>
+void reduce_and_map(const Execution& given, Reduction& reduction,
+                    const Views<const T, Reduced>& reduced, const Coefficients& coefficients,
+                    const Views<T, Outputs>& outputs, const Views<const T, Mapped>& mapped) {
+  const auto plan = plan_of(Views<const T, 0>{}, reduced, std::index_sequence<>(),
+                            std::make_index_sequence<Reduced>());
+  const auto data = pointers_of(reduced);
+  const Reducer<Reduction, T, Reduced> reducer(reduction, plan, data);
+  const Mapper<C, Map, T, Mapped> mapper(coefficients, outputs, mapped);
+  const Index channels = plan.traversal().channels;
+  const Index elements = plan.traversal().elements();
+  const Execution execution = given.for_elements(elements);
+  const Index together = resident_channels(
+      plan.traversal(), mapper.traversal(),
+      elements * static_cast<Index>(sizeof(T) * (std::max)(Reduced, Mapped)), execution.threads());
+  if (together == 0) {
+    reducer.run(execution, 0, channels);
+    mapper.run(execution);
+    return;
+  }
+  const Execution alone = Execution::serial().with(execution.instruction_set());
+  execution.for_each((channels + together - 1) / together, [&](Index group) {
+    const Index first = group * together;
+    const Index last = (std::min)(channels, first + together);
+    reducer.run(alone, first, last);
+    mapper.run_channels(alone, first, last, channels);
+  });
+}
+
+}  // namespace loops
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_LOOPS_RESIDENT_HPP

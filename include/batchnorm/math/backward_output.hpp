@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_MATH_BACKWARD_OUTPUT_HPP
+#define BATCHNORM_MATH_BACKWARD_OUTPUT_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+
+#include "batchnorm/detail/check.hpp"
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/execution.hpp"
+#include "batchnorm/loops/map.hpp"
+#include "batchnorm/loops/simd.hpp"
+#include "batchnorm/math/gradients.hpp"
+#include "batchnorm/math/normalize.hpp"
+#include "batchnorm/options.hpp"
+#include "batchnorm/state.hpp"
+#include "batchnorm/version.hpp"
+#include "batchnorm/view/batch_view.hpp"
+
+// Back-propagation from the output (Rota Bulo, Porzi and Kontschieder 2018, arXiv:1712.02616,
+// section 3), where f can be undone: z = y for y > 0, y / slope below, and xhat = (z - beta) /
+// gamma. Then z takes the place of x, beta that of m and of p, and 1 / gamma that of r in the two
+// sums:
+//
+//     r S2 = sum_i f'(z_i) dy_i (z_i - beta) / gamma
+//     dL/dx_i = a [ f'(z_i) dy_i + (z_i - beta) b + c ]      b = -(r S2) / (n gamma)   c = -S1/n
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+
+/// From the output y, after dy. k: slope, 1 / slope, when there is an epilogue.
+template <bool Rectified>
+struct FromOutput {
+  static constexpr std::size_t inputs = 2;
+  static constexpr int coefficients = Rectified ? 2 : 0;
+
+  template <class V>
+  [[gnu::always_inline]] static void split(V& g, V& centred, const V* x, const V& pivot,
+                                           const V* k) {
+    V z = x[1];
+    g = x[0];
+    if constexpr (Rectified) {
+      const V below = g * k[0];
+      simd::keep_where_positive(g, z, below);
+      const V undone = z * k[1];
+      simd::replace_negative(z, undone);
+    } else {
+      static_cast<void>(k);
+    }
+    centred = z - pivot;
+  }
+};
+
+/// The numbers of a channel for backward from the output.
+template <class T, int Channels, class Statistics>
+class OutputNumbers {
+ public:
+  using A = accumulator_t<T>;
+  using C = parameter_t<T>;
+
+  OutputNumbers(const Options& options, const State<T, Channels>& state,
+                const Statistics& statistics)
+      : options_(options),
+        state_(state),
+        inverse_std_dev_(inverse_std_devs<A, Channels>(options, state.channels(), statistics)) {}
+
+  C pivot(Index channel) const { return convert<C>(beta_of(options_, state_, channel)); }
+  A inverse_std_dev(Index channel) const { return A(1) / gamma_of(options_, state_, channel); }
+  A pivot_error(Index) const { return A(0); }
+  A scale(Index channel) const {
+    return gamma_of(options_, state_, channel) * inverse_std_dev_[channel];
+  }
+
+  template <class K>
+  void source_coefficients(Index, K* k) const {
+    k[0] = convert<K>(options_.epilogue.slope());
+    k[1] = convert<K>(1.0 / options_.epilogue.slope());
+  }
+
+ private:
+  const Options& options_;
+  const State<T, Channels>& state_;
+  ChannelVector<A, Channels> inverse_std_dev_;
+};
+
+/// Backward from dy and y to dL/dx.
+template <class T, int Channels, bool Constant, class Statistics>
+Gradients<T, Channels> output_gradients(const Options& options, const State<T, Channels>& state,
+                                        const Statistics& statistics,
+                                        const loops::Views<const T, 2>& inputs,
+                                        const BatchView<T>& in_gradient,
+                                        const Execution& execution) {
+  const OutputNumbers<T, Channels, Statistics> numbers(options, state, statistics);
+  Gradients<T, Channels> result(state.channels());
+  with_epilogue(options.epilogue, [&](auto rectified) {
+    using Source = FromOutput<decltype(rectified)::value>;
+    result = backward_view<Source, Constant, Channels>(execution, options, numbers, inputs,
+                                                       loops::Views<T, 1>{in_gradient});
+  });
+  return result;
+}
+
+/// The largest error of a recovered xhat, in deviations, that is still worth back-propagating.
+inline constexpr double largest_recovery_error = 1.0 / 128.0;
+
+/// Refuses layers whose output does not tell their input: with an epilogue that has no inverse, or
+/// with a gamma so small beside beta that the rounding of y, u |y|, leaves too little of
+/// xhat = (z - beta) / gamma: its error is about u (|xhat| + |beta / gamma|). A small slope adds
+/// what it pushes below the smallest number of T.
+template <class T, int Channels>
+void check_invertible(const char* function, const Options& options,
+                      const State<T, Channels>& state) {
+  using A = accumulator_t<T>;
+  using std::abs;
+  const double slope = options.epilogue.slope();
+  if (!(slope > 0.0) || !is_finite_as<parameter_t<T>>(1.0 / slope)) {
+    fail_argument(function, "the epilogue has to be undone",
+                  "none, or a leaky ReLU with a slope larger than 0",
+                  slope > 0.0 ? text("a slope of ", slope, ", whose inverse overflows") : "ReLU");
+  }
+  // Not half of epsilon(): that of half is an eighth of what it should be in Eigen 3.4.0.
+  const A unit(std::ldexp(1.0, -std::numeric_limits<T>::digits));
+  const A lost =
+      slope < 1.0 ? convert<A>(std::numeric_limits<T>::denorm_min()) / A(2 * slope) : A(0);
+  const A smallest = convert<A>((std::numeric_limits<parameter_t<T>>::min)());
+  for (Index channel = 0; channel < state.channels(); ++channel) {
+    const A gamma = abs(gamma_of(options, state, channel));
+    const A rounding = unit * (gamma + abs(beta_of(options, state, channel))) + lost;
+    const A least = (std::max)(smallest, A(rounding / A(largest_recovery_error)));
+    if (gamma >= least) continue;
+    fail_domain(function, text("gamma of channel ", channel, " is divided by"),
+                text("at least ", static_cast<double>(least),
+                     " in size, so that the input can be recovered; use backward"),
+                text(static_cast<double>(gamma)));
+  }
+}
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_MATH_BACKWARD_OUTPUT_HPP

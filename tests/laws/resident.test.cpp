@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+// With NonFinite::propagate no minibatch is rejected, so that a channel may be normalised while it
+// is in the cache, before the next one is read. The bits are those of the default policy, which
+// looks at all channels first: for small caches and large ones, results written past the cache or
+// not, and on several threads.
+#include "batchnorm/loops/resident.hpp"
+
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/epilogues.hpp"
+#include "support/instances.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+
+namespace {
+
+/// Tells Eigen, whom the loops ask, of other caches, while it lives.
+class Caches {
+ public:
+  Caches(Index level_2, Index level_3)
+      : before_{Eigen::l1CacheSize(), Eigen::l2CacheSize(), Eigen::l3CacheSize()} {
+    Eigen::setCpuCacheSizes(before_[0], level_2, level_3);
+  }
+  ~Caches() { Eigen::setCpuCacheSizes(before_[0], before_[1], before_[2]); }
+  Caches(const Caches&) = delete;
+  Caches& operator=(const Caches&) = delete;
+
+ private:
+  std::ptrdiff_t before_[3];
+};
+
+constexpr Index large = Index{1} << 30;
+
+/// Whether channels of that layout are taken one after another, by one thread.
+template <class T>
+bool stays_resident(const BatchView<const T>& in, const BatchView<T>& out) {
+  const loops::Plan<1> reduced(in);
+  const loops::Plan<2> mapped(out, in);
+  const Index bytes = in.samples() * in.channels() * in.positions() * Index{sizeof(T)};
+  return loops::resident_channels(reduced.traversal(), mapped.traversal(), bytes, 1) > 0;
+}
+
+/// What train leaves behind.
+template <class T>
+struct Trained {
+  Batch out;
+  typename BatchNorm<T>::BatchMoments batch;
+  State<T> state;
+};
+
+template <class T>
+Trained<T> train(const EpilogueProblem& problem, Layout layout, NonFinite policy,
+                 const Execution& execution) {
+  Options options = problem.options();
+  options.non_finite = policy;
+  BatchNorm<T> layer = make_layer<T>(problem.layer, options);
+  const Stored<T> x(problem.x, layout), r(problem.residual, layout);
+  Stored<T> out = Stored<T>::like(problem.x, layout), again = x;
+  const auto batch = problem.has_residual ? layer.train(x.view(), r.view(), out.view(), execution)
+                                          : layer.train(x.view(), out.view(), execution);
+  CHECK(out.gaps_are_untouched());
+  // normalize, in place.
+  const auto same = problem.has_residual
+                        ? layer.normalize(again.view(), r.view(), again.view(), execution)
+                        : layer.normalize(again.view(), again.view(), execution);
+  CHECK(again.read().values == out.read().values);
+  CHECK((same.mean == batch.mean && same.sum_of_squares == batch.sum_of_squares));
+  return {out.read(), batch, layer.state()};
+}
+
+template <class T>
+void check_same(const Trained<T>& a, const Trained<T>& b) {
+  CHECK(a.out.values == b.out.values);
+  CHECK(a.batch.count == b.batch.count);
+  CHECK(a.batch.mean == b.batch.mean);
+  CHECK(a.batch.sum_of_squares == b.batch.sum_of_squares);
+  CHECK(a.state.running_mean == b.state.running_mean);
+  CHECK(a.state.running_variance == b.state.running_variance);
+  CHECK(a.state.batches_seen == b.state.batches_seen);
+  CHECK(a.state.samples_seen == b.state.samples_seen);
+}
+
+const auto from_the_end = [](Index tasks, Task task) {
+  for (Index i = tasks - 1; i >= 0; --i) task(i);
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("propagate gives the bits of the default policy", "", float, double,
+                   Eigen::bfloat16) {
+  Random random(90);
+  const Execution shared = Execution::parallel_for(from_the_end, 3);
+  const std::vector<Batch> batches = {normal_batch(random, 4, 9, 50, 1e3L, 1),
+                                      normal_batch(random, 7, 24, 400, 5, 2),
+                                      normal_batch(random, 300, 16, 1, -3, 1)};
+  for (const Batch& values : batches) {
+    for (const bool has_residual : {false, true}) {
+      const EpilogueProblem problem =
+          epilogue_problem<TestType>(random, values, has_residual ? 0.25L : 1.0L, has_residual);
+      for (const Layout layout : all_layouts) {
+        INFO(values.channels << " channels, residual " << has_residual << ", " << name_of(layout));
+        const auto expected =
+            train<TestType>(problem, layout, NonFinite::reject, Execution::serial());
+        for (const auto& [level_2, level_3] :
+             {std::pair<Index, Index>{large, large}, {16384, large}, {16384, 65536}}) {
+          const Caches caches(level_2, level_3);
+          for (const Execution& execution : {Execution::serial(), shared}) {
+            check_same(train<TestType>(problem, layout, NonFinite::propagate, execution), expected);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("channels that lie apart are resident in a small cache, others and all in a large one") {
+  const Batch shape{7, 24, 400};
+  const Caches caches(65536, large);
+  for (const Layout layout : all_layouts) {
+    INFO(name_of(layout));
+    const Stored<float> x(shape, layout);
+    Stored<float> out = x;
+    const bool apart = layout != Layout::channels_last && layout != Layout::backwards;
+    CHECK(stays_resident<float>(x.view(), out.view()) == apart);
+    const Caches ample(large, large);
+    CHECK_FALSE(stays_resident<float>(x.view(), out.view()));
+  }
+}
+
+TEST_CASE("NaN stays in its channel, resident or not") {
+  Random random(91);
+  EpilogueProblem problem =
+      epilogue_problem<float>(random, normal_batch(random, 3, 12, 500), 1, false);
+  const auto clean =
+      train<float>(problem, Layout::channels_first, NonFinite::reject, Execution::serial());
+  problem.x.at(1, 5, 250) = std::numeric_limits<Real>::quiet_NaN();
+  Options options;
+  options.non_finite = NonFinite::propagate;
+  for (const Index level_2 : {Index{4096}, large}) {
+    const Caches caches(level_2, large);
+    BatchNorm<float> layer = make_layer<float>(problem.layer, options);
+    const Stored<float> x(problem.x, Layout::channels_first);
+    Stored<float> out = Stored<float>::like(problem.x, Layout::channels_first);
+    layer.train(x.view(), out.view());
+    const Batch y = out.read();
+    Size wrong = 0;
+    y.each([&](Size n, Size c, Size p) {
+      const Real value = y.at(n, c, p);
+      const bool right = c == 5 ? std::isnan(value) : value == clean.out.at(n, c, p);
+      wrong += right ? 0 : 1;
+    });
+    CHECK(wrong == 0);
+    CHECK(std::isnan(layer.state().running_variance[5]));
+    CHECK(layer.state().running_variance[4] == clean.state.running_variance[4]);
+  }
+}
+
+TEST_CASE("the population rule looks at the state before anything is written") {
+  const Caches caches(4096, large);
+  Options options;
+  options.non_finite = NonFinite::propagate;
+  options.running = RunningUpdate::population();
+  State<float> state(12);
+  state.batches_seen = 10;  // of samples it says nothing
+  BatchNorm<float> layer(state, options);
+  Random random(92);
+  const Batch values = stored_as<float>(normal_batch(random, 3, 12, 500));
+  Stored<float> x(values, Layout::channels_first);
+  CHECK_THROWS_MATCHES(layer.train(x.view(), x.view()), std::domain_error,
+                       says("BatchNorm::train: the population rule weighs by samples seen"));
+  CHECK(x.read().values == values.values);
+  CHECK(layer.state().batches_seen == 10);
+  CHECK((layer.state().running_mean.array() == 0.0f).all());
+  CHECK_NOTHROW(layer.normalize(x.view(), x.view()));
+  CHECK(x.read().values != values.values);
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+// Which instructions a loop runs with.
+#include <cstddef>
+#include <vector>
+
+#include "batchnorm/loops/simd.hpp"
+#include "support/catch.hpp"
+
+using namespace batchnorm;
+
+namespace {
+
+constexpr Index memory_size = 64;
+
+/// The body of a loop that leaves a note of the width that it ran with, and computes y = x k + 1 by
+/// whole vectors of floats.
+struct Probe {
+  template <int Bytes>
+  [[gnu::always_inline]] void run() const {
+    *bytes = Bytes;
+    constexpr int lanes = simd::lanes_of<float, Bytes>;
+    simd::Vector<float, lanes> one;
+    simd::Vector<float, lanes> k;
+    simd::broadcast<float, lanes>(one, 1.0f);
+    simd::broadcast<float, lanes>(k, 2.0f);
+    for (Index i = 0; i + lanes <= memory_size; i += lanes) {
+      simd::Vector<float, lanes> x;
+      simd::read<float, lanes>(x, from + i);
+      const simd::Vector<float, lanes> y = x * k + one;
+      simd::write<float, lanes>(to + i, y);
+    }
+  }
+  int* bytes;
+  const float* from;
+  float* to;
+};
+
+int width_of(InstructionSet instruction_set) {
+  int bytes = 0;
+  std::vector<float> from(memory_size), to(memory_size);
+  for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<float>(i) - 20;
+  simd::dispatch(instruction_set, Probe{&bytes, from.data(), to.data()});
+  for (std::size_t i = 0; i < from.size(); ++i) CHECK(to[i] == 2 * from[i] + 1);
+  return bytes;
+}
+
+int best_width() {
+#if defined(__GNUC__) && defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return simd::avx2_bytes;
+#endif
+  return simd::baseline_bytes;
+}
+
+/// Lifts the limit of a run without AVX2 (support/main.cpp) while it lives.
+class Unlimited {
+ public:
+  Unlimited() : before_(limit_instruction_set(InstructionSet::best)) {}
+  ~Unlimited() { limit_instruction_set(before_); }
+  Unlimited(const Unlimited&) = delete;
+  Unlimited& operator=(const Unlimited&) = delete;
+
+ private:
+  InstructionSet before_;
+};
+
+}  // namespace
+
+TEST_CASE("the baseline is taken when asked for") {
+  CHECK(width_of(InstructionSet::baseline) == simd::baseline_bytes);
+}
+
+TEST_CASE("the best is what this processor has") {
+  const Unlimited unlimited;
+  CHECK(width_of(InstructionSet::best) == best_width());
+  if (best_width() == simd::baseline_bytes) WARN("left out: this processor has no AVX2");
+}
+
+TEST_CASE("a limit holds for every call, and gives back the one before") {
+  const Unlimited unlimited;
+  CHECK(limit_instruction_set(InstructionSet::baseline) == InstructionSet::best);
+  CHECK(width_of(InstructionSet::best) == simd::baseline_bytes);
+  CHECK(width_of(InstructionSet::baseline) == simd::baseline_bytes);
+  CHECK(limit_instruction_set(InstructionSet::baseline) == InstructionSet::baseline);
+  CHECK(limit_instruction_set(InstructionSet::best) == InstructionSet::baseline);
+  CHECK(width_of(InstructionSet::best) == best_width());
+  CHECK(width_of(InstructionSet::baseline) == simd::baseline_bytes);
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/math/gradients.hpp"
+
+#include <vector>
+
+#include "batchnorm/layer.hpp"
+#include "support/catch.hpp"
+#include "support/instances.hpp"
+
+using batchnorm::BatchNorm;
+using batchnorm::Epilogue;
+using batchnorm::Index;
+using batchnorm::Options;
+using batchnorm::State;
+namespace detail = batchnorm::detail;
+
+namespace {
+
+/// g = 2 dy, and the centred value x - pivot; one coefficient of its own, which is 2.
+struct Doubled {
+  static constexpr std::size_t inputs = 2;
+  static constexpr int coefficients = 1;
+  template <class V>
+  static void split(V& g, V& centred, const V* x, const V& pivot, const V* k) {
+    g = x[0] * k[0];
+    centred = x[1] - pivot;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("the terms of the sums are g and g xhat", "[gradients]") {
+  const double x[] = {3.0, 10.0};
+  const double k[] = {8.0, 0.25, 2.0};  // pivot, r, and that of the source
+  double sums[] = {100.0, 1000.0};
+  detail::GradientTerms<Doubled>::add(sums, x, k);
+  CHECK(sums[0] == 106.0);
+  CHECK(sums[1] == 1003.0);  // 6 (10 - 8) / 4
+}
+
+TEST_CASE("the maps are a (g + centred b + c) and a g, and g for the residual", "[gradients]") {
+  const double x[] = {3.0, 10.0};
+  const double k[] = {8.0, 0.5, -2.0, 4.0, 2.0};  // pivot, a, b, c, and that of the source
+  double gradients[] = {0.0, 0.0};
+  detail::BackwardMap<Doubled, 2>::apply(gradients, x, k);
+  CHECK(gradients[0] == 3.0);  // (6 - 4 + 4) / 2
+  CHECK(gradients[1] == 6.0);
+  const double frozen[] = {8.0, 0.5, 2.0};
+  detail::FrozenBackwardMap<Doubled, 2>::apply(gradients, x, frozen);
+  CHECK(gradients[0] == 3.0);
+  CHECK(gradients[1] == 6.0);
+  double alone = 0.0;
+  detail::FrozenBackwardMap<Doubled, 1>::apply(&alone, x, frozen);
+  CHECK(alone == 3.0);
+}
+
+TEST_CASE("parameters that are left out have no gradient, whatever the sums", "[gradients]") {
+  detail::GradientSums<double, 2> sums(2);
+  sums.normalized << 1.5, -2.0;
+  sums.output_gradient << 3.0, 4.0;
+  Options options;
+  const auto both = detail::parameter_gradients<float>(options, sums);
+  CHECK(both.gamma == Eigen::Vector2f(1.5f, -2.0f));
+  CHECK(both.beta == Eigen::Vector2f(3.0f, 4.0f));
+  options.scale = false;
+  CHECK(detail::parameter_gradients<float>(options, sums).gamma == Eigen::Vector2f(0, 0));
+  CHECK(detail::parameter_gradients<float>(options, sums).beta == both.beta);
+  options.shift = false;
+  CHECK(detail::parameter_gradients<float>(options, sums).beta == Eigen::Vector2f(0, 0));
+}
+
+TEST_CASE("sums of floats that overflow on their way are summed in double", "[gradients]") {
+  // Of 8 neighbours the first 4 have +3e38 each, the next 4 the same below zero. A mean of zero and
+  // a variance of 4 keep xhat simple: 1 and -1 by turns.
+  State<float> state(1);
+  state.running_variance[0] = 4.0f;
+  Options options;
+  options.epsilon = 0.0;
+  for (const Epilogue& epilogue : {Epilogue::none(), Epilogue::relu()}) {
+    options.epilogue = epilogue;
+    const BatchNorm<float> layer(state, options);
+    for (const Index count : {8, 64, 4096}) {
+      Eigen::RowVectorXf x(count), dy(count), dx(count);
+      for (Index i = 0; i < count; ++i) {
+        x[i] = i % 2 == 0 ? 2.0f : -2.0f;
+        dy[i] = i % 8 < 4 ? 3e38f : -3e38f;
+      }
+      const auto gradients = layer.backward_frozen(x, dy, dx);
+      CHECK(gradients.beta[0] == 0.0f);
+      CHECK(gradients.gamma[0] == 0.0f);
+      CHECK(dx[0] == 1.5e38f);
+    }
+  }
+}
+
+TEST_CASE("an empty minibatch has no gradient", "[gradients]") {
+  const BatchNorm<double> layer(State<double>(2), Options());
+  Eigen::MatrixXd none(2, 0);
+  const auto gradients = layer.backward_frozen(none, none, none, none, none);
+  CHECK(gradients.gamma == Eigen::Vector2d(0, 0));
+  CHECK(gradients.beta == Eigen::Vector2d(0, 0));
+}

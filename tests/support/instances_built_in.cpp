@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+#include "support/instances.hpp"
+
+BATCHNORM_TEST_INSTANCES(, float)
+BATCHNORM_TEST_INSTANCES(, double)

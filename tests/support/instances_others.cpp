@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT
+#include "support/instances.hpp"
+
+BATCHNORM_TEST_INSTANCES(, long double)
+BATCHNORM_TEST_INSTANCES(, Eigen::half)
+BATCHNORM_TEST_INSTANCES(, Eigen::bfloat16)
