@@ -43,7 +43,7 @@ std::string quoted(const fs::path& path) {
 
 /// Compiles one of programs/. Seconds, or 0 when it failed.
 double compile(const std::string& name, const std::string& flags, const fs::path& to) {
-  const std::string command = std::string(BATCHNORM_BENCHMARK_COMPILER) + " -std=c++17 -O2 " +
+  const std::string command = quoted(BATCHNORM_BENCHMARK_COMPILER) + " -std=c++17 -O2 " +
                               BATCHNORM_BENCHMARK_INCLUDES + " " + flags + " " +
                               quoted(fs::path(BATCHNORM_BENCHMARK_PROGRAMS) / (name + ".cpp")) +
                               " -o " + quoted(to);

@@ -47,11 +47,11 @@ inline std::string rows_threads(const std::vector<RowResult>& rows) {
 inline std::string chart_script(const std::vector<RowResult>& results, const std::string& svg) {
   const std::vector<RowResult> rows = charted(results);
   std::ostringstream script;
-  script << "set terminal svg size 900," << 110 + 30 * rows.size()
+  script << "set terminal svg size 900," << 150 + 30 * rows.size()
          << " font 'sans-serif,13' background rgb 'white'\n"
          << "set output '" << svg << "'\n"
-         << "set title 'Time as a multiple of the limit that memory sets (shorter is better; f32, "
-         << rows_threads(rows) << ")'\n"
+         << "set title 'Time over the limit that memory sets (f32, " << rows_threads(rows) << ")'\n"
+         << "set xlabel 'multiple of the limit; shorter is better' offset 0,0.6\nset rmargin 12\n"
          << "set key below center horizontal samplen 2\n"
          << "set logscale x 2\nset xrange [0.5:*]\nset yrange [" << rows.size() << ":-1]\n"
          << "set grid xtics lc rgb '#d0d0d0' lt 1\nset border 2\nset tics nomirror scale 0\n"

@@ -5,10 +5,13 @@
 
 #include <Eigen/Core>
 #include <cstdint>
+#include <cstdlib>
 #include <ctime>
 #include <fstream>
 #include <string>
 #include <thread>
+
+#include "benchmarks/table.hpp"
 
 namespace batchnorm_benchmarks {
 namespace {
@@ -38,6 +41,14 @@ std::string today() {
   return text;
 }
 
+/// Whether others were at work: then times with several threads mean little.
+std::string load() {
+  double averages[1] = {0.0};
+  if (getloadavg(averages, 1) != 1) return "unknown";
+  const std::string number = ratio(averages[0]);
+  return averages[0] < 0.5 ? number : number + ", BUSY: the times of this run mean little";
+}
+
 std::string kibibytes(std::int64_t bytes) {
   return std::to_string(bytes / 1024) + " KiB";
 }
@@ -57,6 +68,7 @@ Facts facts_of_this_run(const Contender& ours) {
                  {"processor", processor() + ", " +
                                    std::to_string(std::thread::hardware_concurrency()) + " cores"},
                  {"level 2 cache", kibibytes(level_2_cache_bytes())},
+                 {"load before the run", load()},
                  {"compiler", compiler() + " " + BATCHNORM_BENCHMARK_FLAGS},
                  {"batchnorm", ours.version()}};
   for (const auto& rival : rivals()) facts.emplace_back(rival->name(), rival->version());

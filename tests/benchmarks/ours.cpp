@@ -24,6 +24,10 @@ batchnorm::BatchView<const T> input_of(const Problem& problem, const void* data)
   return view_of(problem, static_cast<const T*>(data));
 }
 
+const void* second_of(const Problem& problem) {
+  return problem.row.work == Work::backward ? problem.out_gradient : problem.residual;
+}
+
 template <class T>
 batchnorm::BatchView<T> output_of(const Problem& problem) {
   return view_of(problem, static_cast<T*>(problem.out));
@@ -33,6 +37,9 @@ batchnorm::Options options_for(Work work) {
   batchnorm::Options options;
   options.epsilon = epsilon;
   options.running = batchnorm::RunningUpdate::take_new(new_batch_weight);
+  if (work == Work::infer_relu || work == Work::infer_add_relu) {
+    options.epilogue = batchnorm::Epilogue::relu();
+  }
   if (work != Work::train_checked) options.non_finite = batchnorm::NonFinite::propagate;
   return options;
 }
@@ -60,7 +67,7 @@ class OurRunner : public Runner {
       : problem_(problem),
         layer_(layer_for<T>(problem)),
         in_(input_of<T>(problem, problem.in)),
-        second_(input_of<T>(problem, problem.out_gradient)),
+        second_(input_of<T>(problem, second_of(problem))),
         out_(output_of<T>(problem)),
         execution_(execution_with(problem.row.threads)) {}
 
@@ -79,6 +86,17 @@ class Infer : public OurRunner<T> {
  public:
   explicit Infer(const Problem& problem) : OurRunner<T>(problem), frozen_(this->layer_.freeze()) {}
   void run() override { frozen_(this->in_, this->out_, this->execution_); }
+
+ private:
+  batchnorm::FrozenBatchNorm<T> frozen_;
+};
+
+template <class T>
+class InferAdd : public OurRunner<T> {
+ public:
+  explicit InferAdd(const Problem& problem)
+      : OurRunner<T>(problem), frozen_(this->layer_.freeze()) {}
+  void run() override { frozen_(this->in_, this->second_, this->out_, this->execution_); }
 
  private:
   batchnorm::FrozenBatchNorm<T> frozen_;
@@ -120,10 +138,10 @@ template <class T>
 std::unique_ptr<Runner> prepare_as(const Problem& problem) {
   switch (problem.row.work) {
     case Work::infer:
-      return std::make_unique<Infer<T>>(problem);
     case Work::infer_relu:
+      return std::make_unique<Infer<T>>(problem);
     case Work::infer_add_relu:
-      return nullptr;
+      return std::make_unique<InferAdd<T>>(problem);
     case Work::train:
     case Work::train_checked:
       return std::make_unique<Train<T>>(problem);

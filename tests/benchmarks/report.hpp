@@ -53,6 +53,11 @@ inline std::string main_table(const Results& results) {
   return table.text();
 }
 
+/// The means are those of single precision.
+inline bool is_single_precision(const Row& row) {
+  return row.element == Element::f32;
+}
+
 /// A kind of rows that is summed up, and how many times faster than the best rival it should be.
 struct Group {
   const char* name;
@@ -62,9 +67,12 @@ struct Group {
 
 inline const std::vector<Group>& groups() {
   static const std::vector<Group> all = {
-      {"inference", [](const Row& row) { return infers(row.work); }, 1.6},
-      {"training", [](const Row& row) { return row.work == Work::train; }, 2.0},
-      {"backward", [](const Row& row) { return row.work == Work::backward; }, 1.7}};
+      {"inference", [](const Row& row) { return is_single_precision(row) && infers(row.work); },
+       1.6},
+      {"training",
+       [](const Row& row) { return is_single_precision(row) && row.work == Work::train; }, 2.0},
+      {"backward",
+       [](const Row& row) { return is_single_precision(row) && row.work == Work::backward; }, 1.7}};
   return all;
 }
 
@@ -88,18 +96,19 @@ inline double mean_times_limit(const Results& results, bool (*holds)(const Row&)
   return geometric_mean(ratios);
 }
 
-inline double mean_thread_efficiency(const Results& results) {
-  std::vector<double> ratios;
+/// The mean of a number that some results have: it is 0 for those that do not.
+inline double mean_of(const Results& results, double (*number)(const Results&, const RowResult&)) {
+  std::vector<double> numbers;
   for (const RowResult& result : results) {
-    const double efficiency = thread_efficiency(results, result);
-    if (efficiency > 0.0) ratios.push_back(efficiency);
+    const double value = number(results, result);
+    if (value > 0.0) numbers.push_back(value);
   }
-  return geometric_mean(ratios);
+  return geometric_mean(numbers);
 }
 
 /// Training and backward: what each library is compared over.
 inline bool is_training_work(const Row& row) {
-  return row.work == Work::train || row.work == Work::backward;
+  return is_single_precision(row) && (row.work == Work::train || row.work == Work::backward);
 }
 
 /// A rival over all of training and backward, and how many times faster than it this should be.
@@ -119,7 +128,7 @@ inline std::string ratio_or_dash(double value) {
 }
 
 inline std::string summary_table(const Results& results) {
-  Table table({"geometric means", "ours / limit", "rival / ours", "bar"});
+  Table table({"geometric means, f32", "ours / limit", "rival / ours", "bar"});
   for (const Group& group : groups()) {
     table.add({std::string(group.name) + ", best rival",
                ratio_or_dash(mean_times_limit(results, group.holds)),
@@ -129,8 +138,10 @@ inline std::string summary_table(const Results& results) {
     table.add({std::string("training and backward, ") + library.name, "",
                ratio_or_dash(mean_gain(results, is_training_work, library.name)), library.bar});
   }
-  table.add(
-      {"gain from threads, of copy's", "", ratio_or_dash(mean_thread_efficiency(results)), "0.90"});
+  table.add({"gain from threads, of copy's", "", ratio_or_dash(mean_of(results, thread_efficiency)),
+             "0.90"});
+  table.add({"elements per second, bfloat16 of float's", "",
+             ratio_or_dash(mean_of(results, bfloat16_gain)), "1.60"});
   return table.text();
 }
 

@@ -104,12 +104,11 @@ inline std::vector<std::string> missed_bars(const std::vector<RowResult>& result
   return lines;
 }
 
-/// The result of the same row with one thread; null when it was not measured.
-inline const RowResult* with_one_thread(const std::vector<RowResult>& results, const Row& row) {
-  Row wanted = row;
-  wanted.threads = 1;
+/// The result of that row; null when it was not measured.
+inline const RowResult* result_of(const std::vector<RowResult>& results, const Row& row) {
+  const std::string name = name_of(row);
   for (const RowResult& result : results) {
-    if (name_of(result.row) == name_of(wanted)) return &result;
+    if (name_of(result.row) == name) return &result;
   }
   return nullptr;
 }
@@ -118,10 +117,22 @@ inline const RowResult* with_one_thread(const std::vector<RowResult>& results, c
 /// of it. 0 when it cannot be said.
 inline double thread_efficiency(const std::vector<RowResult>& results, const RowResult& result) {
   if (result.row.threads == 1 || bytes(result.row) < 4 * mebibyte) return 0.0;
-  const RowResult* one = with_one_thread(results, result.row);
+  Row alone = result.row;
+  alone.threads = 1;
+  const RowResult* one = result_of(results, alone);
   if (one == nullptr) return 0.0;
   const double gain = one->ours.seconds / result.ours.seconds;
   return gain / (one->streams.copy / result.streams.copy);
+}
+
+/// How many times as many elements per second as float has, from 8 MiB on: two bytes instead of
+/// four. 0 for other scalars, and when it cannot be said.
+inline double bfloat16_gain(const std::vector<RowResult>& results, const RowResult& result) {
+  if (result.row.element != Element::bf16 || bytes(result.row) < 8 * mebibyte) return 0.0;
+  Row single = result.row;
+  single.element = Element::f32;
+  const RowResult* other = result_of(results, single);
+  return other == nullptr ? 0.0 : other->ours.seconds / result.ours.seconds;
 }
 
 inline std::vector<std::string> missed_threads(const std::vector<RowResult>& results) {

@@ -54,6 +54,19 @@ TEST_CASE("for single examples the bar is the best rival that is given a layer")
   CHECK(lost_rows({result}).size() == 1);
 }
 
+TEST_CASE("bfloat16 is compared with float of the same row, out of the cache") {
+  std::vector<RowResult> results = {made_up(Work::train, 1, 0.004, {}),
+                                    made_up(Work::train, 1, 0.002, {})};
+  results[1].row.element = Element::bf16;
+  CHECK_THAT(bfloat16_gain(results, results[1]), WithinAbs(2.0, 1e-12));
+  CHECK_THAT(bfloat16_gain(results, results[0]), WithinAbs(0.0, 0.0));
+  results[0].row.threads = 2;  // another row
+  CHECK_THAT(bfloat16_gain(results, results[1]), WithinAbs(0.0, 0.0));
+  for (RowResult& result : results) result.row.shape.samples = 64;
+  results[0].row.threads = 1;  // the same again, but in the cache
+  CHECK_THAT(bfloat16_gain(results, results[1]), WithinAbs(0.0, 0.0));
+}
+
 TEST_CASE("the gain from threads is compared with that of copying") {
   // Copying is twice as fast with two threads.
   std::vector<RowResult> results = {made_up(Work::train, 1, 0.004, {}),
