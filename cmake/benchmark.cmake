@@ -6,6 +6,7 @@
 #   --full              all rows
 #   --filter=text       all rows whose name contains the text
 #   --rows-only         the table and nothing else
+#   --smoke             two rows, hardly measured: whether it works and answers are right
 #   --large             more than 2^31 elements instead, which takes 4.3 GB
 #   -DRESULTS_DIR=dir   where results.json, report.md and chart.svg go (results in BUILD_DIR)
 #   -DBUILD_DIR=folder  where to build (build/benchmark in the source tree)
@@ -35,7 +36,7 @@ foreach(at RANGE ${last_argument})
   endif()
 endforeach()
 
-# Rivals and the drawing program are left out where they cannot be had: one by one, so that one
+# Rivals and the drawing program are left out where they cannot be had. One by one, so that one
 # that a system does not know takes no other with it.
 function(install_if_possible)
   foreach(package IN LISTS ARGN)
@@ -45,7 +46,7 @@ function(install_if_possible)
 endfunction()
 
 prepare(WITH_BENCHMARKS)
-if(NOT large)
+if(NOT large AND NOT "--smoke" IN_LIST arguments)
   set(missing)
   look_for_header(libdnnl-dev oneapi/dnnl/dnnl.hpp)
   look_for_header(libtorch-dev ATen/ops/native_batch_norm.h)

@@ -6,6 +6,7 @@
 #   -DBATCHNORM_CONFORMANCE_DIR=folder  conformance files that are not in the tree
 #   -DBATCHNORM_DIGITS_CSV=file         the UCI digits
 #   -DBATCHNORM_TEST_FILTER=regex       only the unit tests whose name matches
+#   -DBATCHNORM_TEST_BASELINE=ON        the unit tests without AVX2, as on processors without it
 #   -DBUILD_DIR=folder                  where to build (build/test in the source tree)
 #   -DCMAKE_CXX_COMPILER= CMAKE_CXX_FLAGS= CMAKE_CXX_STANDARD= CMAKE_PREFIX_PATH=  as usual
 cmake_minimum_required(VERSION 3.22)
@@ -18,6 +19,11 @@ get_filename_component(BUILD_DIR "${BUILD_DIR}" ABSOLUTE)
 
 # All of them are passed on, also when empty: an earlier run must not decide for this one.
 set(arguments "-DBATCHNORM_TEST_FILTER=${BATCHNORM_TEST_FILTER}" -DBATCHNORM_BUILD_EXAMPLES=ON)
+if(BATCHNORM_TEST_BASELINE)
+  list(APPEND arguments -DBATCHNORM_TEST_BASELINE=ON)
+else()
+  list(APPEND arguments -DBATCHNORM_TEST_BASELINE=OFF)
+endif()
 if(BATCHNORM_TEST_FILTER)
   list(APPEND arguments -DBATCHNORM_BUILD_EXAMPLES=OFF)
 endif()
