@@ -51,7 +51,8 @@ class RegionMapper {
  private:
   /// So many that their coefficients are some 12 KiB.
   static constexpr Index most_mapped_columns =
-      most_columns * static_cast<Index>(sizeof(double) / (std::max)(sizeof(C), sizeof(float)));
+      most_columns * static_cast<Index>(sizeof(double)) /
+      static_cast<Index>((std::max)(sizeof(C), sizeof(float)));
 
   /// The coefficients of a block of columns.
   struct Scratch {
