@@ -18,7 +18,6 @@ namespace {
 
 /// g = 2 dy, and the centred value x - pivot; one coefficient of its own, which is 2.
 struct Doubled {
-  static constexpr std::size_t inputs = 2;
   static constexpr int coefficients = 1;
   template <class V>
   static void split(V& g, V& centred, const V* x, const V& pivot, const V* k) {
