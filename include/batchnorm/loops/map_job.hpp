@@ -36,12 +36,12 @@ struct MapMemory {
 };
 
 /// What one region of a map needs to know.
-template <class C_, class Map_, class T_, std::size_t Inputs_>
+template <class Compute, class Formula, class Element, std::size_t InputCount>
 struct MapJob {
-  using C = C_;
-  using Map = Map_;
-  using T = T_;
-  static constexpr std::size_t inputs = Inputs_;
+  using C = Compute;
+  using Map = Formula;
+  using T = Element;
+  static constexpr std::size_t inputs = InputCount;
   static constexpr std::size_t outputs = Map::outputs;
   using Data = MapData<T, inputs, outputs>;
   using Steps = MapSteps<inputs, outputs>;

@@ -168,9 +168,7 @@ class RunMapper {
     if (memory.ahead == 0) return;
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < Inputs; ++i) {
-      const auto address = reinterpret_cast<std::uintptr_t>(at.from[i]) +
-                           static_cast<std::uintptr_t>(done + memory.ahead) * sizeof(T);
-      __builtin_prefetch(reinterpret_cast<const void*>(address), 0, 2);
+      __builtin_prefetch(at.from[i] + done + memory.ahead, 0, 2);
     }
 #else
     static_cast<void>(at), static_cast<void>(done), static_cast<void>(memory);

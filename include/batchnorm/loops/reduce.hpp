@@ -121,7 +121,8 @@ class Reducer {
     // One kind of verdict at a time: no channel is reduced in another way because of its
     // neighbours.
     int tried[most_again] = {};
-    for (Verdict asked; (asked = most_modest(verdicts)) != Verdict::settled;) {
+    for (Verdict asked = most_modest(verdicts); asked != Verdict::settled;
+         asked = most_modest(verdicts)) {
       const bool wide = asked == Verdict::again_wide;
       attempt(execution, begin, end, wide, into);
       for (Index c = begin; c < end; ++c) {

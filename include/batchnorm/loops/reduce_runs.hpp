@@ -28,17 +28,17 @@ namespace loops {
 /// into[k][c - first channel of the region].
 ///
 /// @tparam L  the type that a lane sums in, over a few values; the totals are in A
-template <class Formula_, class T_, class L_, class A_, std::size_t Inputs_>
+template <class Terms, class Element, class LaneType, class Total, std::size_t InputCount>
 struct ReduceJob {
-  using Formula = Formula_;
-  using T = T_;
-  using L = L_;
-  using A = A_;
-  static constexpr std::size_t inputs = Inputs_;
+  using Formula = Terms;
+  using T = Element;
+  using L = LaneType;
+  using A = Total;
+  static constexpr std::size_t inputs = InputCount;
 
   const Numbers<L>& numbers;
-  const Plan<Inputs_>& plan;
-  const std::array<const T*, Inputs_>& data;
+  const Plan<InputCount>& plan;
+  const std::array<const T*, InputCount>& data;
   const Region& region;
   A* const* into;
 };
