@@ -211,9 +211,9 @@ TEST_CASE("a sample that misleads about the mean costs no accuracy") {
     INFO(name_of(layout));
     Batch x{count, channels, 1};
     x.each([&](Size n, Size c, Size) { x.at(n, c, 0) = n % 3 == 0 ? 0.1L : 0.3L; });
-    // Along a channel a vector at each of 16 spots is looked at, across channels 128 rows.
+    // Along a channel a vector at each of 16 spots is looked at, across channels 64 rows.
     const bool along = layout == Layout::channels_outermost;
-    const loops::Spots spots(count, along ? 16 : 128);
+    const loops::Spots spots(count, along ? 16 : 64);
     for (Index spot = 0; spot < spots.count(); ++spot) {
       const Size row = static_cast<Size>(spots.row(spot));
       for (Size n = row; n < (std::min)(count, row + (along ? 8 : 1)); ++n) {

@@ -3,7 +3,6 @@
 
 #include <cmath>
 #include <limits>
-#include <set>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -13,9 +12,6 @@
 
 using batchnorm::BatchView;
 using batchnorm::loops::Plan;
-using batchnorm::loops::power_of_two_below;
-using batchnorm::loops::rounded_guess;
-using batchnorm::loops::Spots;
 using namespace batchnorm_test;
 
 namespace {
@@ -58,52 +54,57 @@ Real error_of_guesses(const std::vector<float>& guesses, const Batch& batch) {
 
 }  // namespace
 
-TEST_CASE("spots are spread over all rows, each in its share") {
-  for (const Index rows : {Index{1}, Index{3}, Index{16}, Index{17}, Index{1000},
-                           (Index{1} << 40) + 7, Index{1} << 46}) {
-    const Spots spots(rows, 16);
-    CHECK(spots.count() == (rows < 16 ? rows : 16));
-    const Index share = rows / spots.count();
-    std::set<Index> places;
-    for (Index spot = 0; spot < spots.count(); ++spot) {
-      INFO("spot " << spot << " of " << rows << " rows");
-      const Index row = spots.row(spot);
-      CHECK((row >= spot * share && row < (spot + 1) * share));
-      places.insert(row - spot * share);
+// Where a row is all there is of a channel's columns, the deviations are those between the columns.
+TEST_CASE("guesses of data of few digits have few digits, however the rows are joined") {
+  struct Kind {
+    Shape shape;
+    Layout layout;
+    float grid;
+  };
+  // Integers up to 100: their deviations are about 50, and one of few values, as of a column of
+  // its own, is hardly below 1.
+  const std::vector<Kind> kinds = {{{16, 5, 3}, Layout::channels_last, 1},
+                                   {{16, 5, 3}, Layout::channels_first, 1},
+                                   {{48, 5, 1}, Layout::channels_last, 0.0625f},
+                                   {{47, 3, 1}, Layout::channels_last, 1},
+                                   {{700, 3, 2}, Layout::channels_last, 1},
+                                   {{90, 40, 7}, Layout::channels_first, 1},
+                                   {{30, 20, 49}, Layout::channels_first, 1},
+                                   {{1500, 40, 1}, Layout::channels_outermost, 1},
+                                   {{800, 40, 1}, Layout::channels_last, 0.0625f},
+                                   {{800, 40, 1}, Layout::backwards, 0.0625f}};
+  Random random(5);
+  for (const Kind& kind : kinds) {
+    const auto [samples, channels, positions] = kind.shape;
+    const Batch batch = integer_batch(random, samples, channels, positions);
+    const Stored<float> stored(batch, kind.layout);
+    const std::vector<float> guesses = guesses_of<float>(stored);
+    for (Size c = 0; c < channels; ++c) {
+      INFO(samples << " x " << channels << " x " << positions << ", " << name_of(kind.layout)
+                   << ", channel " << c);
+      CHECK(std::fmod(guesses[c], kind.grid) == 0.0f);
     }
-    // In step with no period: not all at one place of their share.
-    if (share > 16) CHECK(places.size() > 10);
+    CHECK(error_of_guesses<float>(guesses, batch) < 0.4L);
   }
 }
 
-TEST_CASE("powers of two are found below every positive number") {
-  CHECK(power_of_two_below(1.0f) == 1.0f);
-  CHECK(power_of_two_below(1.99f) == 1.0f);
-  CHECK(power_of_two_below(0.3f) == 0.25f);
-  CHECK(power_of_two_below(1e30f) == 0x1p99f);
-  CHECK(power_of_two_below(5.0) == 4.0);
-  CHECK(power_of_two_below(0x1.8p-1022) == 0x1p-1022);
-  CHECK(power_of_two_below(0.75L) == 0.5L);
-  CHECK(power_of_two_below(4.0L) == 4.0L);
-}
-
-TEST_CASE("guesses are cut to a sixteenth of the deviations") {
-  CHECK(rounded_guess(1.23456f, 1.0f) == 1.1875f);
-  CHECK(rounded_guess(-1.23456f, 1.9f) == -1.1875f);
-  CHECK(rounded_guess(1000.7, 40.0) == 1000.0);
-  CHECK(rounded_guess(1001.99, 40.0) == 1000.0);
-  CHECK(rounded_guess(1002.0, 40.0) == 1002.0);
-  CHECK(rounded_guess(0.7L, 2.0L) == 0.625L);
-}
-
-TEST_CASE("guesses without a deviation, and beyond the grid, stay as they are") {
-  const float infinity = std::numeric_limits<float>::infinity();
-  CHECK(rounded_guess(0.1f, 0.0f) == 0.1f);
-  CHECK(rounded_guess(0.1f, infinity) == 0.1f);
-  CHECK(rounded_guess(0.1f, std::nanf("")) == 0.1f);
-  CHECK(rounded_guess(1.1e30f, 1.0f) == 1.1e30f);
-  CHECK(rounded_guess(-1.1e30, 1.0) == -1.1e30);
-  CHECK(rounded_guess(Unset(0.1), Unset(1)) == Unset(0.1));
+// The deviation is taken from few values, which may all be the same though the others are not. Then
+// it is the number of values that keeps the digits few: a power of two.
+TEST_CASE("guesses of mostly constant integers have few digits") {
+  Random random(6);
+  for (const Shape& shape : {Shape{16, 5, 3}, Shape{24, 40, 1}, Shape{48, 40, 1}, Shape{100, 40, 1},
+                             Shape{250, 40, 1}, Shape{700, 40, 1}, Shape{1100, 40, 1}}) {
+    Batch batch{shape.samples, shape.channels, shape.positions};
+    for (Real& value : batch.values) value = random.below(4) == 0 ? 3 : 0;
+    for (const Layout layout : all_layouts) {
+      const std::vector<float> guesses = guesses_of<float>(Stored<float>(batch, layout));
+      bool few_digits = true;
+      for (const float guess : guesses) few_digits = few_digits && std::fmod(guess, 0x1p-10f) == 0;
+      INFO(shape.samples << " x " << shape.channels << " x " << shape.positions << ", "
+                         << name_of(layout));
+      CHECK(few_digits);
+    }
+  }
 }
 
 TEST_CASE("guesses of normal data are about a quarter of a deviation from the mean") {

@@ -4,15 +4,14 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstddef>
-#include <cstdint>
-#include <type_traits>
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/loops/execution.hpp"
+#include "batchnorm/loops/guess.hpp"
 #include "batchnorm/loops/partition.hpp"
 #include "batchnorm/loops/simd.hpp"
+#include "batchnorm/loops/simd_dispatch.hpp"
 #include "batchnorm/loops/simd_memory.hpp"
 #include "batchnorm/loops/traversal.hpp"
 #include "batchnorm/version.hpp"
@@ -25,60 +24,6 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace loops {
-
-/// Which rows are looked at: evenly spread, each at a place of its own within its share, so that no
-/// period of the data (the width of an image) is in step with them.
-class Spots {
- public:
-  Spots(Index rows, Index most) : count_((std::min)(rows, most)), share_(rows / count_) {}
-  Index count() const { return count_; }
-  Index row(Index spot) const {
-    // The golden ratio's fraction of 2^32 scatters the numbers of the spots.
-    const auto scattered = static_cast<std::uint32_t>(spot) * std::uint32_t{2654435769u};
-    return spot * share_ +
-           static_cast<Index>((scattered >> 16) * static_cast<std::uint64_t>(share_) >> 16);
-  }
-
- private:
-  Index count_;
-  Index share_;
-};
-
-/// The largest power of two that is not larger than a positive number.
-template <class L>
-L power_of_two_below(const L& value) {
-  if constexpr (std::is_same<L, float>::value || std::is_same<L, double>::value) {
-    using Bits = std::conditional_t<sizeof(L) == 4, std::uint32_t, std::uint64_t>;
-    constexpr Bits exponent = static_cast<Bits>(sizeof(L) == 4 ? 0x7f800000u : 0x7ff0000000000000u);
-    Bits bits;
-    simd::copy_bits(bits, value);
-    bits &= exponent;
-    L power;
-    simd::copy_bits(power, bits);
-    return power;
-  } else {
-    int exponent = 0;
-    std::frexp(value, &exponent);
-    return std::ldexp(L(1), exponent - 1);
-  }
-}
-
-/// A guess cut to multiples of a sixteenth of the deviations, so that the deviations from it have
-/// few digits where the data has: the sums of such data are exact then.
-template <class L>
-L rounded_guess(const L& guess, const L& deviation) {
-  if constexpr (std::is_floating_point<L>::value) {
-    if (!(deviation > L(0)) || !detail::is_finite(deviation)) return guess;
-    const L power = power_of_two_below(deviation);
-    const L multiple = guess * (L(16) / power);
-    constexpr L most = L(std::int64_t{1} << 40);
-    if (!(multiple < most && multiple > -most)) return guess;
-    return static_cast<L>(static_cast<std::int64_t>(multiple)) * (power / L(16));
-  } else {
-    static_cast<void>(deviation);
-    return guess;
-  }
-}
 
 /// Guesses the means of the channels [first, last) of a view. The guess of channel c goes to
 /// guesses[c].
@@ -108,90 +53,10 @@ class Sampler {
   static constexpr Index fewest_spots = 4;
   static constexpr Index most_spots = 16;
   static constexpr Index fewest_rows = 32;
-  static constexpr Index most_rows = 128;
+  static constexpr Index most_rows = 64;
 
-  [[gnu::always_inline]] const T* locate(Index column, Index row) const {
-    const Index outer = traversal_.outer == 1 ? 0 : row / traversal_.inner;
-    return plan_.template locate<0>(data_, column, outer, row - outer * traversal_.inner)[0];
-  }
-
-  /// One vector at each spot, about a first value: of a mean that is large beside the deviations,
-  /// float could not hold a sum.
-  template <int Lanes, bool Contiguous>
-  [[gnu::always_inline]] void runs() const {
-    const Index step = plan_.layouts()[0].inner_stride;
-    const Index room = (std::min<Index>)(Lanes, traversal_.inner);
-    const Index rows = traversal_.rows();
-    const Spots spots(rows, (std::min)((std::max)(rows / (16 * room), fewest_spots), most_spots));
-    Index offsets[most_spots];
-    for (Index spot = 0; spot < spots.count(); ++spot) {
-      const Index row = spots.row(spot);
-      const Index past_end = row % traversal_.inner + room - traversal_.inner;
-      offsets[spot] = locate(first_, row - (std::max<Index>)(0, past_end)) - data_[0];
-    }
-    const T* at = data_[0];
-    for (Index channel = first_; channel < last_; ++channel) {
-      const L start = detail::convert<L>(at[offsets[0]]);
-      simd::Vector<L, Lanes> about{}, sum{0}, size{0};
-      simd::broadcast<L, Lanes>(about, start);
-      for (Index spot = 0; spot < spots.count(); ++spot) {
-        simd::Vector<L, Lanes> x = about;
-        if (room == Lanes) {
-          simd::load<L, Lanes, Contiguous>(x, at + offsets[spot], step);
-        } else {
-          simd::load_some<L, Lanes>(x, at + offsets[spot], step, room);
-        }
-        sum += x - about;
-        if (spot < spots_for_size) add_size(size, x, about);
-      }
-      const L count = detail::from_index<L>(room * spots.count());
-      set(channel, start + simd::sum_of_lanes<L, Lanes>(sum) / count,
-          simd::sum_of_lanes<L, Lanes>(size) /
-              detail::from_index<L>(room * (std::min)(spots.count(), spots_for_size)));
-      at += plan_.layouts()[0].column_stride;
-    }
-  }
-
-  template <int Lanes, bool Contiguous>
-  [[gnu::always_inline]] void rows() const {
-    const Index repeat = traversal_.repeat;
-    const Index block = (std::max<Index>)(1, most_columns / repeat);
-    const Index last = traversal_.cycles() ? first_ + 1 : last_;
-    for (Index channel = first_; channel < last; channel += block) {
-      const Index end =
-          traversal_.cycles() ? traversal_.columns : (std::min)(last_, channel + block) * repeat;
-      const Index begin = traversal_.cycles() ? 0 : channel * repeat;
-      sample_columns<Lanes, Contiguous>(begin, end - begin);
-    }
-  }
-
-  template <int Lanes, bool Contiguous>
-  [[gnu::always_inline]] void sample_columns(Index first, Index columns) const {
-    // The last row may be shorter than the others.
-    const Index rows = traversal_.rows() - (traversal_.last_width < traversal_.columns ? 1 : 0);
-    const Index per_channel = traversal_.columns / traversal_.channels;
-    const Spots spots(rows, (std::max)((std::min)(rows / 8, most_rows), fewest_rows) /
-                                (std::min<Index>)(per_channel, 8));
-    Guess guess;
-    const T* const start = locate(first, spots.row(0));
-    const Index step = plan_.layouts()[0].column_stride;
-    for (Index c = 0; c < columns; ++c) {
-      guess.start[c] = detail::convert<L>(start[c * step]);
-      guess.sum[c] = guess.size[c] = L(0);
-    }
-    for (Index spot = 1; spot < spots.count(); ++spot) {
-      const T* const at = locate(first, spots.row(spot));
-      Index c = 0;
-      const bool sized = spot < spots_for_size;
-      for (; c + Lanes <= columns; c += Lanes) {
-        add_vector<Lanes, Contiguous>(at + c * step, step, guess, c, sized);
-      }
-      for (; c < columns; ++c) add_vector<1, Contiguous>(at + c * step, step, guess, c, sized);
-    }
-    join_columns(first, columns, spots.count(), guess);
-  }
-
-  /// Of every column, a first value, and of the others about it the sum and that of their sizes.
+  /// Of every column or channel, a first value, and of the others about it the sum and that of
+  /// their sizes.
   struct Guess {
     L start[most_columns];
     L sum[most_columns];
@@ -208,50 +73,179 @@ class Sampler {
     size += deviation;
   }
 
-  template <int Lanes, bool Contiguous>
-  [[gnu::always_inline]] static void add_vector(const T* at, Index step, Guess& guess, Index c,
-                                                bool sized) {
-    simd::Vector<L, Lanes> x, start, sum;
-    simd::load<L, Lanes, Contiguous>(x, at, step);
-    simd::load<L, Lanes, true>(start, guess.start + c, 1);
-    simd::load<L, Lanes, true>(sum, guess.sum + c, 1);
-    sum += x - start;
-    simd::store<L, Lanes, true>(guess.sum + c, 1, sum);
-    if (!sized) return;
-    simd::Vector<L, Lanes> size;
-    simd::load<L, Lanes, true>(size, guess.size + c, 1);
-    add_size(size, x, start);
-    simd::store<L, Lanes, true>(guess.size + c, 1, size);
+  [[gnu::always_inline]] const T* locate(Index column, Index row) const {
+    const Index outer = traversal_.outer == 1 ? 0 : row / traversal_.inner;
+    return plan_.template locate<0>(data_, column, outer, row - outer * traversal_.inner)[0];
   }
 
-  /// The mean of a channel's columns.
-  void join_columns(Index first, Index columns, Index spots, const Guess& guess) const {
-    const Index repeat = traversal_.repeat;
-    const Index period = traversal_.cycles() ? traversal_.channels * repeat : columns;
-    const Index joined = columns / period * repeat;
-    const L count = detail::from_index<L>(spots);
-    const L share = L(1) / (count * detail::from_index<L>(joined));
-    const L size_share = L(1) / detail::from_index<L>(joined * spots_for_size);
-    for (Index begin = 0; begin < period; begin += repeat) {
-      const L start = guess.start[begin];
-      L sum = guess.sum[begin];
-      L size = guess.size[begin];
-      if (joined > 1) {
-        sum = size = L(0);
-        for (Index from = begin; from < columns; from += period) {
-          for (Index c = from; c < from + repeat; ++c) {
-            sum += (guess.start[c] - start) * count + guess.sum[c];
-            size += guess.size[c];
-          }
-        }
+  /// One vector at each spot, about a first value: of a mean that is large beside the deviations,
+  /// float could not hold a sum.
+  template <int Lanes, bool Contiguous>
+  [[gnu::always_inline]] void runs() const {
+    const Index room = (std::min<Index>)(Lanes, traversal_.inner);
+    const Index rows = traversal_.rows();
+    const Spots spots(rows, (std::min)((std::max)(rows / (16 * room), fewest_spots), most_spots));
+    Index offsets[most_spots];
+    for (Index spot = 0; spot < spots.count(); ++spot) {
+      const Index row = spots.row(spot);
+      const Index past_end = row % traversal_.inner + room - traversal_.inner;
+      offsets[spot] = locate(first_, row - (std::max<Index>)(0, past_end)) - data_[0];
+    }
+    const L count = detail::from_index<L>(room * spots.count());
+    const L size_count = detail::from_index<L>(room * (std::min)(spots.count(), spots_for_size));
+    const T* at = data_[0];
+    Guess guess;
+    for (Index first = first_; first < last_; first += most_columns) {
+      const Index channels = (std::min)(most_columns, last_ - first);
+      for (Index c = 0; c < channels; ++c) {
+        sample_run<Lanes, Contiguous>(at, offsets, spots.count(), room, c, guess);
+        at += plan_.layouts()[0].column_stride;
       }
-      set((first + begin) / repeat, start + sum * share, size * size_share);
+      finish_all<Lanes>(guesses_ + first, guess, channels, count, size_count);
     }
   }
 
-  /// NaN and infinity are for the sums to find.
-  void set(Index channel, const L& guess, const L& deviation) const {
-    guesses_[channel] = detail::is_finite(guess) ? rounded_guess(guess, deviation) : L(0);
+  /// All spots of one channel.
+  template <int Lanes, bool Contiguous>
+  [[gnu::always_inline]] void sample_run(const T* at, const Index* offsets, Index spots, Index room,
+                                         Index c, Guess& guess) const {
+    const Index step = plan_.layouts()[0].inner_stride;
+    const L start = detail::convert<L>(at[offsets[0]]);
+    simd::Vector<L, Lanes> about{}, sum{0}, size{0};
+    simd::broadcast<L, Lanes>(about, start);
+    for (Index spot = 0; spot < spots; ++spot) {
+      simd::Vector<L, Lanes> x = about;
+      if (room == Lanes) {
+        simd::load<L, Lanes, Contiguous>(x, at + offsets[spot], step);
+      } else {
+        simd::load_some<L, Lanes>(x, at + offsets[spot], step, room);
+      }
+      sum += x - about;
+      if (spot < spots_for_size) add_size(size, x, about);
+    }
+    guess.start[c] = start;
+    guess.sum[c] = simd::sum_of_lanes<L, Lanes>(sum);
+    guess.size[c] = simd::sum_of_lanes<L, Lanes>(size);
+  }
+
+  template <int Lanes, bool Contiguous>
+  [[gnu::always_inline]] void rows() const {
+    const Index repeat = traversal_.repeat;
+    const Index block = (std::max<Index>)(1, most_columns / repeat);
+    // The last row may be shorter than the others.
+    const Index rows = traversal_.rows() - (traversal_.last_width < traversal_.columns ? 1 : 0);
+    const Index per_channel = traversal_.columns / traversal_.channels;
+    const Spots spots(rows, (std::max)((std::min)(rows / 16, most_rows), fewest_rows) /
+                                (std::min<Index>)(per_channel, 8));
+    Index offsets[most_rows];
+    for (Index spot = 0; spot < spots.count(); ++spot) {
+      offsets[spot] = locate(0, spots.row(spot)) - data_[0];
+    }
+    const Index last = traversal_.cycles() ? first_ + 1 : last_;
+    for (Index channel = first_; channel < last; channel += block) {
+      const Index end =
+          traversal_.cycles() ? traversal_.columns : (std::min)(last_, channel + block) * repeat;
+      const Index begin = traversal_.cycles() ? 0 : channel * repeat;
+      sample_columns<Lanes, Contiguous>(begin, end - begin, offsets, spots.count());
+    }
+  }
+
+  template <int Lanes, bool Contiguous>
+  [[gnu::always_inline]] void sample_columns(Index first, Index columns, const Index* offsets,
+                                             Index spots) const {
+    Guess guess;
+    const Index step = plan_.layouts()[0].column_stride;
+    const T* const at = data_[0] + first * step;
+    Index c = 0;
+    for (; c + 4 * Lanes <= columns; c += 4 * Lanes) {
+      sample_vectors<4, Lanes, Contiguous>(at + c * step, offsets, spots, c, guess);
+    }
+    for (; c + Lanes <= columns; c += Lanes) {
+      sample_vectors<1, Lanes, Contiguous>(at + c * step, offsets, spots, c, guess);
+    }
+    for (; c < columns; ++c) {
+      sample_vectors<1, 1, Contiguous>(at + c * step, offsets, spots, c, guess);
+    }
+    const L count = detail::from_index<L>(spots);
+    if (traversal_.columns > traversal_.channels) {
+      join_columns(first, columns, count, guess);
+      return;
+    }
+    finish_all<Lanes>(guesses_ + first, guess, columns, count, L(spots_for_size));
+  }
+
+  /// All spots of some vectors of columns, so many that additions do not wait for one another.
+  template <int Vectors, int Lanes, bool Contiguous>
+  [[gnu::always_inline]] void sample_vectors(const T* at, const Index* offsets, Index spots,
+                                             Index column, Guess& guess) const {
+    using V = simd::Vector<L, Lanes>;
+    const Index step = plan_.layouts()[0].column_stride;
+    V start[Vectors], sum[Vectors], size[Vectors], x;
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) {
+      simd::load<L, Lanes, Contiguous>(start[v], at + offsets[0] + v * Lanes * step, step);
+      sum[v] = size[v] = V{0};
+    }
+    for (Index spot = 1; spot < spots; ++spot) {
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) {
+        simd::load<L, Lanes, Contiguous>(x, at + offsets[spot] + v * Lanes * step, step);
+        sum[v] += x - start[v];
+        if (spot < spots_for_size) add_size(size[v], x, start[v]);
+      }
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) {
+      simd::store<L, Lanes, true>(guess.start + column + v * Lanes, 1, start[v]);
+      simd::store<L, Lanes, true>(guess.sum + column + v * Lanes, 1, sum[v]);
+      simd::store<L, Lanes, true>(guess.size + column + v * Lanes, 1, size[v]);
+    }
+  }
+
+  /// The means of as many values each, and their deviations.
+  template <int Lanes>
+  [[gnu::always_inline]] static void finish_all(L* to, const Guess& guess, Index channels,
+                                                const L& count, const L& size_count) {
+    Index c = 0;
+    for (; c + Lanes <= channels; c += Lanes) finish<Lanes>(to, guess, c, count, size_count);
+    for (; c < channels; ++c) finish<1>(to, guess, c, count, size_count);
+  }
+  template <int Lanes>
+  [[gnu::always_inline]] static void finish(L* to, const Guess& guess, Index c, const L& count,
+                                            const L& size_count) {
+    simd::Vector<L, Lanes> mean, sum, size;
+    simd::load<L, Lanes, true>(mean, guess.start + c, 1);
+    simd::load<L, Lanes, true>(sum, guess.sum + c, 1);
+    simd::load<L, Lanes, true>(size, guess.size + c, 1);
+    mean += sum / count;
+    round_guess<L, Lanes>(mean, size / size_count);
+    simd::store<L, Lanes, true>(to + c, 1, mean);
+  }
+
+  /// The mean of a channel's columns.
+  void join_columns(Index first, Index columns, const L& count, const Guess& guess) const {
+    const Index repeat = traversal_.repeat;
+    const Index period = traversal_.cycles() ? traversal_.channels * repeat : columns;
+    const L joined = detail::from_index<L>(columns / period * repeat);
+    for (Index begin = 0; begin < period; begin += repeat) {
+      const L start = guess.start[begin];
+      L sum(0);
+      L size(0);
+      for (Index from = begin; from < columns; from += period) {
+        for (Index c = from; c < from + repeat; ++c) {
+          sum += (guess.start[c] - start) * count + guess.sum[c];
+          add_size(size, guess.start[c], start);
+          size += guess.size[c];
+        }
+      }
+      set((first + begin) / repeat, start + sum / (count * joined),
+          size / (joined * L(spots_for_size)));
+    }
+  }
+
+  void set(Index channel, L guess, const L& deviation) const {
+    round_guess<L, 1>(guess, deviation);
+    guesses_[channel] = guess;
   }
 
   const Plan<1>& plan_;
@@ -261,6 +255,7 @@ class Sampler {
   Index last_;
   L* guesses_;
 };
+
 /// Guesses the mean of the channels [first, last) of a view that is not empty.
 template <class L, class T>
 void sample_means(InstructionSet instruction_set, const Plan<1>& plan, const T* data, Index first,
