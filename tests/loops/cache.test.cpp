@@ -29,3 +29,10 @@ TEST_CASE("streaming is worth it from one size on") {
   }
   CHECK(changes == 1);
 }
+
+TEST_CASE("memory is far from one size on, the same on every processor") {
+  CHECK_FALSE(is_far(0));
+  CHECK_FALSE(is_far(Index{1} << 20));
+  CHECK(is_far((Index{1} << 20) + 1));
+  CHECK(is_far(Index{1} << 50));
+}

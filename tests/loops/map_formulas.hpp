@@ -100,11 +100,11 @@ void with_map_job(const Numbers& source, const batchnorm::loops::Views<T, O>& to
   const loops::Traversal& traversal = plan.traversal();
   const loops::Region region =
       some != nullptr ? *some : loops::Region{0, traversal.columns, 0, traversal.rows()};
-  const loops::Numbers<C> numbers(source);
+  const loops::Numbers<C, Map::coefficients> numbers(source);
   const loops::MapData<T, I, O> data{loops::pointers_of(to), loops::pointers_of(from)};
   C constants[Map::constants + 1] = {};
   if constexpr (Map::constants > 0) source.constants(constants);
-  body(loops::MapJob<C, Map, T, I>{numbers, constants, plan, data, region, {streaming, 0}});
+  body(loops::MapJob<C, Map, T, I>{numbers, constants, plan, data, region, {streaming, false, 0}});
   batchnorm::simd::finish_streaming();
 }
 

@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <vector>
 
-#include "loops/map_formulas.hpp"
+#include "batchnorm/loops/simd.hpp"
+#include "batchnorm/loops/simd_dispatch.hpp"
+#include "loops/map_memory.hpp"
 #include "loops/region_sums.hpp"
 #include "support/catch.hpp"
-#include "support/generators.hpp"
 
 using batchnorm::InstructionSet;
 using namespace batchnorm_test;
@@ -18,35 +18,12 @@ namespace simd = batchnorm::simd;
 
 namespace {
 
-/// y0 = (x0 - k0) k1 + k2 and y1 = x1 k1 + x0: numbers round, and k2 is a constant.
-struct Rounding : loops::MapFormula<2, 1, 2> {
-  template <class V>
-  [[gnu::always_inline]] static void apply(V* y, const V* x, const V* k) {
-    y[0] = (x[0] - k[0]) * k[1] + k[2];
-    y[1] = x[1] * k[1] + x[0];
-  }
-};
-
-constexpr std::size_t room = 700;
+// A multiple of any vector, so that the second output is aligned as the first one is.
+constexpr std::size_t room = 704;
 constexpr std::size_t margin = 16;
 
-/// Two inputs and two outputs, aligned to any vector, with empty memory before and behind.
 template <class T>
-struct Memory {
-  explicit Memory(std::uint64_t seed) {
-    Random random(seed);
-    for (auto& each : in) {
-      for (T& value : each) value = static_cast<T>(static_cast<float>(random.uniform(-9, 9)));
-    }
-    for (auto& each : out) std::fill(each, each + room, T(-12345.0f));
-  }
-  /// The operands from an element on; the outputs may be one element apart from each other.
-  loops::MapData<T, 2, 2> at(std::size_t first, std::size_t apart = 0) {
-    return {{out[0] + first, out[1] + first + apart}, {in[0] + first, in[1] + first + 1}};
-  }
-  alignas(64) T in[2][room];
-  alignas(64) T out[2][room];
-};
+using Memory = MapMemoryOf<T, room>;
 
 /// Numbers of some channels.
 template <class C>
@@ -72,7 +49,7 @@ struct MapsRuns {
     simd::broadcast<C, lanes>(constants[2], C(-0.3));
     loops::RunMapper<Job, lanes>::map_lined_up(at, length, channels,
                                                {tables.first + channel, tables.second + channel},
-                                               constants, {streaming, 0});
+                                               constants, {streaming, false, ahead});
   }
   loops::MapData<T, 2, 2> at;
   Index length;
@@ -80,25 +57,7 @@ struct MapsRuns {
   const ChannelTables<C>& tables;
   Index channel = 0;
   Index channels = 1;
-};
-
-/// Maps rows whose numbers are different in every column.
-template <class C, class T>
-struct MapsRows {
-  using Job = loops::MapJob<C, Rounding, T, 2>;
-  template <int Bytes>
-  [[gnu::always_inline]] void run() const {
-    constexpr int lanes = simd::lanes_of<C, Bytes>;
-    simd::Vector<C, lanes> constants[3] = {};
-    simd::broadcast<C, lanes>(constants[2], C(-0.3));
-    const loops::MapSteps<2, 2> step = {{100, 100}, {100, 100}};
-    loops::RunMapper<Job, lanes>::map_rows(at, step, rows, columns, {table[0], table[1]}, constants,
-                                           {streaming, 0});
-  }
-  loops::MapData<T, 2, 2> at;
-  Index rows, columns;
-  const C* table[2];
-  bool streaming;
+  Index ahead = 0;
 };
 
 /// What single elements give, with these instructions, where the runs of channels of `run` elements
@@ -120,7 +79,7 @@ template <class T>
 bool written(const T* out, const std::vector<T>& expected, std::size_t first, std::size_t length) {
   for (std::size_t i = 0; i < room; ++i) {
     const bool inside = i >= first && i < first + length;
-    if (!(out[i] == (inside ? expected[i] : T(-12345.0f)))) return false;
+    if (!(out[i] == (inside ? expected[i] : Memory<T>::untouched()))) return false;
   }
   return true;
 }
@@ -130,7 +89,7 @@ void check_runs() {
   const ChannelTables<C> tables;
   for (const InstructionSet set : instruction_sets) {
     const std::vector<std::vector<T>> expected = one_by_one<C, T>(set, tables, margin, room);
-    REQUIRE(!(expected[0][100] == T(-12345.0f)));
+    REQUIRE(!(expected[0][100] == Memory<T>::untouched()));
     std::vector<std::size_t> lengths = {127, 128, 255, 256, 257, 300, 511, 512, 530, 640};
     for (std::size_t length = 0; length < 40; ++length) lengths.push_back(length);
     for (const std::size_t length : lengths) {
@@ -179,60 +138,6 @@ void check_lined_up() {
   }
 }
 
-/// Numbers of every column.
-template <class C>
-std::vector<C> column_numbers(C scale) {
-  std::vector<C> all;
-  for (int i = 0; i < 100; ++i) all.push_back(scale / static_cast<C>(i + 3));
-  return all;
-}
-
-template <class C, class T>
-void check_rows() {
-  const std::vector<C> first_table = column_numbers<C>(C(1)),
-                       second_table = column_numbers<C>(C(-7));
-  const auto maps = [&](Memory<T>& memory, std::size_t first, Index rows, Index column,
-                        Index columns, bool streaming) {
-    return MapsRows<C, T>{memory.at(first + static_cast<std::size_t>(column)),
-                          rows,
-                          columns,
-                          {first_table.data() + column, second_table.data() + column},
-                          streaming};
-  };
-  for (const InstructionSet set : instruction_sets) {
-    for (const std::size_t first : std::vector<std::size_t>{16, 17, 19, 24}) {
-      Memory<T> single(2);
-      for (Index column = 0; column < 90; ++column) {
-        simd::dispatch(set, maps(single, first, 1, column, 1, false));
-        for (Index row = 1; row < 5; ++row) {
-          const std::size_t next = first + 100 * static_cast<std::size_t>(row);
-          simd::dispatch(set, maps(single, next, 1, column, 1, false));
-        }
-      }
-      for (const Index columns : {1, 3, 4, 5, 8, 15, 31, 32, 33, 64, 71, 90}) {
-        for (const Index rows : {0, 1, 2, 3, 5}) {
-          for (const bool streaming : {false, true}) {
-            Memory<T> memory(2), wanted(2);
-            simd::dispatch(set, maps(memory, first, rows, 0, columns, streaming));
-            simd::finish_streaming();
-            for (int output = 0; output < 2; ++output) {
-              for (Index row = 0; row < rows; ++row) {
-                const std::size_t at = first + 100 * static_cast<std::size_t>(row);
-                std::copy(single.out[output] + at, single.out[output] + at + columns,
-                          wanted.out[output] + at);
-              }
-              if (!std::equal(wanted.out[output], wanted.out[output] + room, memory.out[output])) {
-                FAIL_CHECK(rows << " rows of " << columns << " from " << first << " on, streaming "
-                                << streaming << ", elements of " << sizeof(T) << " bytes");
-              }
-            }
-          }
-        }
-      }
-    }
-  }
-}
-
 }  // namespace
 
 TEST_CASE("an element of a run has the same bits wherever it stands, streamed or not") {
@@ -247,12 +152,6 @@ TEST_CASE("runs that follow one another are mapped as one, each with its own num
   check_lined_up<float, float>();
   check_lined_up<double, double>();
   check_lined_up<float, Eigen::bfloat16>();
-}
-
-TEST_CASE("an element of a row has the same bits wherever it stands, streamed or not") {
-  check_rows<float, float>();
-  check_rows<double, double>();
-  check_rows<float, Eigen::half>();
 }
 
 TEST_CASE("outputs that are not aligned alike are not streamed, and nothing is lost") {
@@ -290,6 +189,25 @@ TEST_CASE("in place, every element is read before it is written") {
       for (int output = 0; output < 2; ++output) {
         CHECK(std::equal(memory.in[output] + 3, memory.in[output] + 603, copy.out[output] + 3));
         CHECK(std::equal(memory.in[output] + 603, memory.in[output] + room, copy.in[output] + 603));
+      }
+    }
+  }
+}
+
+TEST_CASE("asking for what comes next, be it beyond the memory, changes nothing") {
+  for (const InstructionSet set : instruction_sets) {
+    const ChannelTables<float> tables;
+    const std::vector<std::vector<float>> expected =
+        one_by_one<float, float>(set, tables, margin, 64);
+    for (const Index ahead : {Index{1}, Index{640}, Index{-640}, Index{1} << 30}) {
+      for (const bool streaming : {false, true}) {
+        INFO(ahead << " elements ahead, streaming " << streaming);
+        Memory<float> memory(1);
+        simd::dispatch(
+            set, MapsRuns<float, float>{memory.at(margin), 64, streaming, tables, 0, 10, ahead});
+        simd::finish_streaming();
+        CHECK(written(memory.out[0], expected[0], margin, 640));
+        CHECK(written(memory.out[1], expected[1], margin, 640));
       }
     }
   }

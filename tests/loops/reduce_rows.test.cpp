@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "batchnorm/loops/cache.hpp"
 #include "loops/region_sums.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
@@ -66,6 +67,23 @@ TEST_CASE("rows of every width are summed, in columns") {
       for (const InstructionSet set : instruction_sets) {
         CHECK(row_sums(set, stored.view()) == PowerSums::of<double>(batch));
       }
+    }
+  }
+}
+
+TEST_CASE("long rows that come from memory, up to its very end") {
+  // They are asked for ahead, and fewer of them are added up before the totals are touched.
+  Random random(10);
+  for (const Size columns : std::vector<Size>{257, 400, 512}) {
+    const Batch batch = integer_batch(random, 1100, columns, 1);
+    REQUIRE(batchnorm::loops::is_far(static_cast<Index>(batch.values.size() * sizeof(float))));
+    const Results<double> expected = PowerSums::of<double>(batch);
+    const Rows with_gaps(batch);
+    const Stored<float> dense(batch, Layout::channels_last);
+    INFO(columns << " columns");
+    for (const InstructionSet set : instruction_sets) {
+      CHECK(row_sums(set, with_gaps.view()) == expected);
+      CHECK(row_sums<float>(set, dense.view()) == expected);
     }
   }
 }

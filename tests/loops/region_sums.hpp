@@ -12,6 +12,7 @@
 #include "batchnorm/loops/partition.hpp"
 #include "batchnorm/loops/reduce_runs.hpp"
 #include "batchnorm/loops/simd.hpp"
+#include "batchnorm/loops/simd_dispatch.hpp"
 #include "batchnorm/loops/traversal.hpp"
 #include "support/generators.hpp"
 #include "support/loop_formulas.hpp"
@@ -65,7 +66,7 @@ Results<A> with_job(const Source& source, const batchnorm::BatchView<const T>& v
   Results<A> results(Formula::sums, static_cast<Size>(channels));
   const std::vector<A*> into = results.pointers();
   const std::array<const T*, 1> data = {view.data()};
-  const loops::Numbers<L> numbers(source);
+  const loops::Numbers<L, Formula::coefficients> numbers(source);
   using Job = loops::ReduceJob<Formula, T, L, A, 1>;
   body(Job{numbers, plan, data, region, into.data()});
   return results;

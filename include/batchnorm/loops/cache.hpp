@@ -27,6 +27,12 @@ inline Index last_level_bytes() {
   return (std::min<Index>)(static_cast<Index>(Eigen::l3CacheSize()), Index{32} << 20);
 }
 
+/// Whether memory is worth asking for ahead: more than what second-level caches hold. A constant,
+/// because sums are grouped by it, whose bits shall not depend on the processor.
+inline constexpr bool is_far(Index bytes) {
+  return bytes > Index{1} << 20;
+}
+
 /// Whether results are better written past the cache: when inputs and outputs together do not stay
 /// in it, nobody will find them there. Measured, copying floats: from three quarters of the
 /// last-level cache on, streaming wins; at twice its size it takes two thirds of the time.

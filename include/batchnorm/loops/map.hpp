@@ -15,6 +15,7 @@
 #include "batchnorm/loops/numbers.hpp"
 #include "batchnorm/loops/partition.hpp"
 #include "batchnorm/loops/simd.hpp"
+#include "batchnorm/loops/simd_dispatch.hpp"
 #include "batchnorm/loops/simd_memory.hpp"
 #include "batchnorm/loops/traversal.hpp"
 #include "batchnorm/version.hpp"
@@ -28,9 +29,9 @@
 //
 // and where its numbers come from:
 //
-//   void operator()(Index channel, C* k) const;          the K numbers of a channel
+//   void operator()(Index channel, C* k) const;          the K numbers of a channel, or write()
 //   void constants(C* k) const;                          the M constants, when there are any
-//   void tables(const C** tables) const;                 optional (numbers.hpp)
+//   void tables(const C** tables) const;                 optional (all in numbers.hpp)
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -114,12 +115,12 @@ class Mapper {
  private:
   void map_region(const Execution& execution, const Region& region, Index ahead = 0) const {
     const MapJob<C, Map, T, Inputs> job{numbers_, constants_, plan_,
-                                        data_,    region,     {streaming_, ahead}};
+                                        data_,    region,     {streaming_, is_far(bytes()), ahead}};
     simd::dispatch(execution.instruction_set(), RegionMapper(job));
     if (streaming_) simd::finish_streaming();
   }
 
-  Numbers<C> numbers_;
+  Numbers<C, Map::coefficients> numbers_;
   C constants_[Map::constants + 1] = {};
   Plan<outputs + Inputs> plan_;
   MapData<T, Inputs, outputs> data_;
@@ -146,7 +147,7 @@ void map(const Execution& execution, const Coefficients& coefficients,
          const Views<T, Outputs>& outputs, const Views<const T, Inputs>& inputs) {
   static_assert(Outputs == Map::outputs, "as many outputs as the formula has");
   if (outputs[0].empty()) return;
-  if constexpr (has_tables<Coefficients>) {
+  if constexpr (has_tables<Coefficients, C>) {
     if (are_single_rows(outputs) && are_single_rows(inputs)) {
       using Job = MapJob<C, Map, T, Inputs>;
       const typename Job::Data data{pointers_of(outputs), pointers_of(inputs)};

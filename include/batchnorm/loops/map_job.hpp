@@ -32,6 +32,7 @@ struct MapSteps {
 /// How a map goes through memory.
 struct MapMemory {
   bool streaming;  ///< write past the cache where that can be done
+  bool far;        ///< the inputs come from memory
   Index ahead;     ///< elements from each input to what is read after this region; 0 for nothing
 };
 
@@ -46,7 +47,7 @@ struct MapJob {
   using Data = MapData<T, inputs, outputs>;
   using Steps = MapSteps<inputs, outputs>;
 
-  const Numbers<C>& numbers;
+  const Numbers<C, Map::coefficients>& numbers;
   const C* constants;
   const Plan<outputs + inputs>& plan;
   const Data& data;

@@ -7,8 +7,10 @@
 #include <cstddef>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/fetch.hpp"
 #include "batchnorm/loops/map_job.hpp"
 #include "batchnorm/loops/map_plain.hpp"
+#include "batchnorm/loops/map_rows.hpp"
 #include "batchnorm/loops/map_run.hpp"
 #include "batchnorm/loops/numbers.hpp"
 #include "batchnorm/loops/partition.hpp"
@@ -54,9 +56,10 @@ class RegionMapper {
       most_columns * static_cast<Index>(sizeof(double)) /
       static_cast<Index>((std::max)(sizeof(C), sizeof(float)));
 
-  /// The coefficients of a block of columns.
+  /// The coefficients of a block of columns. Tables of a power of two of bytes would take the same
+  /// places in the cache.
   struct Scratch {
-    C of[numbers][most_mapped_columns];
+    C of[numbers][most_mapped_columns + line_bytes / static_cast<Index>(sizeof(C))];
   };
 
   template <int Lanes>
@@ -122,7 +125,8 @@ class RegionMapper {
   [[gnu::always_inline]] void map_block(Index first, Index columns, const Tables& tables) const {
     V<Lanes> constants[numbers + Map::constants] = {};
     load_constants<Lanes>(constants);
-    const auto row_step = job_.steps(&Layout::inner_stride);
+    const RowMapper<Job, Lanes> mapper(job_.steps(&Layout::inner_stride), tables, constants,
+                                       job_.memory);
     const bool short_end =
         traversal_.last_width < traversal_.columns && job_.region.last_row == traversal_.rows();
     for (Runs run(traversal_, job_.region.first_row, job_.region.last_row); run.more();
@@ -132,8 +136,7 @@ class RegionMapper {
       Index inner = run.inner();
       // Once for the whole rows, once for the last one.
       for (int part = 0; part < (short_end ? 2 : 1); ++part) {
-        RunMapper<Job, Lanes>::map_rows(job_.locate(first, run.outer(), inner), row_step, rows,
-                                        width, tables, constants, job_.memory);
+        mapper.map(job_.locate(first, run.outer(), inner), rows, width);
         inner += rows;
         rows = 1;
         width = (std::max<Index>)(0, (std::min)(columns, traversal_.last_width - first));
@@ -168,10 +171,7 @@ class SingleRowMapper {
     for (int i = 0; i < Map::constants; ++i) {
       simd::broadcast<C, lanes>(k[numbers + i], constants_[i]);
     }
-    // Copies, which no store can change: the pointers stay in registers.
-    const typename Job::Data data = data_;
-    const Tables tables = tables_;
-    RunMapper<Job, lanes>::map_row(data, columns_, tables, k);
+    RowMapper<Job, lanes>({}, tables_, k, {false, false, 0}).map(data_, 1, columns_);
   }
 
  private:

@@ -7,6 +7,8 @@
 #include <cstddef>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/cache.hpp"
+#include "batchnorm/loops/fetch.hpp"
 #include "batchnorm/loops/numbers.hpp"
 #include "batchnorm/loops/partition.hpp"
 #include "batchnorm/loops/reduce_runs.hpp"
@@ -19,16 +21,12 @@
 //
 // Some rows at a time, so that the totals are read and written once for all of them; two vectors of
 // each row at a time, a whole cache line, so that no line is needed twice: rows that are a multiple
-// of 4 KiB apart would push one another out of the cache.
+// of 4 KiB apart would push one another out of the cache. What is not in a cache yet is asked for
+// in the order of memory.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace loops {
-
-/// Rows that are added up in registers before the totals are touched: as many as there are streams
-/// of memory that the processor fetches ahead.
-template <std::size_t Inputs>
-inline constexpr Index rows_at_once = Inputs == 1 ? 2 * chain : chain;
 
 template <class Job, int Lanes>
 class RowReducer {
@@ -40,68 +38,111 @@ class RowReducer {
   static constexpr int sums = Job::Formula::sums;
   static constexpr int numbers = Job::Formula::coefficients;
 
-  enum class Part { whole, last, few };
+  static constexpr Index bytes_of_element =
+      static_cast<Index>(Job::inputs * sizeof(typename Job::T));
 
-  /// Numbers per column of the block.
+  enum class Part { whole, last, few };
+  /// Measured on rows of 512 floats: into the second level, 8 KiB ahead or more.
+  static constexpr Index fetch_distance = 16384;
+  using Fetcher = RowFetcher<typename Job::T, Job::inputs, Nearness::second_level, fetch_distance>;
+
+  /// Numbers per column of the block, each in other places of the cache than the next.
   struct Scratch {
-    L k[numbers][most_columns];
-    A total[sums][most_columns];
+    L room[numbers][most_columns + 16];
+    A total_room[sums][most_columns + 8];
+    std::array<const L*, static_cast<std::size_t>(numbers)> k;
+    std::array<A*, static_cast<std::size_t>(sums)> total;
   };
 
  public:
   [[gnu::always_inline]] explicit RowReducer(const Job& job)
       : job_(job),
         traversal_(job.plan.traversal()),
-        row_step_(job.plan.template steps<0, Job::inputs>(&Layout::inner_stride)) {}
+        row_step_(job.plan.template steps<0, Job::inputs>(&Layout::inner_stride)),
+        fetching_(is_far(traversal_.elements() * bytes_of_element) &&
+                  Fetcher::pays(traversal_.columns)),
+        together_((fetching_ ? chain / 2 : chain) * (Job::inputs == 1 ? 2 : 1)) {}
 
   [[gnu::always_inline]] void run() const {
     const Region& region = job_.region;
     Scratch scratch;
-    spread_numbers(job_.numbers, traversal_, region.first_column, region.columns(), scratch.k);
+    scratch.k =
+        tables_of(job_.numbers, traversal_, region.first_column, region.columns(), scratch.room);
     const Index channels = (std::min)(traversal_.channels, region.columns() / traversal_.repeat);
-    for (int k = 0; k < sums; ++k) std::fill(job_.into[k], job_.into[k] + channels, A(0));
+    // Of columns that are channels, and so few rows that their totals are those of the region,
+    // nothing has to be joined.
+    const bool joined = traversal_.columns > traversal_.channels || region.rows() > rows_per_total;
+    for (std::size_t k = 0; k < sums; ++k) {
+      std::fill(job_.into[k], job_.into[k] + channels, A(0));
+      scratch.total[k] = joined ? scratch.total_room[k] : job_.into[k];
+    }
+    if (!joined) {
+      sum_rows(region.first_row, region.last_row, region.columns(), scratch);
+      return;
+    }
     const bool short_end =
         traversal_.last_width < traversal_.columns && region.last_row == traversal_.rows();
     const Index whole_rows = region.last_row - (short_end ? 1 : 0);
     for (Index row = region.first_row; row < whole_rows; row += rows_per_total) {
-      sum_rows(row, (std::min)(row + rows_per_total, whole_rows), region.columns(), scratch);
+      join_rows(row, (std::min)(row + rows_per_total, whole_rows), region.columns(), scratch);
     }
-    if (short_end) sum_rows(whole_rows, region.last_row, traversal_.last_width, scratch);
+    if (short_end) join_rows(whole_rows, region.last_row, traversal_.last_width, scratch);
   }
 
  private:
-  [[gnu::always_inline]] void sum_rows(Index begin, Index end, Index columns,
-                                       Scratch& scratch) const {
-    for (int k = 0; k < sums; ++k) {
-      std::fill(scratch.total[k], scratch.total[k] + columns, A(0));
-    }
-    for (Runs run(traversal_, begin, end); run.more(); run.next()) {
-      for (Index row = 0; row < run.length(); row += rows_at_once<Job::inputs>) {
-        sum_block(job_.plan.template locate<0>(job_.data, job_.region.first_column, run.outer(),
-                                               run.inner() + row),
-                  (std::min)(rows_at_once<Job::inputs>, run.length() - row), columns, scratch);
-      }
-    }
+  [[gnu::always_inline]] void join_rows(Index begin, Index end, Index columns,
+                                        Scratch& scratch) const {
+    for (A* const total : scratch.total) std::fill(total, total + columns, A(0));
+    sum_rows(begin, end, columns, scratch);
     join_columns(columns, scratch);
   }
 
+  /// Adds some rows to the totals.
+  [[gnu::always_inline]] void sum_rows(Index begin, Index end, Index columns,
+                                       Scratch& scratch) const {
+    for (Runs run(traversal_, begin, end); run.more(); run.next()) {
+      for (Index row = 0; row < run.length(); row += together_) {
+        sum_block(job_.plan.template locate<0>(job_.data, job_.region.first_column, run.outer(),
+                                               run.inner() + row),
+                  (std::min)(together_, run.length() - row), columns, scratch);
+      }
+    }
+  }
+
   /// Adds the totals of all columns of a channel to those of the region.
-  void join_columns(Index columns, const Scratch& scratch) const {
+  [[gnu::always_inline]] void join_columns(Index columns, const Scratch& scratch) const {
+    if (traversal_.columns == traversal_.channels) {
+      for (int k = 0; k < sums; ++k) add_totals(job_.into[k], scratch.total_room[k], columns);
+      return;
+    }
     Index channel = 0;
     for (Index column = 0; column < columns; column += traversal_.repeat) {
       for (int k = 0; k < sums; ++k) {
         A sum(0);
-        for (Index i = 0; i < traversal_.repeat; ++i) sum += scratch.total[k][column + i];
+        for (Index i = 0; i < traversal_.repeat; ++i) sum += scratch.total_room[k][column + i];
         job_.into[k][channel] += sum;
       }
       if (++channel == traversal_.channels) channel = 0;
     }
   }
 
+  [[gnu::always_inline]] static void add_totals(A* to, const A* from, Index count) {
+    constexpr int lanes = Lanes > 1 ? Lanes / (static_cast<int>(sizeof(A) / sizeof(L))) : 1;
+    Index i = 0;
+    for (; i + lanes <= count; i += lanes) {
+      simd::Vector<A, lanes> sum;
+      simd::load<A, lanes, true>(sum, from + i, 1);
+      simd::add_lanes<A, lanes>(to + i, sum);
+    }
+    for (; i < count; ++i) to[i] += from[i];
+  }
+
   [[gnu::always_inline]] void sum_block(const Pointers& from, Index rows, Index columns,
                                         Scratch& scratch) const {
     Index c = 0;
+    Fetcher fetcher(from, row_step_, columns, fetching_);
     for (; c + 2 * Lanes <= columns; c += 2 * Lanes) {
+      fetcher.fetch(2 * Lanes * rows);
       sum_columns<2, Part::whole>(from, rows, c, 0, scratch);
     }
     if (c + Lanes <= columns) {
@@ -126,7 +167,8 @@ class RowReducer {
     for (int v = 0; v < Vectors; ++v) {
 #pragma GCC unroll 8
       for (int i = 0; i < numbers; ++i) {
-        load_numbers<Which>(k[v][i], scratch.k[i] + column + v * Lanes, count);
+        load_numbers<Which>(k[v][i], scratch.k[static_cast<std::size_t>(i)] + column + v * Lanes,
+                            count);
       }
     }
     Pointers at = from;
@@ -152,7 +194,8 @@ class RowReducer {
     for (int v = 0; v < Vectors; ++v) {
 #pragma GCC unroll 8
       for (int i = 0; i < sums; ++i) {
-        store_sums<Which>(scratch.total[i] + column + v * Lanes, sum[v][i], count);
+        store_sums<Which>(scratch.total[static_cast<std::size_t>(i)] + column + v * Lanes,
+                          sum[v][i], count);
       }
     }
   }
@@ -192,6 +235,10 @@ class RowReducer {
   const Job& job_;
   const Traversal& traversal_;
   std::array<Index, Job::inputs> row_step_;
+  bool fetching_;
+  /// Rows that are added up in registers before the totals are touched. Measured: more of one input
+  /// than of several, and of several fewer where they come from memory.
+  Index together_;
 };
 
 }  // namespace loops

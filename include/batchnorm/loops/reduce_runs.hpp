@@ -7,6 +7,7 @@
 #include <cstddef>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/fetch.hpp"
 #include "batchnorm/loops/numbers.hpp"
 #include "batchnorm/loops/partition.hpp"
 #include "batchnorm/loops/simd.hpp"
@@ -36,7 +37,7 @@ struct ReduceJob {
   using A = Total;
   static constexpr std::size_t inputs = InputCount;
 
-  const Numbers<L>& numbers;
+  const Numbers<L, Formula::coefficients>& numbers;
   const Plan<InputCount>& plan;
   const std::array<const T*, InputCount>& data;
   const Region& region;
@@ -108,25 +109,37 @@ class RunReducer {
   static constexpr Index step4 = 4 * Lanes;
 
  public:
-  [[gnu::always_inline]] explicit RunReducer(const Job& job) : job_(job) {}
+  [[gnu::always_inline]] explicit RunReducer(const Job& job)
+      : job_(job), column_step_(job.plan.template steps<0, Job::inputs>(&Layout::column_stride)) {}
 
   [[gnu::always_inline]] void run() const {
     const Region& region = job_.region;
-    for (Index channel = region.first_column; channel < region.last_column; ++channel) {
-      L of_channel[coefficients];
-      job_.numbers(channel, of_channel);
+    L room[coefficients][most_columns];
+    const Tables tables =
+        tables_of(job_.numbers, job_.plan.traversal(), region.first_column, region.columns(), room);
+    if (has_short_runs(job_.plan.traversal())) {
+      for (Index first = 0; first < region.columns(); first += columns_at_once) {
+        sum_short_runs(first, (std::min)(columns_at_once, region.columns() - first), tables);
+      }
+      return;
+    }
+    for (Index column = 0; column < region.columns(); ++column) {
       V k[coefficients] = {};
-#pragma GCC unroll 8
-      for (int i = 0; i < coefficients; ++i) simd::broadcast<L, Lanes>(k[i], of_channel[i]);
+      load_numbers(k, tables, column);
       A total[sums] = {};
       for (Index row = region.first_row; row < region.last_row; row += rows_per_total) {
-        sum_rows(channel, row, (std::min)(row + rows_per_total, region.last_row), k, total);
+        sum_rows(region.first_column + column, row,
+                 (std::min)(row + rows_per_total, region.last_row), k, total);
       }
-      for (int i = 0; i < sums; ++i) job_.into[i][channel - region.first_column] = total[i];
+      for (int i = 0; i < sums; ++i) job_.into[i][column] = total[i];
     }
   }
 
  private:
+  using Tables = std::array<const L*, static_cast<std::size_t>(coefficients)>;
+  /// Channels whose totals stay in the first-level cache meanwhile.
+  static constexpr Index columns_at_once = 32;
+
   /// Four chains for every sum.
   using Chains = V[4][sums];
   /// The totals of all lanes, in memory, where g++ keeps the chains out of it.
@@ -147,6 +160,62 @@ class RunReducer {
       simd::add_lanes<L, Lanes>(totals[j], all);
     }
     clear(s);
+  }
+
+  [[gnu::always_inline]] static void load_numbers(V* k, const Tables& tables, Index column) {
+#pragma GCC unroll 8
+    for (int i = 0; i < coefficients; ++i) {
+      simd::broadcast<L, Lanes>(k[i], tables[static_cast<std::size_t>(i)][column]);
+    }
+  }
+
+  /// Sums some columns of the region, whose totals are kept apart for every lane.
+  [[gnu::always_inline]] void sum_short_runs(Index first, Index columns,
+                                             const Tables& tables) const {
+    const Region& region = job_.region;
+    Totals totals[columns_at_once] = {};
+    Chains s = {};
+    for (Runs run(job_.plan.traversal(), region.first_row, region.last_row); run.more();
+         run.next()) {
+      Pointers from = job_.plan.template locate<0>(job_.data, region.first_column + first,
+                                                   run.outer(), run.inner());
+      for (Index column = 0; column < columns; ++column) {
+        V k[coefficients];
+        load_numbers(k, tables, first + column);
+        fetch_ahead(from, run.length());
+        add_run(s, from, run.length(), k, totals[column]);
+#pragma GCC unroll 8
+        for (std::size_t i = 0; i < Job::inputs; ++i) from[i] += column_step_[i];
+      }
+    }
+    for (Index column = 0; column < columns; ++column) {
+      for (int j = 0; j < sums; ++j) {
+        job_.into[j][first + column] = simd::sum_of_array<A, Lanes>(totals[column][j]);
+      }
+    }
+  }
+
+  /// Measured on planes of 7 x 7 and 14 x 14: as RowFetcher does for rows.
+  [[gnu::always_inline]] static void fetch_ahead(const Pointers& from, Index length) {
+    constexpr Index distance = 4096 / static_cast<Index>(sizeof(typename Job::T));
+    constexpr Index line = line_bytes / static_cast<Index>(sizeof(typename Job::T));
+    for (Index at = 0; at < length; at += line) {
+#pragma GCC unroll 8
+      for (std::size_t i = 0; i < Job::inputs; ++i) {
+        fetch_line<Nearness::second_level>(from[i] + at + distance);
+      }
+    }
+  }
+
+  [[gnu::always_inline]] static void add_run(Chains& s, const Pointers& from, Index length,
+                                             const V* k, Totals& totals) {
+    Index at = 0;
+    for (; at + chain * step4 <= length; at += chain * step4) {
+      for (Index i = 0; i < chain; ++i) add_four(s, from, at + i * step4, k);
+      join(s, totals);
+    }
+    add_rest(s, from, at, length, k);
+    join(s, totals);
   }
 
   [[gnu::always_inline]] void sum_rows(Index channel, Index begin, Index end, const V* k,
@@ -207,6 +276,7 @@ class RunReducer {
   }
 
   const Job& job_;
+  std::array<Index, Job::inputs> column_step_;
 };
 
 }  // namespace loops

@@ -29,7 +29,8 @@ namespace loops {
 inline Index resident_channels(const Traversal& reduced, const Traversal& mapped, Index read_bytes,
                                Index threads) {
   const auto apart = [](const Traversal& traversal) {
-    return !traversal.cycles() && (!traversal.along_rows || traversal.repeat > 1);
+    return !traversal.cycles() && !has_short_runs(traversal) &&
+           (!traversal.along_rows || traversal.repeat > 1);
   };
   if (!apart(reduced) || !apart(mapped) || read_bytes <= resident_bytes()) return 0;
   const Index channels = reduced.channels;

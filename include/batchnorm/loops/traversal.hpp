@@ -69,6 +69,12 @@ inline constexpr Index fewest_runs = 8;
 inline constexpr Index short_row = 33;
 inline constexpr Index long_row = 256;
 
+/// Whether runs are so short that reading one channel's means jumping through memory: all channels'
+/// runs are better read in the order in which they usually lie.
+inline bool has_short_runs(const Traversal& traversal) {
+  return !traversal.along_rows && traversal.inner < 256;
+}
+
 /// The traversal of some views of one shape, and the layout of each in the order given.
 template <std::size_t Count>
 class Plan {

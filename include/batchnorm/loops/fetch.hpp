@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_LOOPS_FETCH_HPP
+#define BATCHNORM_LOOPS_FETCH_HPP
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <limits>
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/version.hpp"
+
+// Asking for memory before it is needed. Processors fetch ahead by themselves where one thing is
+// read from front to back. Several rows read side by side, a few elements of each, look to them
+// like as many streams, of which they lose track: measured on rows of 512 floats out of cache, 8
+// rows at a time take 2.2 times as long as the same bytes from front to back. Asking for the lines
+// of the rows to come in the order of memory makes up for that.
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace loops {
+
+/// Bytes that come from memory at once.
+inline constexpr Index line_bytes = 64;
+
+/// Into which cache something is asked for.
+enum class Nearness { first_level, second_level };
+
+/// The address may be past the end of the memory: it is not read.
+template <Nearness Where>
+[[gnu::always_inline]] inline void fetch_line(const void* at) {
+#if defined(__GNUC__)
+  __builtin_prefetch(at, 0, Where == Nearness::first_level ? 3 : 2);
+#else
+  static_cast<void>(at);
+#endif
+}
+
+/// Asks for the rows some way ahead of those that are being worked on, line by line. Does nothing
+/// when it is made so.
+template <class T, std::size_t Inputs, Nearness Where, Index DistanceInBytes>
+class RowFetcher {
+  static constexpr Index elements_per_line = line_bytes / static_cast<Index>(sizeof(T));
+
+ public:
+  /// Whether rows of so many columns are long enough: shorter ones that follow one another are read
+  /// nearly from front to back.
+  static constexpr bool pays(Index columns) {
+    return columns * static_cast<Index>(sizeof(T)) >= 512;
+  }
+
+  using Pointers = std::array<const T*, Inputs>;
+  using Steps = std::array<Index, Inputs>;
+
+  /// @param from     the first of the rows at work
+  /// @param columns  of a row that are being worked on
+  [[gnu::always_inline]] RowFetcher(const Pointers& from, const Steps& row_step, Index columns,
+                                    bool active)
+      : at_(from), row_step_(row_step), columns_(columns), active_(active) {
+    const Index row_bytes = columns * static_cast<Index>(sizeof(T));
+    if (!active_) return;
+    const Index rows = (DistanceInBytes + row_bytes - 1) / row_bytes;
+    bool dense = true;
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < Inputs; ++i) {
+      at_[i] += rows * row_step[i];
+      dense = dense && row_step[i] == columns;
+    }
+    if (dense) columns_ = (std::numeric_limits<Index>::max)();
+  }
+
+  /// Asks for as many lines of every input as so many elements take.
+  [[gnu::always_inline]] void fetch(Index elements) {
+    if (!active_) return;
+    for (; elements > 0; elements -= elements_per_line) {
+#pragma GCC unroll 8
+      for (std::size_t i = 0; i < Inputs; ++i) fetch_line<Where>(at_[i] + column_);
+      column_ += elements_per_line;
+      if (column_ < columns_) continue;
+      column_ = 0;  // the next row
+#pragma GCC unroll 8
+      for (std::size_t i = 0; i < Inputs; ++i) at_[i] += row_step_[i];
+    }
+  }
+
+ private:
+  Pointers at_;
+  Steps row_step_;
+  Index columns_;
+  Index column_ = 0;
+  bool active_;
+};
+
+}  // namespace loops
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_LOOPS_FETCH_HPP

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/loops/fetch.hpp"
+
+#include <cstddef>
+
+#include "support/catch.hpp"
+
+#if defined(__unix__)
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
+using batchnorm::Index;
+using namespace batchnorm::loops;
+
+namespace {
+
+template <class T, std::size_t Inputs>
+using Fetcher = RowFetcher<T, Inputs, Nearness::first_level, 4096>;
+
+}  // namespace
+
+TEST_CASE("asking ahead pays for long rows, by their bytes") {
+  CHECK_FALSE(Fetcher<float, 1>::pays(0));
+  CHECK_FALSE(Fetcher<float, 1>::pays(32));
+  CHECK(Fetcher<float, 1>::pays(512));
+  CHECK(Fetcher<float, 1>::pays(Index{1} << 50));
+  int changes = 0;
+  for (Index columns = 0; columns < 512; ++columns) {
+    const bool pays = Fetcher<double, 2>::pays(columns);
+    CHECK(Fetcher<float, 1>::pays(2 * columns) == pays);
+    CHECK(Fetcher<Eigen::half, 3>::pays(4 * columns) == pays);
+    if (pays != Fetcher<double, 2>::pays(columns + 1)) ++changes;
+  }
+  CHECK(changes == 1);
+}
+
+#if defined(__unix__)
+
+namespace {
+
+/// Memory behind which, and before which, nothing may be read: that ends the process.
+class Guarded {
+ public:
+  Guarded()
+      : page_(static_cast<std::size_t>(sysconf(_SC_PAGESIZE))),
+        memory_(static_cast<unsigned char*>(
+            mmap(nullptr, 3 * page_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {
+    REQUIRE(memory_ != MAP_FAILED);
+    REQUIRE(mprotect(memory_ + page_, page_, PROT_READ | PROT_WRITE) == 0);
+  }
+  ~Guarded() { munmap(memory_, 3 * page_); }
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
+
+  const float* begin() const { return reinterpret_cast<const float*>(memory_ + page_); }
+  const float* end() const { return reinterpret_cast<const float*>(memory_ + 2 * page_); }
+
+ private:
+  std::size_t page_;
+  unsigned char* memory_;
+};
+
+}  // namespace
+
+TEST_CASE("a fetcher may be used at the very end of the memory, whatever the step of its rows") {
+  const Guarded memory;
+  for (const Index step : {Index{0}, Index{1}, Index{-1}, Index{256}, Index{300}, Index{-300},
+                           Index{1} << 30, -(Index{1} << 30)}) {
+    for (const Index columns : {Index{1}, Index{15}, Index{16}, Index{256}, Index{1} << 20}) {
+      for (const bool active : {false, true}) {
+        Fetcher<float, 2> first({memory.end() - 1, memory.begin()}, {step, -step}, columns, active);
+        RowFetcher<float, 1, Nearness::second_level, 16384> second({memory.end() - 1}, {step},
+                                                                   columns, active);
+        for (const Index elements : {0, 1, 15, 16, 17, 512}) {
+          first.fetch(elements);
+          second.fetch(elements);
+        }
+      }
+    }
+  }
+  // Had it been read, this would not be reached.
+  CHECK(*memory.begin() == 0.0f);
+}
+
+TEST_CASE("a line may be asked for where there is no memory") {
+  const Guarded memory;
+  fetch_line<Nearness::first_level>(memory.end());
+  fetch_line<Nearness::second_level>(memory.begin() - 1);
+  fetch_line<Nearness::first_level>(nullptr);
+  CHECK(memory.end()[-1] == 0.0f);
+}
+
+#endif
