@@ -9,7 +9,9 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/loops/execution.hpp"
 #include "batchnorm/loops/map.hpp"
+#include "batchnorm/loops/numbers.hpp"
 #include "batchnorm/math/normalize.hpp"
+#include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
@@ -111,13 +113,8 @@ class FrozenBatchNorm {
     pivot_.resize(state.channels());
     scale_.resize(state.channels());
     shift_.resize(state.channels());
-    for (Index channel = 0; channel < state.channels(); ++channel) {
-      C k[3];
-      coefficients(channel, k);
-      pivot_[channel] = k[0];
-      scale_[channel] = k[1];
-      shift_[channel] = k[2];
-    }
+    C* const to[] = {pivot_.data(), scale_.data(), shift_.data()};
+    loops::Numbers<C, 3>(coefficients).write(0, state.channels(), to);
   }
 
   /// The numbers of the map, where they lie.

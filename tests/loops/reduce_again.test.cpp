@@ -75,6 +75,29 @@ struct Unsettled {
 };
 using FloatUnsettled = Unsettled<double, float>;
 
+/// The same, that settles in groups of three such channels as have no wish.
+struct InGroups : FloatUnsettled {
+  using FloatUnsettled::FloatUnsettled;
+
+  Index settle_good(Index first, Index last) {
+    calls.push_back(first);
+    while (first < last) {
+      const Index end = first + 3 < last ? first + 3 : last;
+      for (Index channel = first; channel < end; ++channel) {
+        if (!verdicts[static_cast<Size>(channel)].empty()) return first;
+      }
+      for (Index channel = first; channel < end; ++channel) {
+        const auto c = static_cast<Size>(channel);
+        asked[c].push_back({0, false, results.of[0][c]});
+      }
+      first = end;
+    }
+    return last;
+  }
+
+  std::vector<Index> calls;
+};
+
 /// Whether channel c was asked as often as its verdicts make it, with right numbers and sums.
 template <class Reduction>
 bool asked_rightly(const Reduction& reduction, Size c, Real sum, Real count, bool always_wide) {
@@ -136,6 +159,33 @@ TEST_CASE("channels are reduced again until they are settled, each as it asks fo
         CHECK(asked_rightly(reduction, c, sum, batch.count(), false));
         CHECK(static_cast<Real>(reduction.results.of[1][c]) == squares);
       }
+    }
+  }
+}
+
+TEST_CASE("a reduction may settle good channels in groups, and is asked about the others") {
+  static_assert(batchnorm::loops::settles_many<InGroups>, "it has settle_good");
+  static_assert(!batchnorm::loops::settles_many<FloatUnsettled>, "it has not");
+  Random random(30);
+  for (const Stand& stand : stands) {
+    const auto [samples, channels, positions] = stand.shape;
+    const Batch batch = integer_batch(random, samples, channels, positions);
+    const Stored<float> stored(batch, stand.layout);
+    for (const Size every : {Size{1}, Size{2}, Size{4}, Size{17}, Size{1000}}) {
+      // Some of the channels are bad: all, every second one and so on, the last one, and none.
+      InGroups reduction(channels);
+      for (Size c = every - 1; c < channels; c += every) reduction.verdicts[c] = {Verdict::again};
+      if (every == 17) reduction.verdicts[channels - 1] = {Verdict::again_wide, Verdict::again};
+      batchnorm::loops::reduce(serial, reduction, stored.view());
+      INFO("every " << every << "th of " << channels << ", " << name_of(stand.layout));
+      for (Size c = 0; c < channels; ++c) {
+        Real sum = 0;
+        for (Size n = 0; n < samples; ++n) {
+          for (Size p = 0; p < positions; ++p) sum += batch.at(n, c, p);
+        }
+        CHECK(asked_rightly(reduction, c, sum, batch.count(), false));
+      }
+      if (every == 1000) CHECK(reduction.calls == std::vector<Index>{0});
     }
   }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Which instructions a loop runs with.
+#include "batchnorm/loops/simd_dispatch.hpp"
+
 #include <cstddef>
 #include <vector>
 
@@ -35,14 +36,40 @@ struct Probe {
   float* to;
 };
 
-int width_of(InstructionSet instruction_set) {
+template <class Dispatch>
+int width_in(const Dispatch& dispatch) {
   int bytes = 0;
   std::vector<float> from(memory_size), to(memory_size);
   for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<float>(i) - 20;
-  simd::dispatch(instruction_set, Probe{&bytes, from.data(), to.data()});
+  dispatch(Probe{&bytes, from.data(), to.data()});
   for (std::size_t i = 0; i < from.size(); ++i) CHECK(to[i] == 2 * from[i] + 1);
   return bytes;
 }
+int width_of(InstructionSet instruction_set) {
+  return width_in([&](const Probe& probe) { simd::dispatch(instruction_set, probe); });
+}
+int unfused_width() {
+  return width_in([](const Probe& probe) { simd::dispatch_unfused(probe); });
+}
+
+/// y = x x - z of whole vectors.
+template <class C>
+struct SquareLess {
+  template <int Bytes>
+  [[gnu::always_inline]] void run() const {
+    constexpr int lanes = simd::lanes_of<C, Bytes>;
+    simd::Vector<C, lanes> x, z;
+    for (Index i = 0; i + lanes <= memory_size; i += lanes) {
+      simd::read<C, lanes>(x, squared + i);
+      simd::read<C, lanes>(z, taken + i);
+      const simd::Vector<C, lanes> y = x * x - z;
+      simd::write<C, lanes>(to + i, y);
+    }
+  }
+  const C* squared;
+  const C* taken;
+  C* to;
+};
 
 int best_width() {
 #if defined(__GNUC__) && defined(__x86_64__)
@@ -86,3 +113,29 @@ TEST_CASE("a limit holds for every call, and gives back the one before") {
   CHECK(width_of(InstructionSet::best) == best_width());
   CHECK(width_of(InstructionSet::baseline) == simd::baseline_bytes);
 }
+
+TEST_CASE("the widest vectors are there without fused arithmetic as well") {
+  const Unlimited unlimited;
+  CHECK(unfused_width() == best_width());
+  limit_instruction_set(InstructionSet::baseline);
+  CHECK(unfused_width() == simd::baseline_bytes);
+}
+
+// Compilers fuse only when they optimise, and everywhere when they are told to.
+#if !defined(__FMA__)
+template <class C>
+void check_products_are_rounded(C small) {
+  // (1 + s)^2 = 1 + 2 s + s^2, of which the last term is at most half of a last place: it is lost
+  // unless the product is fused with the difference.
+  const std::vector<C> squared(memory_size, C(1) + small), taken(memory_size, C(1) + 2 * small);
+  std::vector<C> to(memory_size, C(-1));
+  simd::dispatch_unfused(SquareLess<C>{squared.data(), taken.data(), to.data()});
+  CHECK(to == std::vector<C>(memory_size, C(0)));
+}
+
+TEST_CASE("a product is rounded before something is added to it") {
+  const Unlimited unlimited;
+  check_products_are_rounded<float>(0x1p-12f);
+  check_products_are_rounded<double>(0x1p-27);
+}
+#endif

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "batchnorm/loops/simd.hpp"
+#include "batchnorm/loops/simd_dispatch.hpp"
 
 namespace batchnorm_test {
 

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "batchnorm/loops/simd.hpp"
+#include "batchnorm/loops/simd_dispatch.hpp"
 #include "support/catch.hpp"
 
 namespace {

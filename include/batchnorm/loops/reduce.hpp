@@ -45,6 +45,9 @@
 //                                             rounding, overflow or a bad pivot, the channel is
 //                                             reduced again, with coefficients that may have
 //                                             changed
+//   Index settle_good(Index first, Index last); optional: settles channels in their order after the
+//                                             first attempt, some at a time, up to one that is not
+//                                             plainly good, which it returns; `last` if all are
 //
 // Lanes sum a few values in their own type, for speed, and totals are kept in A (reduce_runs.hpp).
 // All cuts depend on the shape alone and totals are joined in a fixed order: the bits of a channel
@@ -60,6 +63,12 @@ enum class Verdict {
   again,      ///< reduce the channel again
   again_wide  ///< and let the lanes sum in the type of the totals
 };
+
+template <class Reduction, class = void>
+inline constexpr bool settles_many = false;
+template <class Reduction>
+inline constexpr bool settles_many<Reduction, std::void_t<decltype(&Reduction::settle_good)>> =
+    true;
 
 /// Loop 1 over a plan's operands; see the top of this file.
 template <class Reduction, class T, std::size_t Inputs>
@@ -89,6 +98,10 @@ class Reducer {
     attempt(execution, first, last, false, into);
     const Index together = channels_together();
     for (Index channel = first; channel < last; ++channel) {
+      if constexpr (settles_many<Reduction>) {
+        channel = reduction_.settle_good(channel, last);
+        if (channel == last) return;
+      }
       const Verdict verdict = reduction_.settle(channel, 0, always_wide);
       if (verdict == Verdict::settled) continue;
       const Index begin = traversal_.cycles() ? 0 : channel;

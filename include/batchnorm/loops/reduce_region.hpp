@@ -12,6 +12,7 @@
 #include "batchnorm/loops/reduce_rows.hpp"
 #include "batchnorm/loops/reduce_runs.hpp"
 #include "batchnorm/loops/simd.hpp"
+#include "batchnorm/loops/simd_dispatch.hpp"
 #include "batchnorm/loops/traversal.hpp"
 #include "batchnorm/version.hpp"
 
@@ -50,11 +51,11 @@ void reduce_region(InstructionSet instruction_set, const Source& source, const P
                    A* const* into) {
   constexpr bool has_vectors = simd::lanes_of < Lane, simd::baseline_bytes >> 1;
   if (has_vectors && !wide && plan.contiguous()) {
-    const Numbers<Lane> numbers(source);
+    const Numbers<Lane, Formula::coefficients> numbers(source);
     const ReduceJob<Formula, T, Lane, A, Inputs> job{numbers, plan, data, region, into};
     if constexpr (has_vectors) simd::dispatch(instruction_set, RegionReducer(job));
   } else {
-    const Numbers<A> numbers(source);
+    const Numbers<A, Formula::coefficients> numbers(source);
     const ReduceJob<Formula, T, A, A, Inputs> job{numbers, plan, data, region, into};
     if constexpr (has_vectors) {
       simd::dispatch(instruction_set, PlainReducer(job));

@@ -3,19 +3,15 @@
 #define BATCHNORM_LOOPS_SIMD_HPP
 
 #include <Eigen/Core>
-#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
 
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/loops/execution.hpp"
 #include "batchnorm/version.hpp"
 
 // Vectors for the loops: GNU vector types, which g++ and clang++ turn into the instructions of the
-// function they are inlined into. The loop bodies are templates on the vector width, always inlined
-// into one thin function per instruction set; that function alone carries the target attribute, so
-// the flags of the user's build stay as they are. Other compilers get plain loops.
+// function they are inlined into (simd_dispatch.hpp). Other compilers get plain loops.
 //
 // Vectors travel by reference only: passing them by value would depend on the flags of the caller.
 // The loops over the few operands, sums or coefficients of a body carry `#pragma GCC unroll`: only
@@ -173,6 +169,19 @@ template <class A, class C, int Lanes>
   convert_lanes(wide, narrow);
 }
 
+/// The same lanes in a narrower type, rounded.
+template <class To, class C, int Lanes>
+[[gnu::always_inline]] inline void narrow_lanes(Vector<To, Lanes>& narrow,
+                                                const Vector<C, Lanes>& wide) {
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+  if constexpr (sizeof wide == avx2_bytes && sizeof narrow == baseline_bytes) {
+    asm("vcvtpd2ps %1, %0" : "=x"(narrow) : "x"(wide));
+    return;
+  }
+#endif
+  convert_lanes(narrow, wide);
+}
+
 /// to[i] += lane i, in the type of `to`, which is the same or a wider one.
 template <class C, int Lanes, class A>
 [[gnu::always_inline]] inline void add_lanes(A* to, const Vector<C, Lanes>& vector) {
@@ -234,60 +243,7 @@ template <class V>
   x = sign > V{0} ? x : other;
 }
 
-inline std::atomic<InstructionSet>& instruction_set_limit() {
-  static std::atomic<InstructionSet> limit{InstructionSet::best};
-  return limit;
-}
-
-#if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) && defined(__x86_64__)
-inline bool has_avx2() {
-  static const bool found = [] {
-    __builtin_cpu_init();
-    // Conversions of half are a set of their own, which every processor with AVX2 has.
-    unsigned leaf = 1, features = 0, unused = 0;
-    asm("cpuid" : "+a"(leaf), "=b"(unused), "=c"(features), "=d"(unused));
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           (features & (1u << 29)) != 0;
-  }();
-  return found;
-}
-
-template <class Body>
-[[gnu::target("avx2,fma,f16c"), gnu::noinline]] void run_avx2(const Body& body) {
-  body.template run<avx2_bytes>();
-}
-#endif
-
-template <class Body>
-[[gnu::noinline]] void run_baseline(const Body& body) {
-  body.template run<baseline_bytes>();
-}
-
-/// Calls body.run<Bytes>() with the widest vectors that this processor has, or as execution says.
-/// Everything below run() has to be always_inline, or it is compiled for the baseline.
-template <class Body>
-void dispatch(InstructionSet instruction_set, const Body& body) {
-#if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) && defined(__x86_64__)
-  if (instruction_set == InstructionSet::best && has_avx2() &&
-      instruction_set_limit().load(std::memory_order_relaxed) == InstructionSet::best) {
-    run_avx2(body);
-    return;
-  }
-#endif
-  static_cast<void>(instruction_set);
-  run_baseline(body);
-}
-
 }  // namespace simd
-
-/// Limits the vector instructions of every call in this process, whatever its Execution says: for
-/// bit-equal results on different processors, and for tests. Thread safe; calls that run already
-/// are not affected.
-/// @return the limit that was in force before; at first InstructionSet::best, which is none
-inline InstructionSet limit_instruction_set(InstructionSet limit) {
-  return simd::instruction_set_limit().exchange(limit);
-}
-
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 

@@ -6,11 +6,13 @@
 #include <type_traits>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/channels.hpp"
 #include "batchnorm/loops/execution.hpp"
 #include "batchnorm/loops/map.hpp"
 #include "batchnorm/loops/simd.hpp"
 #include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/normalize.hpp"
+#include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
@@ -96,48 +98,59 @@ struct FromInput {
   }
 };
 
-/// The numbers of a channel for backward from the input. r, a root and a division, is computed
-/// once.
+/// The numbers of channels for backward from the input: p, r, (m - p) r and a = gamma r.
 template <class T, int Channels, class Statistics>
 class InputNumbers {
  public:
   using A = accumulator_t<T>;
   using C = parameter_t<T>;
+  template <int Lanes>
+  using V = simd::Vector<A, Lanes>;
 
   InputNumbers(const Options& options, const State<T, Channels>& state,
                const Statistics& statistics)
       : options_(options),
         state_(state),
         statistics_(statistics),
-        inverse_std_dev_(inverse_std_devs<A, Channels>(options, state.channels(), statistics)) {}
+        inverse_std_devs_(options, state.channels(), statistics) {}
 
-  C pivot(Index channel) const { return convert<C>(statistics_(channel).mean); }
-  A inverse_std_dev(Index channel) const { return inverse_std_dev_[channel]; }
-  /// (m - p) r
-  A pivot_error(Index channel) const {
-    const A mean = statistics_(channel).mean;
-    return (mean - convert<A>(convert<C>(mean))) * inverse_std_dev_[channel];
+  template <int Lanes>
+  [[gnu::always_inline]] void load(const loops::ChannelGroup& group, V<Lanes>& pivot, V<Lanes>& r,
+                                   V<Lanes>& pivot_error) const {
+    V<Lanes> variance;
+    statistics_.template load<Lanes>(group, pivot, variance);
+    pivot_error = pivot;
+    loops::round_lanes<C, A, Lanes>(pivot);
+    inverse_std_devs_.template load<Lanes>(r, group);
+    pivot_error = (pivot_error - pivot) * r;
   }
-  /// a = gamma r
-  A scale(Index channel) const {
-    return gamma_of(options_, state_, channel) * inverse_std_dev_[channel];
+  template <int Lanes>
+  [[gnu::always_inline]] void load_scale(const loops::ChannelGroup& group, V<Lanes>& scale) const {
+    V<Lanes> gamma;
+    load_gamma<Lanes>(gamma, options_, state_, group);
+    inverse_std_devs_.template load<Lanes>(scale, group);
+    scale *= gamma;
   }
 
   /// Those of the forward map, rounded as there, and the slope.
-  template <class K>
-  void source_coefficients(Index channel, K* k) const {
-    C forward[3];
-    CentredCoefficients<T, Channels, Statistics>(options_, state_, statistics_)(channel, forward);
-    k[0] = convert<K>(forward[1]);
-    k[1] = convert<K>(forward[2]);
-    k[2] = convert<K>(options_.epilogue.slope());
+  template <class K, int Lanes>
+  [[gnu::always_inline]] void write_source(const loops::ChannelGroup& group, K* const* to) const {
+    C forward[3][Lanes];
+    C* const parts[] = {forward[0], forward[1], forward[2]};
+    CentredCoefficients<T, Channels, Statistics>(options_, state_, statistics_)
+        .template write<C, Lanes>(group, parts);
+    for (Index lane = 0; lane < group.count; ++lane) {
+      to[0][lane] = convert<K>(forward[1][lane]);
+      to[1][lane] = convert<K>(forward[2][lane]);
+      to[2][lane] = convert<K>(options_.epilogue.slope());
+    }
   }
 
  private:
   const Options& options_;
   const State<T, Channels>& state_;
   const Statistics& statistics_;
-  ChannelVector<A, Channels> inverse_std_dev_;
+  InverseStdDevs<A, Channels, Statistics> inverse_std_devs_;
 };
 
 /// Backward from dy, a residual when there is one, and x, to dL/dx and dL/dresidual.

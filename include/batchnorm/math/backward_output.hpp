@@ -9,11 +9,13 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/channels.hpp"
 #include "batchnorm/loops/execution.hpp"
 #include "batchnorm/loops/map.hpp"
 #include "batchnorm/loops/simd.hpp"
 #include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/normalize.hpp"
+#include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
@@ -54,36 +56,49 @@ struct FromOutput {
   }
 };
 
-/// The numbers of a channel for backward from the output.
+/// The numbers of channels for backward from the output.
 template <class T, int Channels, class Statistics>
 class OutputNumbers {
  public:
   using A = accumulator_t<T>;
-  using C = parameter_t<T>;
+  template <int Lanes>
+  using V = simd::Vector<A, Lanes>;
 
   OutputNumbers(const Options& options, const State<T, Channels>& state,
                 const Statistics& statistics)
       : options_(options),
         state_(state),
-        inverse_std_dev_(inverse_std_devs<A, Channels>(options, state.channels(), statistics)) {}
+        inverse_std_devs_(options, state.channels(), statistics) {}
 
-  C pivot(Index channel) const { return convert<C>(beta_of(options_, state_, channel)); }
-  A inverse_std_dev(Index channel) const { return A(1) / gamma_of(options_, state_, channel); }
-  A pivot_error(Index) const { return A(0); }
-  A scale(Index channel) const {
-    return gamma_of(options_, state_, channel) * inverse_std_dev_[channel];
+  /// beta, 1 / gamma and 0
+  template <int Lanes>
+  [[gnu::always_inline]] void load(const loops::ChannelGroup& group, V<Lanes>& pivot, V<Lanes>& r,
+                                   V<Lanes>& pivot_error) const {
+    load_beta<Lanes>(pivot, options_, state_, group);
+    load_gamma<Lanes>(r, options_, state_, group);
+    r = A(1) / r;
+    pivot_error = V<Lanes>{0};
+  }
+  template <int Lanes>
+  [[gnu::always_inline]] void load_scale(const loops::ChannelGroup& group, V<Lanes>& scale) const {
+    V<Lanes> gamma;
+    load_gamma<Lanes>(gamma, options_, state_, group);
+    inverse_std_devs_.template load<Lanes>(scale, group);
+    scale *= gamma;
   }
 
-  template <class K>
-  void source_coefficients(Index, K* k) const {
-    k[0] = convert<K>(options_.epilogue.slope());
-    k[1] = convert<K>(1.0 / options_.epilogue.slope());
+  template <class K, int Lanes>
+  [[gnu::always_inline]] void write_source(const loops::ChannelGroup& group, K* const* to) const {
+    for (Index lane = 0; lane < group.count; ++lane) {
+      to[0][lane] = convert<K>(options_.epilogue.slope());
+      to[1][lane] = convert<K>(1.0 / options_.epilogue.slope());
+    }
   }
 
  private:
   const Options& options_;
   const State<T, Channels>& state_;
-  ChannelVector<A, Channels> inverse_std_dev_;
+  InverseStdDevs<A, Channels, Statistics> inverse_std_devs_;
 };
 
 /// Backward from dy and y to dL/dx.

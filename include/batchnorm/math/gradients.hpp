@@ -6,10 +6,12 @@
 #include <type_traits>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/channels.hpp"
 #include "batchnorm/loops/execution.hpp"
 #include "batchnorm/loops/map.hpp"
 #include "batchnorm/loops/reduce.hpp"
 #include "batchnorm/loops/resident.hpp"
+#include "batchnorm/loops/simd.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/batch_view.hpp"
@@ -70,11 +72,15 @@ class GradientReduction {
   GradientReduction(const Numbers& numbers, GradientSums<Accumulator, Channels>& totals)
       : numbers_(numbers), totals_(totals) {}
 
-  template <class C>
-  void operator()(Index channel, C* k) const {
-    k[0] = convert<C>(numbers_.pivot(channel));
-    k[1] = convert<C>(numbers_.inverse_std_dev(channel));
-    if constexpr (Source::coefficients > 0) numbers_.source_coefficients(channel, k + 2);
+  template <class To, int Lanes>
+  [[gnu::always_inline]] void write(const loops::ChannelGroup& group, To* const* to) const {
+    simd::Vector<Accumulator, Lanes> pivot, r, pivot_error;
+    numbers_.template load<Lanes>(group, pivot, r, pivot_error);
+    loops::store_channels<Accumulator, Lanes>(to[0], group, pivot);
+    loops::store_channels<Accumulator, Lanes>(to[1], group, r);
+    if constexpr (Source::coefficients > 0) {
+      numbers_.template write_source<To, Lanes>(group, to + 2);
+    }
   }
 
   Accumulator* result(int k) const {
@@ -83,14 +89,49 @@ class GradientReduction {
 
   /// A sum of floats that overflowed may fit in double.
   loops::Verdict settle(Index channel, int, bool wide) {
-    Accumulator& sum = totals_.output_gradient[channel];
-    Accumulator& normalized = totals_.normalized[channel];
-    if (!wide && (!is_finite(sum) || !is_finite(normalized))) return loops::Verdict::again_wide;
-    normalized -= numbers_.pivot_error(channel) * sum;
-    return loops::Verdict::settled;
+    const bool final = wide || std::is_same<Accumulator, Lane>::value;
+    const bool settled = final ? correct<1, true>({channel, 1}) : correct<1, false>({channel, 1});
+    return settled ? loops::Verdict::settled : loops::Verdict::again_wide;
+  }
+  Index settle_good(Index first, Index last) {
+    Index reached = last;
+    loops::for_channels<Accumulator>(first, last, GoodChannels{*this, reached});
+    return reached;
   }
 
  private:
+  struct GoodChannels {
+    GradientReduction& reduction;
+    Index& reached;
+
+    template <int Lanes>
+    [[gnu::always_inline]] bool run(const loops::ChannelGroup& group) const {
+      constexpr bool final = std::is_same<Accumulator, Lane>::value;
+      if (reduction.correct<Lanes, final>(group)) return true;
+      reached = group.first;
+      return false;
+    }
+  };
+
+  /// Takes from r S2 what the pivot's rounding has put there, unless a sum is not finite.
+  template <int Lanes, bool Final>
+  [[gnu::always_inline]] bool correct(const loops::ChannelGroup& group) {
+    simd::Vector<Accumulator, Lanes> sum, normalized, pivot, r, pivot_error;
+    Accumulator* const to = totals_.normalized.data();
+    loops::load_channels<Accumulator, Lanes>(sum, totals_.output_gradient.data(), group);
+    loops::load_channels<Accumulator, Lanes>(normalized, to, group);
+    if constexpr (!Final) {
+      loops::AllLanes<Accumulator, Lanes> good;
+      good.finite(sum);
+      good.finite(normalized);
+      if (!good.passed()) return false;
+    }
+    numbers_.template load<Lanes>(group, pivot, r, pivot_error);
+    normalized -= pivot_error * sum;
+    loops::store_channels<Accumulator, Lanes>(to + group.first, group, normalized);
+    return true;
+  }
+
   const Numbers& numbers_;
   GradientSums<Accumulator, Channels>& totals_;
 };
@@ -131,18 +172,25 @@ class BackwardCoefficients {
                        Index values)
       : numbers_(numbers), totals_(totals), count_(from_index<A>(values)) {}
 
-  void operator()(Index channel, C* k) const {
-    k[0] = numbers_.pivot(channel);
-    k[1] = convert<C>(numbers_.scale(channel));
+  template <class To, int Lanes>
+  [[gnu::always_inline]] void write(const loops::ChannelGroup& group, To* const* to) const {
+    using V = simd::Vector<A, Lanes>;
+    V pivot, r, pivot_error, scale;
+    numbers_.template load<Lanes>(group, pivot, r, pivot_error);
+    numbers_.template load_scale<Lanes>(group, scale);
+    loops::store_channels<A, Lanes>(to[0], group, pivot);
+    loops::store_channels<A, Lanes>(to[1], group, scale);
     if constexpr (!Constant) {
-      const A r = numbers_.inverse_std_dev(channel);
-      const A mean_product = totals_.normalized[channel] / count_;
-      k[2] = convert<C>(A(-r * mean_product));
-      k[3] = convert<C>(A(numbers_.pivot_error(channel) * mean_product -
-                          totals_.output_gradient[channel] / count_));
+      V mean_product, mean_gradient;
+      loops::load_channels<A, Lanes>(mean_product, totals_.normalized.data(), group);
+      loops::load_channels<A, Lanes>(mean_gradient, totals_.output_gradient.data(), group);
+      mean_product /= count_;
+      mean_gradient /= count_;
+      loops::store_channels<A, Lanes>(to[2], group, -r * mean_product);
+      loops::store_channels<A, Lanes>(to[3], group, pivot_error * mean_product - mean_gradient);
     }
     if constexpr (Source::coefficients > 0) {
-      numbers_.source_coefficients(channel, k + (Constant ? 2 : 4));
+      numbers_.template write_source<To, Lanes>(group, to + (Constant ? 2 : 4));
     }
   }
 
@@ -152,18 +200,29 @@ class BackwardCoefficients {
   A count_;
 };
 
-/// The gradients of the parameters from their sums; zero where the options leave a parameter out.
+/// Writes the gradients of the parameters from their sums; zero where the options leave a parameter
+/// out.
 template <class T, int Channels>
-Gradients<T, Channels> parameter_gradients(const Options& options,
-                                           const GradientSums<accumulator_t<T>, Channels>& totals) {
-  using P = parameter_t<T>;
-  Gradients<T, Channels> result(totals.normalized.size());
-  for (Index channel = 0; channel < totals.normalized.size(); ++channel) {
-    if (options.scale) result.gamma[channel] = convert<P>(totals.normalized[channel]);
-    if (options.shift) result.beta[channel] = convert<P>(totals.output_gradient[channel]);
+struct GradientWriter {
+  using A = accumulator_t<T>;
+  const Options& options;
+  const GradientSums<A, Channels>& totals;
+  Gradients<T, Channels>& to;
+
+  template <int Lanes>
+  [[gnu::always_inline]] bool run(const loops::ChannelGroup& group) const {
+    simd::Vector<A, Lanes> sum;
+    if (options.scale) {
+      loops::load_channels<A, Lanes>(sum, totals.normalized.data(), group);
+      loops::store_channels<A, Lanes>(to.gamma.data() + group.first, group, sum);
+    }
+    if (options.shift) {
+      loops::load_channels<A, Lanes>(sum, totals.output_gradient.data(), group);
+      loops::store_channels<A, Lanes>(to.beta.data() + group.first, group, sum);
+    }
+    return true;
   }
-  return result;
-}
+};
 
 /// Backward from the inputs of a source, dy first and what is normalised last, to dL/dx and, as
 /// second output, dL/dresidual. `Constant`: the statistics do not depend on x.
@@ -183,7 +242,10 @@ Gradients<T, Channels> backward_view(const Execution& execution, const Options& 
     loops::reduce_and_map<parameter_t<T>, Map>(execution, reduction, inputs, coefficients, outputs,
                                                inputs);
   }
-  return parameter_gradients<T, Channels>(options, totals);
+  Gradients<T, Channels> gradients(lead.channels());
+  loops::for_channels<accumulator_t<T>>(0, lead.channels(),
+                                        GradientWriter<T, Channels>{options, totals, gradients});
+  return gradients;
 }
 
 }  // namespace detail

@@ -8,7 +8,7 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/math/normalize.hpp"
+#include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
@@ -68,7 +68,7 @@ class InferenceMap {
     detail::check_deviation<T>(function, options, state.channels(), statistics);
     resize(state.channels());
     for (Index channel = 0; channel < state.channels(); ++channel) {
-      const detail::ChannelStatistics<double> use = statistics(channel);
+      const detail::ChannelStatistics<double> use = detail::of_channel(statistics, channel);
       const double gamma = detail::gamma_of(options, state, channel);
       check_finite(function, "gamma", channel, gamma);
       mean_[channel] = use.mean;

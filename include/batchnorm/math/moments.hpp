@@ -7,8 +7,10 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/channels.hpp"
 #include "batchnorm/loops/execution.hpp"
 #include "batchnorm/loops/reduce.hpp"
+#include "batchnorm/loops/simd.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/argument.hpp"
 #include "batchnorm/view/batch_view.hpp"
@@ -86,11 +88,13 @@ struct MergeWeights {
         product(from_index<A>(count_a) * share) {}
 };
 
-/// Merges (mean, sum of squares) `from` into `into`; the one place where the formula stands.
-template <class A>
-void merge_moments(A& mean, A& squares, const A& other_mean, const A& other_squares,
-                   const MergeWeights<A>& weights) {
-  const A difference = other_mean - mean;
+/// Merges (mean, sum of squares) of one channel, or vectors of some, into others; the one place
+/// where the formula stands.
+template <class V, class A>
+[[gnu::always_inline]] inline void merge_moments(V& mean, V& squares, const V& other_mean,
+                                                 const V& other_squares,
+                                                 const MergeWeights<A>& weights) {
+  const V difference = other_mean - mean;
   mean += difference * weights.share;
   squares += other_squares + difference * difference * weights.product;
 }
@@ -101,9 +105,10 @@ void merge_moments(A& mean, A& squares, const A& other_mean, const A& other_squa
 ///     mean = p + S1 / n                 S1 = sum(x - p)
 ///     sum_of_squares = S2 - S1^2 / n    S2 = sum((x - p)^2)
 ///
-/// The difference loses what S2 is larger than the result. With |mean - p| up to half a deviation
-/// that is a fifth; when a guess turns out to be worse, the channel is summed again about its mean.
-/// Squares that overflow a float lane, or whose last digits it cannot hold, are summed in double.
+/// The difference loses what S2 is larger than the result. With |mean - p| up to two thirds of a
+/// deviation that is 30 %; when a guess turns out to be worse, the channel is summed again about
+/// its mean. Squares that overflow a float lane, or whose last digits it cannot hold, are summed in
+/// double.
 struct MomentSums {
   static constexpr int sums = 2;
   static constexpr int coefficients = 1;
@@ -134,9 +139,16 @@ class MomentsReduction {
   void operator()(Index channel, C* k) const {
     k[0] = convert<C>(pivots_[channel]);
   }
+  void tables(const Lane** tables) const { tables[0] = pivots_.data(); }
 
   Accumulator* result(int k) const {
     return (k == 0 ? moments_.mean : moments_.sum_of_squares).data();
+  }
+
+  Index settle_good(Index first, Index last) {
+    Index reached = last;
+    loops::for_channels<Accumulator>(first, last, GoodChannels{*this, reached});
+    return reached;
   }
 
   loops::Verdict settle(Index channel, int tried, bool wide) {
@@ -145,7 +157,7 @@ class MomentsReduction {
     Accumulator& squares = moments_.sum_of_squares[channel];
     const Accumulator offset = sum / count_;
     const Accumulator lost = sum * offset;
-    const bool narrow = !std::is_same<Accumulator, Lane>::value && !wide;
+    const bool narrow = has_narrow_lanes && !wide;
     if (narrow && (!is_finite(sum) || !is_finite(squares) || squares < count_ * least_square())) {
       return loops::Verdict::again_wide;
     }
@@ -153,8 +165,7 @@ class MomentsReduction {
     if (tried < most_tries && is_finite(lost) && lost > largest_loss(narrow) * squares &&
         is_finite(better)) {
       pivots_[channel] = better;
-      return wide && !std::is_same<Accumulator, Lane>::value ? loops::Verdict::again_wide
-                                                             : loops::Verdict::again;
+      return wide && has_narrow_lanes ? loops::Verdict::again_wide : loops::Verdict::again;
     }
     sum = convert<Accumulator>(pivots_[channel]) + offset;
     // Negative only by rounding. Its size is as good an answer as zero, and keeps a NaN to be seen,
@@ -165,14 +176,50 @@ class MomentsReduction {
 
  private:
   static constexpr int most_tries = 3;
+  static constexpr bool has_narrow_lanes = !std::is_same<Accumulator, Lane>::value;
   /// (x - p)^2 of an average value in a float lane: smaller ones would lie among the numbers that
   /// float holds with fewer digits.
   static Accumulator least_square() { return Accumulator(1e-30); }
   /// Lanes of double lose nothing that results for float data would miss.
   static Accumulator largest_loss(bool narrow) {
-    return narrow || std::is_same<Accumulator, Lane>::value ? Accumulator(0.2)
-                                                            : Accumulator(0.999999);
+    return narrow || !has_narrow_lanes ? Accumulator(0.3) : Accumulator(0.999999);
   }
+
+  /// Settles channels for which the first attempt was good enough, as settle() does.
+  struct GoodChannels {
+    MomentsReduction& reduction;
+    Index& reached;
+
+    template <int Lanes>
+    [[gnu::always_inline]] bool run(const loops::ChannelGroup& group) const {
+      using A = Accumulator;
+      using V = simd::Vector<A, Lanes>;
+      A* const sums = reduction.result(0) + group.first;
+      A* const all_squares = reduction.result(1) + group.first;
+      V sum, squares, mean;
+      loops::load_channels<A, Lanes>(sum, sums, {0, group.count});
+      loops::load_channels<A, Lanes>(squares, all_squares, {0, group.count});
+      loops::load_channels<A, Lanes>(mean, reduction.pivots_.data(), group);
+      const V offset = sum / reduction.count_;
+      const V lost = sum * offset;
+      loops::AllLanes<A, Lanes> good;
+      good.at_most(lost, squares * largest_loss(true));
+      good.finite(squares);
+      if constexpr (has_narrow_lanes) {
+        V least;
+        simd::broadcast<A, Lanes>(least, reduction.count_ * least_square());
+        good.at_most(least, squares);
+      }
+      if (!good.passed()) {
+        reached = group.first;
+        return false;
+      }
+      mean += offset;
+      loops::store_channels<A, Lanes>(sums, group, mean);
+      loops::store_channels<A, Lanes>(all_squares, group, squares - lost);
+      return true;
+    }
+  };
 
   Moments<Accumulator, Channels>& moments_;
   Accumulator count_;
@@ -189,39 +236,6 @@ Moments<accumulator_t<T>, Channels> moments_of_view(const BatchView<const T>& vi
   MomentsReduction<T, Channels> reduction(moments);
   loops::reduce(execution, reduction, view);
   return moments;
-}
-
-/// Refuses moments from outside that belong to another layer or that no data can have.
-template <class A, int Channels>
-void check_moments(const char* function, const Moments<A, Channels>& moments, Index channels) {
-  if (moments.mean.size() != channels || moments.sum_of_squares.size() != channels) {
-    fail_argument(function, "number of channels of the moments must be the layer's", text(channels),
-                  text(moments.mean.size(), " means and ", moments.sum_of_squares.size(),
-                       " sums of squares"));
-  }
-  if (moments.count < 0) {
-    fail_argument(function, "count of the moments", "zero or more", text(moments.count));
-  }
-  for (Index channel = 0; channel < channels; ++channel) {
-    if (is_negative(moments.sum_of_squares[channel])) {
-      fail_domain(function, text("sum of squares of channel ", channel), "zero or larger",
-                  "a negative number");
-    }
-  }
-}
-
-/// The first channel whose statistics are NaN, infinite, or too large for the type T that running
-/// statistics are kept in; -1 when there is none.
-template <class T, class A, int Channels>
-Index first_non_finite_channel(const Moments<A, Channels>& moments) {
-  const A least_divisor = from_index<A>(moments.count > 1 ? moments.count - 1 : 1);
-  for (Index channel = 0; channel < moments.channels(); ++channel) {
-    const A& squares = moments.sum_of_squares[channel];
-    if (!is_finite_as<T>(moments.mean[channel])) return channel;
-    // Hardly ever is there a need to divide.
-    if (!is_finite_as<T>(squares) && !is_finite_as<T>(A(squares / least_divisor))) return channel;
-  }
-  return -1;
 }
 
 }  // namespace detail

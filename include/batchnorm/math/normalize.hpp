@@ -2,17 +2,17 @@
 #ifndef BATCHNORM_MATH_NORMALIZE_HPP
 #define BATCHNORM_MATH_NORMALIZE_HPP
 
-#include <cmath>
 #include <cstddef>
 #include <type_traits>
 
-#include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/channels.hpp"
 #include "batchnorm/loops/execution.hpp"
 #include "batchnorm/loops/map.hpp"
 #include "batchnorm/loops/resident.hpp"
 #include "batchnorm/loops/simd.hpp"
 #include "batchnorm/math/moments.hpp"
+#include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
@@ -82,73 +82,6 @@ void normalize_view(const Execution& execution, const Epilogue& epilogue,
   });
 }
 
-/// Mean and variance that a channel is normalised with, and what epsilon makes of them.
-template <class A>
-struct ChannelStatistics {
-  A mean;
-  A variance;
-
-  /// 1 / sqrt(variance + epsilon)
-  A inverse_std_dev(double epsilon) const {
-    using std::sqrt;
-    return A(1) / sqrt(A(variance + A(epsilon)));
-  }
-};
-
-/// The statistics of a minibatch: its population variance.
-template <class A, int Channels>
-class BatchStatistics {
- public:
-  using Accumulator = A;
-  explicit BatchStatistics(const Moments<A, Channels>& moments)
-      : moments_(moments), count_(from_index<A>(moments.count)) {}
-  ChannelStatistics<A> operator()(Index channel) const {
-    return {moments_.mean[channel], moments_.sum_of_squares[channel] / count_};
-  }
-
- private:
-  const Moments<A, Channels>& moments_;
-  A count_;
-};
-
-/// The running statistics of a state.
-template <class T, int Channels>
-class RunningStatistics {
- public:
-  using Accumulator = accumulator_t<T>;
-  explicit RunningStatistics(const State<T, Channels>& state) : state_(state) {}
-  ChannelStatistics<Accumulator> operator()(Index channel) const {
-    return {convert<Accumulator>(state_.running_mean[channel]),
-            convert<Accumulator>(state_.running_variance[channel])};
-  }
-
- private:
-  const State<T, Channels>& state_;
-};
-
-/// 1 / sqrt(variance + epsilon) of every channel.
-template <class A, int Channels, class Statistics>
-ChannelVector<A, Channels> inverse_std_devs(const Options& options, Index channels,
-                                            const Statistics& statistics) {
-  ChannelVector<A, Channels> result(channels);
-  for (Index channel = 0; channel < channels; ++channel) {
-    result[channel] = statistics(channel).inverse_std_dev(options.epsilon);
-  }
-  return result;
-}
-
-/// gamma and beta of a channel, 1 and 0 where the options leave them out.
-template <class T, int Channels>
-accumulator_t<T> gamma_of(const Options& options, const State<T, Channels>& state, Index channel) {
-  using A = accumulator_t<T>;
-  return options.scale ? convert<A>(state.gamma[channel]) : A(1);
-}
-template <class T, int Channels>
-accumulator_t<T> beta_of(const Options& options, const State<T, Channels>& state, Index channel) {
-  using A = accumulator_t<T>;
-  return options.shift ? convert<A>(state.beta[channel]) : A(0);
-}
-
 /// The coefficients of CentredMap, computed in the accumulator and rounded once.
 template <class T, int Channels, class Statistics>
 class CentredCoefficients {
@@ -162,14 +95,21 @@ class CentredCoefficients {
 
   void constants(C* k) const { k[0] = convert<C>(options_.epilogue.slope()); }
 
-  void operator()(Index channel, C* k) const {
-    const ChannelStatistics<A> use = statistics_(channel);
-    const A scale = gamma_of(options_, state_, channel) * use.inverse_std_dev(options_.epsilon);
-    const C pivot = convert<C>(use.mean);
-    k[0] = pivot;
-    k[1] = convert<C>(scale);
-    k[2] =
-        convert<C>(A(beta_of(options_, state_, channel) - (use.mean - convert<A>(pivot)) * scale));
+  template <class To, int Lanes>
+  [[gnu::always_inline]] void write(const loops::ChannelGroup& group, To* const* to) const {
+    using V = simd::Vector<A, Lanes>;
+    V mean, variance, scale, shift, gamma;
+    statistics_.template load<Lanes>(group, mean, variance);
+    load_gamma<Lanes>(gamma, options_, state_, group);
+    load_beta<Lanes>(shift, options_, state_, group);
+    inverse_std_dev<A, Lanes>(scale, variance, options_.epsilon);
+    scale *= gamma;
+    V pivot = mean;
+    loops::round_lanes<C, A, Lanes>(pivot);
+    shift -= (mean - pivot) * scale;
+    loops::store_channels<A, Lanes>(to[0], group, pivot);
+    loops::store_channels<A, Lanes>(to[1], group, scale);
+    loops::store_channels<A, Lanes>(to[2], group, shift);
   }
 
  private:
@@ -200,29 +140,6 @@ Moments<accumulator_t<T>, Channels> normalize_resident(const Options& options,
                                                loops::Views<T, 1>{out}, inputs);
   });
   return batch;
-}
-
-/// A variance whose inverse root, 1e30, fits every type that is computed in.
-inline constexpr double ample_variance = 1e-60;
-
-/// Refuses channels that cannot be divided by their deviation: with epsilon 0 one without any
-/// variance, or with so little that the quotient overflows. NaN passes: it is not this rule that it
-/// breaks.
-template <class T, class Statistics>
-void check_deviation(const char* function, const Options& options, Index channels,
-                     const Statistics& statistics) {
-  using A = typename Statistics::Accumulator;
-  const A ample(ample_variance);
-  for (Index channel = 0; channel < channels; ++channel) {
-    const ChannelStatistics<A> use = statistics(channel);
-    const A divided = use.variance + A(options.epsilon);
-    if (!is_finite(divided) || divided > ample) continue;
-    const bool positive = divided > A(0);
-    if (positive && is_finite_as<parameter_t<T>>(use.inverse_std_dev(options.epsilon))) continue;
-    fail_domain(function, text("variance + epsilon of channel ", channel, " is divided by"),
-                "a number larger than 0; choose an epsilon larger than 0",
-                positive ? "one so small that its inverse overflows" : "0");
-  }
 }
 
 }  // namespace detail

@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/channels.hpp"
+#include "batchnorm/loops/simd.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
@@ -44,17 +47,12 @@ inline double update_factor(const RunningUpdate& update, Index batch, Index valu
 
 namespace detail {
 
-/// The running mean and variance of one channel, in the type of the moments.
-template <class A>
-struct RunningPair {
-  A mean;
-  A variance;
-};
-
-/// Steps from the running statistics of a state to the next ones, channel by channel.
+/// Steps from the running statistics of a state to the next ones.
 template <class T, int Channels>
 class RunningStep {
   using A = accumulator_t<T>;
+  template <int Lanes>
+  using V = simd::Vector<A, Lanes>;
 
  public:
   RunningStep(const Options& options, const Moments<A, Channels>& batch,
@@ -68,48 +66,73 @@ class RunningStep {
                               state.samples_seen + batch.count)),
         weights_(state.samples_seen, batch.count) {}
 
-  /// Whether the next statistics can be seen to be finite without computing them: an average lies
-  /// between its terms, and a variance is not larger than the sum of squares.
-  bool surely_finite(Index channel) const {
-    using P = parameter_t<T>;
-    using std::abs;
-    const A& mean = batch_.mean[channel];
-    const A& squares = batch_.sum_of_squares[channel];
-    return !pooled_ &&
-           is_finite_as<P>(A(abs(mean) + abs(convert<A>(state_.running_mean[channel])))) &&
-           is_finite_as<P>(A(abs(squares) + abs(convert<A>(state_.running_variance[channel]))));
+  /// Whether the next statistics of some channels can be seen to be finite without computing them:
+  /// an average lies between its terms, and a variance is not larger than the sum of squares.
+  template <int Lanes>
+  [[gnu::always_inline]] bool surely_finite(const loops::ChannelGroup& group) const {
+    V<Lanes> mean, variance, batch_mean, batch_squares, most;
+    load(group, mean, variance, batch_mean, batch_squares);
+    for (V<Lanes>* const number : {&mean, &variance, &batch_mean}) {
+      simd::replace_negative(*number, V<Lanes>(-*number));
+    }
+    simd::broadcast<A, Lanes>(most, convert<A>((std::numeric_limits<parameter_t<T>>::max)()));
+    loops::AllLanes<A, Lanes> good;
+    for (const V<Lanes>& sum : {V<Lanes>(mean + batch_mean), V<Lanes>(variance + batch_squares)}) {
+      good.finite(sum);
+      good.at_most(sum, most);
+    }
+    return !pooled_ && good.passed();
   }
 
-  RunningPair<A> operator()(Index channel) const {
-    const RunningPair<A> running{convert<A>(state_.running_mean[channel]),
-                                 convert<A>(state_.running_variance[channel])};
-    return pooled_ ? pool(channel, running) : average(channel, running);
+  /// The next running mean and variance of some channels.
+  template <int Lanes>
+  [[gnu::always_inline]] void next(const loops::ChannelGroup& group, V<Lanes>& mean,
+                                   V<Lanes>& variance) const {
+    V<Lanes> batch_mean, batch_squares;
+    load(group, mean, variance, batch_mean, batch_squares);
+    if (pooled_) {
+      pool(mean, variance, batch_mean, batch_squares);
+    } else {
+      blend(mean, batch_mean);
+      const V<Lanes> statistic = batch_squares / divisor(batch_.count);
+      blend(variance, statistic);
+    }
   }
 
  private:
+  template <class Number>
+  [[gnu::always_inline]] void load(const loops::ChannelGroup& group, Number& mean, Number& variance,
+                                   Number& batch_mean, Number& batch_squares) const {
+    constexpr int lanes = static_cast<int>(sizeof(Number) / sizeof(A));
+    loops::load_channels<A, lanes>(mean, state_.running_mean.data(), group);
+    loops::load_channels<A, lanes>(variance, state_.running_variance.data(), group);
+    loops::load_channels<A, lanes>(batch_mean, batch_.mean.data(), group);
+    loops::load_channels<A, lanes>(batch_squares, batch_.sum_of_squares.data(), group);
+  }
+
   A divisor(Index count) const { return from_index<A>(count - bessel_); }
 
   /// running + f (statistic - running), exact at both ends.
-  A blend(const A& running, const A& statistic) const {
-    if (!(factor_ > 0.0)) return running;
-    if (!(factor_ < 1.0)) return statistic;
-    return running + A(factor_) * (statistic - running);
-  }
-
-  RunningPair<A> average(Index channel, const RunningPair<A>& running) const {
-    const A variance = batch_.sum_of_squares[channel] / divisor(batch_.count);
-    return {blend(running.mean, batch_.mean[channel]), blend(running.variance, variance)};
-  }
-
-  RunningPair<A> pool(Index channel, const RunningPair<A>& running) const {
-    A mean = batch_.mean[channel];
-    A squares = batch_.sum_of_squares[channel];
-    if (seen_ > 0) {
-      mean = running.mean;
-      squares = running.variance * divisor(seen_);
-      merge_moments(mean, squares, batch_.mean[channel], batch_.sum_of_squares[channel], weights_);
+  template <class Number>
+  [[gnu::always_inline]] void blend(Number& running, const Number& statistic) const {
+    if (!(factor_ < 1.0)) {
+      running = statistic;
+    } else if (factor_ > 0.0) {
+      running += A(factor_) * (statistic - running);
     }
-    return {mean, squares / divisor(seen_ + batch_.count)};
+  }
+
+  template <class Number>
+  [[gnu::always_inline]] void pool(Number& mean, Number& variance, const Number& batch_mean,
+                                   const Number& batch_squares) const {
+    if (seen_ > 0) {
+      variance *= divisor(seen_);
+      merge_moments(mean, variance, batch_mean, batch_squares, weights_);
+    } else {
+      mean = batch_mean;
+      variance = batch_squares;
+    }
+    variance /= divisor(seen_ + batch_.count);
   }
 
   const Moments<A, Channels>& batch_;
@@ -119,6 +142,37 @@ class RunningStep {
   bool pooled_;
   double factor_;
   MergeWeights<A> weights_;
+};
+
+/// Stops at channels whose next statistics might not be finite.
+template <class T, int Channels>
+struct FiniteRunning {
+  const RunningStep<T, Channels>& step;
+  Index& reached;
+
+  template <int Lanes>
+  [[gnu::always_inline]] bool run(const loops::ChannelGroup& group) const {
+    const bool finite = step.template surely_finite<Lanes>(group);
+    if (!finite) reached = group.first;
+    return finite;
+  }
+};
+
+/// Writes the next running statistics to a state.
+template <class T, int Channels>
+struct RunningWriter {
+  const RunningStep<T, Channels>& step;
+  State<T, Channels>& state;
+
+  template <int Lanes>
+  [[gnu::always_inline]] bool run(const loops::ChannelGroup& group) const {
+    using A = accumulator_t<T>;
+    simd::Vector<A, Lanes> mean, variance;
+    step.template next<Lanes>(group, mean, variance);
+    loops::store_channels<A, Lanes>(state.running_mean.data() + group.first, group, mean);
+    loops::store_channels<A, Lanes>(state.running_variance.data() + group.first, group, variance);
+    return true;
+  }
 };
 
 }  // namespace detail
@@ -139,10 +193,13 @@ void check_running_update(const char* function, const Options& options,
   }
   if (options.non_finite == NonFinite::propagate) return;
   const detail::RunningStep<T, Channels> step(options, batch, state);
-  for (Index channel = 0; channel < state.channels(); ++channel) {
-    if (step.surely_finite(channel)) continue;
-    const auto next = step(channel);
-    if (detail::is_finite_as<P>(next.mean) && detail::is_finite_as<P>(next.variance)) continue;
+  Index reached = state.channels();
+  loops::for_channels<accumulator_t<T>>(0, reached,
+                                        detail::FiniteRunning<T, Channels>{step, reached});
+  for (Index channel = reached; channel < state.channels(); ++channel) {
+    accumulator_t<T> mean, variance;
+    step.template next<1>({channel, 1}, mean, variance);
+    if (detail::is_finite_as<P>(mean) && detail::is_finite_as<P>(variance)) continue;
     detail::fail_domain(function, detail::text("new running statistics of channel ", channel),
                         "finite numbers", "NaN, infinity or overflow");
   }
@@ -160,13 +217,9 @@ void check_running_update(const char* function, const Options& options,
 template <class T, int Channels>
 void apply_running_update(const Options& options, const Moments<accumulator_t<T>, Channels>& batch,
                           State<T, Channels>& state) {
-  using P = parameter_t<T>;
   const detail::RunningStep<T, Channels> step(options, batch, state);
-  for (Index channel = 0; channel < state.channels(); ++channel) {
-    const auto next = step(channel);
-    state.running_mean[channel] = detail::convert<P>(next.mean);
-    state.running_variance[channel] = detail::convert<P>(next.variance);
-  }
+  loops::for_channels<accumulator_t<T>>(0, state.channels(),
+                                        detail::RunningWriter<T, Channels>{step, state});
   state.batches_seen += 1;
   state.samples_seen += batch.count;
 }

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/math/check_moments.hpp"
+
+#include <limits>
+#include <stdexcept>
+
+#include "support/catch.hpp"
+#include "support/instances.hpp"
+
+using namespace batchnorm_test;
+using batchnorm::Index;
+using batchnorm::Moments;
+using batchnorm::moments_of;
+namespace detail = batchnorm::detail;
+
+TEST_CASE("moments of another layer, and such as no data can have, are refused", "[moments]") {
+  Moments<double> moments(3);
+  CHECK_NOTHROW(detail::check_moments("f", moments, 3));
+  CHECK_THROWS_MATCHES(detail::check_moments("f", moments, 2), std::invalid_argument,
+                       says("f: number of channels of the moments must be the layer's: expected 2, "
+                            "got 3 means and 3 sums of squares"));
+  moments.sum_of_squares.resize(2);
+  CHECK_THROWS_AS(detail::check_moments("f", moments, 3), std::invalid_argument);
+  moments = Moments<double>(3);
+  moments.count = -1;
+  CHECK_THROWS_MATCHES(detail::check_moments("f", moments, 3), std::invalid_argument,
+                       says("f: count of the moments: expected zero or more, got -1"));
+  moments.count = 4;
+  moments.sum_of_squares[2] = -0.0;
+  CHECK_NOTHROW(detail::check_moments("f", moments, 3));
+  moments.sum_of_squares[2] = -1e-300;
+  CHECK_THROWS_MATCHES(detail::check_moments("f", moments, 3), std::domain_error,
+                       says("f: sum of squares of channel 2: expected zero or larger"));
+  moments.sum_of_squares[2] = std::numeric_limits<double>::quiet_NaN();
+  CHECK_NOTHROW(detail::check_moments("f", moments, 3));
+}
+
+TEST_CASE("the first channel that is not finite is found", "[moments]") {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const float bad : {infinity, -infinity, std::numeric_limits<float>::quiet_NaN()}) {
+    for (const Index column : {0, 1, 2, 6}) {
+      Eigen::MatrixXf x = Eigen::MatrixXf::Ones(5, 7);
+      x(3, column) = bad;
+      CHECK(batchnorm::detail::first_non_finite_channel<float>(moments_of(x)) == 3);
+    }
+  }
+  const Eigen::MatrixXf fine = Eigen::MatrixXf::Ones(5, 7);
+  CHECK(batchnorm::detail::first_non_finite_channel<float>(moments_of(fine)) == -1);
+}
+
+TEST_CASE("a variance too large for the running statistics counts as not finite", "[moments]") {
+  // +-1e30 in float: the variance 1e60 is a fine double and an infinite float.
+  const Eigen::MatrixXf x = (Eigen::MatrixXf(2, 2) << 1, 2, 1e30f, -1e30f).finished();
+  const Moments<double> moments = moments_of(x);
+  CHECK_THAT(moments.population_variance()[1], Catch::Matchers::WithinRel(1e60, 1e-6));
+  CHECK(batchnorm::detail::first_non_finite_channel<float>(moments) == 1);
+  CHECK(batchnorm::detail::first_non_finite_channel<double>(moments) == -1);
+}
+
+TEST_CASE("the first of several bad channels is found, wherever it stands", "[moments]") {
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (Index channels = 1; channels < 12; ++channels) {
+    Moments<double> moments(channels);
+    moments.count = 3;
+    moments.mean.setConstant(-std::numeric_limits<float>::max());
+    moments.sum_of_squares.setConstant(7);
+    CHECK(detail::first_non_finite_channel<float>(moments) == -1);
+    for (Index bad = 0; bad < channels; ++bad) {
+      for (const double odd : {infinity, -infinity, 1e39, -1e39}) {
+        Moments<double> with = moments;
+        with.mean.tail(channels - bad).setConstant(odd);
+        INFO("channel " << bad << " of " << channels << ", mean " << odd);
+        CHECK(detail::first_non_finite_channel<float>(with) == bad);
+      }
+      // A sum of squares may be too large for float where the variance is not.
+      Moments<double> squares = moments;
+      squares.sum_of_squares[bad] = 6e38;
+      CHECK(detail::first_non_finite_channel<float>(squares) == -1);
+      squares.sum_of_squares[bad] = 8e38;
+      CHECK(detail::first_non_finite_channel<float>(squares) == bad);
+      CHECK(detail::first_non_finite_channel<double>(squares) == -1);
+    }
+  }
+}
