@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <limits>
 #include <vector>
 
 #include "loops/sixteen_bits.hpp"
@@ -17,81 +17,6 @@ using namespace batchnorm;
 using namespace batchnorm_test;
 
 namespace {
-
-// ---- conversions at every width
-
-template <class T>
-std::vector<T> all_patterns() {
-  std::vector<T> all(65536);
-  for (std::uint32_t i = 0; i < 65536; ++i) {
-    all[i] = Eigen::numext::bit_cast<T>(static_cast<std::uint16_t>(i));
-  }
-  return all;
-}
-
-template <class T>
-struct Narrows {
-  template <class C, int Lanes>
-  [[gnu::always_inline]] static void run() {
-    static const std::vector<float> numbers = numbers_to_narrow(format_of<T>);
-    std::vector<T> narrow(numbers.size());
-    for (std::size_t i = 0; i + Lanes <= numbers.size(); i += Lanes) {
-      simd::Vector<float, Lanes> vector;
-      simd::read<float, Lanes>(vector, numbers.data() + i);
-      simd::store<float, Lanes, true>(narrow.data() + i, 1, vector);
-    }
-    check(numbers, narrow, Lanes);
-  }
-
-  static void check(const std::vector<float>& numbers, const std::vector<T>& narrow, int lanes) {
-    int wrong = 0;
-    for (std::size_t i = 0; i < numbers.size(); ++i) {
-      std::uint32_t got = Eigen::numext::bit_cast<std::uint16_t>(narrow[i]);
-      std::uint32_t wanted = slowly_narrowed(format_of<T>, numbers[i]);
-      if (lanes == 1 && std::isnan(numbers[i])) {
-        // Eigen's conversion of a single number: any NaN of that sign will do.
-        got = std::isnan(slowly_widened(format_of<T>, got)) ? 1 : 0;
-        wanted = 1;
-      }
-      if (got != wanted && ++wrong <= 5) {
-        FAIL_CHECK(lanes << " lanes: " << std::hex << bits_of(numbers[i]) << " became " << got
-                         << " instead of " << wanted);
-      }
-    }
-    CHECK(wrong == 0);
-  }
-};
-
-template <class T>
-struct Widens {
-  template <class C, int Lanes>
-  [[gnu::always_inline]] static void run() {
-    const std::vector<T> patterns = all_patterns<T>();
-    std::vector<C> wide(patterns.size());
-    for (std::size_t i = 0; i < patterns.size(); i += Lanes) {
-      simd::Vector<C, Lanes> vector;
-      simd::load<C, Lanes, true>(vector, patterns.data() + i, 1);
-      simd::write<C, Lanes>(wide.data() + i, vector);
-    }
-    check(wide, Lanes);
-  }
-
-  template <class C>
-  static void check(const std::vector<C>& wide, int lanes) {
-    int wrong = 0;
-    for (std::uint32_t bits = 0; bits < 65536; ++bits) {
-      const C got = wide[bits];
-      const C wanted = static_cast<C>(slowly_widened(format_of<T>, bits));
-      const bool same = std::isnan(wanted) ? std::isnan(got) : got == wanted;
-      if ((!same || std::signbit(got) != std::signbit(wanted)) && ++wrong <= 5) {
-        FAIL_CHECK(lanes << " lanes: " << std::hex << bits << " became " << got);
-      }
-    }
-    CHECK(wrong == 0);
-  }
-};
-
-// ---- loads and stores of whole vectors and parts of them
 
 template <class T>
 T number(Index i) {
@@ -214,18 +139,6 @@ void check_loads_and_stores() {
 
 }  // namespace
 
-TEST_CASE("every half and bfloat16 becomes the float, and the double, that it is") {
-  at_every_width<Widens<Eigen::half>, float>();
-  at_every_width<Widens<Eigen::bfloat16>, float>();
-  at_every_width<Widens<Eigen::half>, double>();
-  at_every_width<Widens<Eigen::bfloat16>, double>();
-}
-
-TEST_CASE("floats are rounded to the nearest half and bfloat16, ties to even") {
-  at_every_width<Narrows<Eigen::half>, float>();
-  at_every_width<Narrows<Eigen::bfloat16>, float>();
-}
-
 TEST_CASE("vectors of one type load and store") {
   check_loads_and_stores<float, float>();
   check_loads_and_stores<double, double>();
@@ -256,6 +169,91 @@ struct RoundsOnce {
 
 TEST_CASE("what is stored is rounded once") {
   at_every_width<RoundsOnce, double>();
+}
+
+/// Doubles, and the floats that are nearest to them: ties to even, by IEEE 754.
+struct Nearest {
+  double number;
+  float rounded;
+};
+const std::vector<Nearest>& nearest_floats() {
+  using Floats = std::numeric_limits<float>;
+  using Doubles = std::numeric_limits<double>;
+  static const std::vector<Nearest> all = {
+      {0.0, 0.0f},
+      {1.0 / 3.0, 0x1.555556p-2f},
+      {1 + 0x1p-24, 1.0f},                       // a tie, down to even
+      {1 + 0x3p-24, 1 + 0x1p-22f},               // a tie, up to even
+      {1 + 0x1p-24 + 0x1p-52, 1 + 0x1p-23f},     // just above a tie
+      {1 + 0x3p-24 - 0x1p-52, 1 + 0x1p-23f},     // just below a tie
+      {0x1.ffffffp0, 2.0f},                      // carries into the exponent
+      {0x1.fffffefffffffp127, (Floats::max)()},  // just below the tie with 2^128
+      {0x1.ffffffp127, Floats::infinity()},      // that tie
+      {1e39, Floats::infinity()},
+      {(Doubles::max)(), Floats::infinity()},
+      {Doubles::infinity(), Floats::infinity()},
+      {0x1p-126, (Floats::min)()},
+      {0x1.ffffffp-127, (Floats::min)()},   // a tie between subnormal and normal
+      {0x1.fffffcp-127, 0x1.fffffcp-127f},  // the largest subnormal number
+      {0x1p-149, Floats::denorm_min()},
+      {0x1.8p-149, 0x1p-148f},  // a tie of subnormal numbers, up to even
+      {0x1.4p-148, 0x1p-148f},  // another, down to even
+      {0x1p-150, 0.0f},         // half of the smallest
+      {0x1.0000000000001p-150, Floats::denorm_min()},
+      {(Doubles::min)(), 0.0f},
+      {Doubles::denorm_min(), 0.0f}};
+  return all;
+}
+
+struct RoundsToFloat {
+  template <class C, int Lanes>
+  [[gnu::always_inline]] static void run() {
+    const std::vector<Nearest>& all = nearest_floats();
+    for (std::size_t first = 0; first < all.size(); ++first) {
+      for (const double sign : {1.0, -1.0}) {
+        C numbers[Lanes];
+        float got[Lanes];
+        for (std::size_t lane = 0; lane < Lanes; ++lane) {
+          numbers[lane] = sign * all[(first + lane) % all.size()].number;
+        }
+        simd::Vector<C, Lanes> vector;
+        simd::read<C, Lanes>(vector, numbers);
+        simd::store<C, Lanes, true>(got, 1, vector);
+        for (std::size_t lane = 0; lane < Lanes; ++lane) {
+          const float wanted = static_cast<float>(sign) * all[(first + lane) % all.size()].rounded;
+          INFO(numbers[lane] << " in lane " << lane << " of " << Lanes);
+          CHECK(bits_of(got[lane]) == bits_of(wanted));
+        }
+      }
+    }
+  }
+};
+
+/// NaN in one lane at a time, of either sign.
+struct KeepsNaN {
+  template <class C, int Lanes>
+  [[gnu::always_inline]] static void run() {
+    for (const C nan :
+         {std::numeric_limits<C>::quiet_NaN(), -std::numeric_limits<C>::quiet_NaN()}) {
+      for (int place = 0; place < Lanes; ++place) {
+        C numbers[Lanes] = {};
+        float got[Lanes];
+        numbers[place] = nan;
+        simd::Vector<C, Lanes> vector;
+        simd::read<C, Lanes>(vector, numbers);
+        simd::store<C, Lanes, true>(got, 1, vector);
+        for (int lane = 0; lane < Lanes; ++lane) {
+          CHECK(std::isnan(got[lane]) == (lane == place));
+          if (lane == place) CHECK(std::signbit(got[lane]) == std::signbit(nan));
+        }
+      }
+    }
+  }
+};
+
+TEST_CASE("doubles are rounded to the nearest float, ties to even") {
+  at_every_width<RoundsToFloat, double>();
+  at_every_width<KeepsNaN, double>();
 }
 
 TEST_CASE("streams write what stores write") {
