@@ -94,12 +94,12 @@ class Execution {
   }
 
   /// The same for that many elements: too few are done by this thread, with the same instructions.
-  /// Measured with OpenMP on two cores: waking the other one takes some five microseconds, in which
-  /// one alone maps the elements of half a task.
+  /// Measured with OpenMP on two cores: training on 64 examples of 512 features takes one thread
+  /// 8 us, and two of them 9, one of which has to be woken twice.
   Execution for_elements(Index elements) const {
     return elements < least_shared_elements ? serial().with(instruction_set_) : *this;
   }
-  static constexpr Index least_shared_elements = 32768;
+  static constexpr Index least_shared_elements = 65536;
 
   Index threads() const { return threads_; }
   InstructionSet instruction_set() const { return instruction_set_; }

@@ -51,15 +51,12 @@ class Evaluated {
   Matrix matrix_;
 };
 
-/// A view, held by value so that an input has one interface.
+/// A view, held by value so that an input has one interface. An aggregate, so that a view is made
+/// where it is held: copying one that has just been written costs more than mapping 64 features.
 template <class View>
-class Held {
- public:
-  explicit Held(const View& view) : view_(view) {}
-  const View& view() const { return view_; }
-
- private:
-  View view_;
+struct Held {
+  View held;
+  const View& view() const { return held; }
 };
 
 template <class In>
@@ -68,10 +65,10 @@ auto hold(const In& in) {
                 "batchnorm: an input is a BatchView or an Eigen matrix, array, map, ref, block or "
                 "expression");
   if constexpr (is_batch_view<In>) {
-    return Held<In>(in);
+    return Held<In>{in};
   } else if constexpr (has_memory<In>) {
-    return Held<decltype(view_of_matrix<Examples::in_columns>(in))>(
-        view_of_matrix<Examples::in_columns>(in));
+    return Held<decltype(view_of_matrix<Examples::in_columns>(in))>{
+        view_of_matrix<Examples::in_columns>(in)};
   } else {
     return Evaluated<typename In::PlainObject>(in);
   }

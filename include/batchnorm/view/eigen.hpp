@@ -30,11 +30,10 @@ class MatrixView : public BatchView<T> {
  public:
   template <class Derived>
   MatrixView(T* data, const Derived& matrix)
-      : BatchView<T>(Side == Examples::in_columns
-                         ? BatchView<T>(data, matrix.cols(), matrix.rows(), 1, column_step(matrix),
-                                        row_step(matrix), 1)
-                         : BatchView<T>(data, matrix.rows(), matrix.cols(), 1, row_step(matrix),
-                                        column_step(matrix), 1)),
+      : BatchView<T>(data, by_columns ? matrix.cols() : matrix.rows(),
+                     by_columns ? matrix.rows() : matrix.cols(), 1,
+                     by_columns ? column_step(matrix) : row_step(matrix),
+                     by_columns ? row_step(matrix) : column_step(matrix), 1),
         rows_(matrix.rows()),
         columns_(matrix.cols()) {}
 
@@ -51,6 +50,8 @@ class MatrixView : public BatchView<T> {
   }
 
  private:
+  static constexpr bool by_columns = Side == Examples::in_columns;
+
   template <class Derived>
   static Index row_step(const Derived& matrix) {
     return Derived::IsRowMajor ? matrix.outerStride() : matrix.innerStride();
