@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The loops of the usual layers, compiled once for all test programs (instances_*.cpp) instead of
 // in each: that halves what the tests take to compile. Not part of the precompiled header, in which
-// g++ forgets that a template is extern.
+// g++ forgets that a template is extern. Builds of few programs do without
+// (BATCHNORM_TEST_WITHOUT_INSTANCES): each then compiles the few loops that it uses.
 #ifndef BATCHNORM_TESTS_SUPPORT_INSTANCES_HPP
 #define BATCHNORM_TESTS_SUPPORT_INSTANCES_HPP
 
@@ -66,10 +67,12 @@ using CoefficientsOf = instances::CentredCoefficients<T, Eigen::Dynamic, Statist
   BATCHNORM_TEST_FROM_OUTPUT(KEYWORD, T, batchnorm_test::BatchStatisticsOf, false)            \
   BATCHNORM_TEST_FROM_OUTPUT(KEYWORD, T, batchnorm_test::RunningStatisticsOf, true)
 
+#ifndef BATCHNORM_TEST_WITHOUT_INSTANCES
 BATCHNORM_TEST_INSTANCES(extern, float)
 BATCHNORM_TEST_INSTANCES(extern, double)
 BATCHNORM_TEST_INSTANCES(extern, long double)
 BATCHNORM_TEST_INSTANCES(extern, Eigen::half)
 BATCHNORM_TEST_INSTANCES(extern, Eigen::bfloat16)
+#endif
 
 #endif  // BATCHNORM_TESTS_SUPPORT_INSTANCES_HPP
