@@ -64,19 +64,21 @@ prepare()
 configure_and_build("${BUILD_DIR}" all -DBATCHNORM_BUILD_FUZZERS=ON -DBATCHNORM_BUILD_TESTS=OFF
                     -DBATCHNORM_BUILD_EXAMPLES=OFF -DBATCHNORM_INSTALL=OFF)
 
-# run(target, arguments...): a crash ends everything, and its input stays.
-function(run target)
-  execute_process(COMMAND "${BUILD_DIR}/tests/fuzz/fuzz_${target}" -timeout=10 -malloc_limit_mb=256
-                          "-artifact_prefix=${BUILD_DIR}/${target}-" ${ARGN}
-                  RESULT_VARIABLE failed OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  if(NOT failed EQUAL 0)
-    message(FATAL_ERROR "fuzz_${target} failed: ${failed}\n${output}")
+# run(command...): a crash ends everything, and its input stays. Programs that are separated by
+# COMMAND run at the same time.
+function(run)
+  execute_process(COMMAND ${ARGN} RESULTS_VARIABLE results OUTPUT_VARIABLE output
+                  ERROR_VARIABLE output)
+  list(REMOVE_ITEM results 0)
+  if(results)
+    message(FATAL_ERROR "a fuzz target failed: ${results}\n${output}")
   endif()
   set(output "${output}" PARENT_SCOPE)
 endfunction()
 
 list(LENGTH targets number)
 math(EXPR seconds "(${SECONDS} + ${number} - 1) / ${number}")
+set(searches)
 foreach(target IN LISTS targets)
   set(corpus "${source_dir}/tests/fuzz/corpus/${target}")
   file(GLOB inputs "${corpus}/*")
@@ -84,14 +86,20 @@ foreach(target IN LISTS targets)
   if(count EQUAL 0)
     message(FATAL_ERROR "no corpus in ${corpus}")
   endif()
-  run(${target} ${inputs})
+  set(program "${BUILD_DIR}/tests/fuzz/fuzz_${target}" -timeout=10 -malloc_limit_mb=256
+      "-artifact_prefix=${BUILD_DIR}/${target}-")
+  run(${program} ${inputs})
   say("fuzz_${target}: ${count} inputs of the corpus")
-  if(SECONDS GREATER 0)
-    # What is found goes to the first folder.
-    file(MAKE_DIRECTORY "${BUILD_DIR}/found/${target}")
-    run(${target} -max_total_time=${seconds} -max_len=4096 -print_final_stats=1
-        "${BUILD_DIR}/found/${target}" "${corpus}")
-    string(REGEX MATCH "number_of_executed_units: *([0-9]+)" executed "${output}")
-    say("fuzz_${target}: ${CMAKE_MATCH_1} more inputs in ${seconds} seconds")
-  endif()
+  # What is found goes to the first folder.
+  file(MAKE_DIRECTORY "${BUILD_DIR}/found/${target}")
+  list(APPEND searches COMMAND ${program} -max_total_time=${seconds} -max_len=4096
+       -print_final_stats=1 "${BUILD_DIR}/found/${target}" "${corpus}")
 endforeach()
+if(SECONDS GREATER 0)
+  list(POP_FRONT searches)
+  run(${searches})
+  string(REGEX MATCHALL "number_of_executed_units: *[0-9]+" executed "${output}")
+  string(REGEX REPLACE "number_of_executed_units: *" "" executed "${executed}")
+  list(JOIN executed " and " executed)
+  say("fuzz targets: ${executed} more inputs in ${seconds} seconds each")
+endif()
