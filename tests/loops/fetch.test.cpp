@@ -85,9 +85,9 @@ TEST_CASE("a fetcher may be used at the very end of the memory, whatever the ste
 
 TEST_CASE("a line may be asked for where there is no memory") {
   const Guarded memory;
-  fetch_line<Nearness::first_level>(memory.end());
-  fetch_line<Nearness::second_level>(memory.begin() - 1);
-  fetch_line<Nearness::first_level>(nullptr);
+  fetch_line<Nearness::first_level>(address_of(memory.end()));
+  fetch_line<Nearness::second_level>(address_of(memory.begin()) - sizeof(float));
+  fetch_line<Nearness::first_level>(0);
   CHECK(memory.end()[-1] == 0.0f);
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 
 #include "batchnorm/detail/scalar.hpp"
@@ -26,11 +27,22 @@ inline constexpr Index line_bytes = 64;
 /// Into which cache something is asked for.
 enum class Nearness { first_level, second_level };
 
-/// The address may be past the end of the memory: it is not read.
+/// A number and no pointer: it may be past the end of the memory, which is not read.
+using Address = std::uintptr_t;
+
+template <class T>
+[[gnu::always_inline]] inline Address address_of(const T* at) {
+  return reinterpret_cast<Address>(at);
+}
+template <class T>
+[[gnu::always_inline]] inline Address bytes_of(Index elements) {
+  return static_cast<Address>(elements) * sizeof(T);
+}
+
 template <Nearness Where>
-[[gnu::always_inline]] inline void fetch_line(const void* at) {
+[[gnu::always_inline]] inline void fetch_line(Address at) {
 #if defined(__GNUC__)
-  __builtin_prefetch(at, 0, Where == Nearness::first_level ? 3 : 2);
+  __builtin_prefetch(reinterpret_cast<const void*>(at), 0, Where == Nearness::first_level ? 3 : 2);
 #else
   static_cast<void>(at);
 #endif
@@ -40,7 +52,8 @@ template <Nearness Where>
 /// when it is made so.
 template <class T, std::size_t Inputs, Nearness Where, Index DistanceInBytes>
 class RowFetcher {
-  static constexpr Index elements_per_line = line_bytes / static_cast<Index>(sizeof(T));
+  static constexpr Index elements_per_line =
+      (std::max<Index>)(1, line_bytes / static_cast<Index>(sizeof(T)));
 
  public:
   /// Whether rows of so many columns are long enough: shorter ones that follow one another are read
@@ -56,14 +69,15 @@ class RowFetcher {
   /// @param columns  of a row that are being worked on
   [[gnu::always_inline]] RowFetcher(const Pointers& from, const Steps& row_step, Index columns,
                                     bool active)
-      : at_(from), row_step_(row_step), columns_(columns), active_(active) {
+      : columns_(columns), active_(active) {
+    if (!active) return;
     const Index row_bytes = columns * static_cast<Index>(sizeof(T));
-    if (!active_) return;
     const Index rows = (DistanceInBytes + row_bytes - 1) / row_bytes;
     bool dense = true;
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < Inputs; ++i) {
-      at_[i] += rows * row_step[i];
+      at_[i] = address_of(from[i]) + bytes_of<T>(rows * row_step[i]);
+      row_step_[i] = bytes_of<T>(row_step[i]);
       dense = dense && row_step[i] == columns;
     }
     if (dense) columns_ = (std::numeric_limits<Index>::max)();
@@ -74,7 +88,7 @@ class RowFetcher {
     if (!active_) return;
     for (; elements > 0; elements -= elements_per_line) {
 #pragma GCC unroll 8
-      for (std::size_t i = 0; i < Inputs; ++i) fetch_line<Where>(at_[i] + column_);
+      for (std::size_t i = 0; i < Inputs; ++i) fetch_line<Where>(at_[i] + bytes_of<T>(column_));
       column_ += elements_per_line;
       if (column_ < columns_) continue;
       column_ = 0;  // the next row
@@ -84,8 +98,8 @@ class RowFetcher {
   }
 
  private:
-  Pointers at_;
-  Steps row_step_;
+  std::array<Address, Inputs> at_{};
+  std::array<Address, Inputs> row_step_{};
   Index columns_;
   Index column_ = 0;
   bool active_;

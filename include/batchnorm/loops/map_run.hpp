@@ -122,7 +122,7 @@ class RunMapper {
     if (memory.ahead == 0) return;
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < Job::inputs; ++i) {
-      fetch_line<Nearness::second_level>(at.from[i] + done + memory.ahead);
+      fetch_line<Nearness::second_level>(address_of(at.from[i]) + bytes_of<T>(done + memory.ahead));
     }
   }
 

@@ -111,16 +111,16 @@ struct VectorMapper {
   [[gnu::always_inline]] static bool keeps_alignment(const Steps& step) {
     bool keeps = true;
     for (const Index each : step.to) {
-      keeps = keeps && each * static_cast<Index>(sizeof(T)) % vector_bytes == 0;
+      keeps = keeps && each % static_cast<Index>(vector_bytes / sizeof(T)) == 0;
     }
     return keeps;
   }
 
  private:
   static constexpr bool in_pairs = simd::narrows_in_pairs<C, Lanes, T>;
-  static constexpr int vector_bytes = Lanes * static_cast<int>(sizeof(T));
-  [[gnu::always_inline]] static int misaligned(const Data& at, std::size_t output) {
-    return static_cast<int>(reinterpret_cast<std::uintptr_t>(at.to[output]) % vector_bytes);
+  static constexpr std::size_t vector_bytes = Lanes * sizeof(T);
+  [[gnu::always_inline]] static std::size_t misaligned(const Data& at, std::size_t output) {
+    return reinterpret_cast<std::uintptr_t>(at.to[output]) % vector_bytes;
   }
 };
 

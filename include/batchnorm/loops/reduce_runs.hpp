@@ -7,6 +7,7 @@
 #include <cstddef>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/cache.hpp"
 #include "batchnorm/loops/fetch.hpp"
 #include "batchnorm/loops/numbers.hpp"
 #include "batchnorm/loops/partition.hpp"
@@ -173,7 +174,12 @@ class RunReducer {
   [[gnu::always_inline]] void sum_short_runs(Index first, Index columns,
                                              const Tables& tables) const {
     const Region& region = job_.region;
-    Totals totals[columns_at_once] = {};
+    const bool far = is_far(job_.plan.traversal().elements() *
+                            static_cast<Index>(Job::inputs * sizeof(typename Job::T)));
+    Totals totals[columns_at_once];
+    for (Index column = 0; column < columns; ++column) {
+      for (auto& sum : totals[column]) std::fill(sum, sum + Lanes, A(0));
+    }
     Chains s = {};
     for (Runs run(job_.plan.traversal(), region.first_row, region.last_row); run.more();
          run.next()) {
@@ -182,7 +188,7 @@ class RunReducer {
       for (Index column = 0; column < columns; ++column) {
         V k[coefficients];
         load_numbers(k, tables, first + column);
-        fetch_ahead(from, run.length());
+        if (far) fetch_ahead(from, run.length());
         add_run(s, from, run.length(), k, totals[column]);
 #pragma GCC unroll 8
         for (std::size_t i = 0; i < Job::inputs; ++i) from[i] += column_step_[i];
@@ -197,12 +203,11 @@ class RunReducer {
 
   /// Measured on planes of 7 x 7 and 14 x 14: as RowFetcher does for rows.
   [[gnu::always_inline]] static void fetch_ahead(const Pointers& from, Index length) {
-    constexpr Index distance = 4096 / static_cast<Index>(sizeof(typename Job::T));
-    constexpr Index line = line_bytes / static_cast<Index>(sizeof(typename Job::T));
-    for (Index at = 0; at < length; at += line) {
+    constexpr Address distance = 4096;
+    for (Address at = 0; at < bytes_of<typename Job::T>(length); at += line_bytes) {
 #pragma GCC unroll 8
       for (std::size_t i = 0; i < Job::inputs; ++i) {
-        fetch_line<Nearness::second_level>(from[i] + at + distance);
+        fetch_line<Nearness::second_level>(address_of(from[i]) + distance + at);
       }
     }
   }

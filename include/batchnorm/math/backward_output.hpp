@@ -81,10 +81,8 @@ class OutputNumbers {
   }
   template <int Lanes>
   [[gnu::always_inline]] void load_scale(const loops::ChannelGroup& group, V<Lanes>& scale) const {
-    V<Lanes> gamma;
-    load_gamma<Lanes>(gamma, options_, state_, group);
     inverse_std_devs_.template load<Lanes>(scale, group);
-    scale *= gamma;
+    scale_by_gamma<Lanes>(scale, options_, state_, group);
   }
 
   template <class K, int Lanes>

@@ -98,12 +98,11 @@ class CentredCoefficients {
   template <class To, int Lanes>
   [[gnu::always_inline]] void write(const loops::ChannelGroup& group, To* const* to) const {
     using V = simd::Vector<A, Lanes>;
-    V mean, variance, scale, shift, gamma;
+    V mean, variance, scale, shift;
     statistics_.template load<Lanes>(group, mean, variance);
-    load_gamma<Lanes>(gamma, options_, state_, group);
     load_beta<Lanes>(shift, options_, state_, group);
     inverse_std_dev<A, Lanes>(scale, variance, options_.epsilon);
-    scale *= gamma;
+    scale_by_gamma<Lanes>(scale, options_, state_, group);
     V pivot = mean;
     loops::round_lanes<C, A, Lanes>(pivot);
     shift -= (mean - pivot) * scale;

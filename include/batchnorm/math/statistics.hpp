@@ -122,6 +122,17 @@ template <int Lanes, class T, int Channels>
   if (options.shift) loops::load_channels<A, Lanes>(beta, state.beta.data(), group);
 }
 
+/// gamma r, from r = 1 / sqrt(variance + epsilon).
+template <int Lanes, class T, int Channels>
+[[gnu::always_inline]] inline void scale_by_gamma(simd::Vector<accumulator_t<T>, Lanes>& r,
+                                                  const Options& options,
+                                                  const State<T, Channels>& state,
+                                                  const loops::ChannelGroup& group) {
+  simd::Vector<accumulator_t<T>, Lanes> gamma;
+  load_gamma<Lanes>(gamma, options, state, group);
+  r *= gamma;
+}
+
 /// 1 / sqrt(variance + epsilon) of every channel, a root and a division, computed once.
 template <class A, int Channels, class Statistics>
 class InverseStdDevs {
