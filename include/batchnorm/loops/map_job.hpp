@@ -32,7 +32,7 @@ struct MapSteps {
 /// How a map goes through memory.
 struct MapMemory {
   bool streaming;  ///< write past the cache where that can be done
-  bool far;        ///< the inputs come from memory
+  bool distant;    ///< the inputs come from memory
   Index ahead;     ///< elements from each input to what is read after this region; 0 for nothing
 };
 

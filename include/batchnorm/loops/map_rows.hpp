@@ -84,7 +84,7 @@ class RowMapper {
   template <int Rows>
   [[gnu::always_inline]] void map_some(Data& at, Index columns) const {
     NearFetcher fetcher(at.from, row_step_.from, columns,
-                        memory_.far && NearFetcher::pays(columns));
+                        memory_.distant && NearFetcher::pays(columns));
     Index c = 0;
     map_pairs<Rows, false>(at, c, columns, fetcher);
     if (c + Lanes <= columns) map_column<Rows, Lanes, 1, false>(at, c);
@@ -98,7 +98,7 @@ class RowMapper {
   template <int Rows>
   [[gnu::always_inline]] void stream_some(Data& at, Index columns) const {
     FarFetcher fetcher(at.from, row_step_.from, columns,
-                       memory_.far && Job::inputs == 1 && FarFetcher::pays(columns));
+                       memory_.distant && Job::inputs == 1 && FarFetcher::pays(columns));
     Index c = 0;
     for (const Index head = (std::min)(Mapper::to_alignment(at), columns); c < head;) {
       map_column<Rows, 1, 1, false>(at, c);

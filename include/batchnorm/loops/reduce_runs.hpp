@@ -174,8 +174,8 @@ class RunReducer {
   [[gnu::always_inline]] void sum_short_runs(Index first, Index columns,
                                              const Tables& tables) const {
     const Region& region = job_.region;
-    const bool far = is_far(job_.plan.traversal().elements() *
-                            static_cast<Index>(Job::inputs * sizeof(typename Job::T)));
+    const bool distant = is_far(job_.plan.traversal().elements() *
+                                static_cast<Index>(Job::inputs * sizeof(typename Job::T)));
     Totals totals[columns_at_once];
     for (Index column = 0; column < columns; ++column) {
       for (auto& sum : totals[column]) std::fill(sum, sum + Lanes, A(0));
@@ -188,7 +188,7 @@ class RunReducer {
       for (Index column = 0; column < columns; ++column) {
         V k[coefficients];
         load_numbers(k, tables, first + column);
-        if (far) fetch_ahead(from, run.length());
+        if (distant) fetch_ahead(from, run.length());
         add_run(s, from, run.length(), k, totals[column]);
 #pragma GCC unroll 8
         for (std::size_t i = 0; i < Job::inputs; ++i) from[i] += column_step_[i];
