@@ -83,10 +83,10 @@ class RowFetcher {
     if (dense) columns_ = (std::numeric_limits<Index>::max)();
   }
 
-  /// Asks for as many lines of every input as so many elements take.
+  /// Asks for as many lines of every input as so many elements take, parts of lines added up.
   [[gnu::always_inline]] void fetch(Index elements) {
     if (!active_) return;
-    for (; elements > 0; elements -= elements_per_line) {
+    for (due_ += elements; due_ > 0; due_ -= elements_per_line) {
 #pragma GCC unroll 8
       for (std::size_t i = 0; i < Inputs; ++i) fetch_line<Where>(at_[i] + bytes_of<T>(column_));
       column_ += elements_per_line;
@@ -102,6 +102,7 @@ class RowFetcher {
   std::array<Address, Inputs> row_step_{};
   Index columns_;
   Index column_ = 0;
+  Index due_ = 0;  ///< elements that have not been asked for
   bool active_;
 };
 
