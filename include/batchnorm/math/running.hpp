@@ -71,7 +71,7 @@ class RunningStep {
   template <int Lanes>
   [[gnu::always_inline]] bool surely_finite(const loops::ChannelGroup& group) const {
     V<Lanes> mean, variance, batch_mean, batch_squares, most;
-    load(group, mean, variance, batch_mean, batch_squares);
+    load<Lanes>(group, mean, variance, batch_mean, batch_squares);
     for (V<Lanes>* const number : {&mean, &variance, &batch_mean}) {
       simd::replace_negative(*number, V<Lanes>(-*number));
     }
@@ -89,7 +89,7 @@ class RunningStep {
   [[gnu::always_inline]] void next(const loops::ChannelGroup& group, V<Lanes>& mean,
                                    V<Lanes>& variance) const {
     V<Lanes> batch_mean, batch_squares;
-    load(group, mean, variance, batch_mean, batch_squares);
+    load<Lanes>(group, mean, variance, batch_mean, batch_squares);
     if (pooled_) {
       pool(mean, variance, batch_mean, batch_squares);
     } else {
@@ -100,14 +100,14 @@ class RunningStep {
   }
 
  private:
-  template <class Number>
-  [[gnu::always_inline]] void load(const loops::ChannelGroup& group, Number& mean, Number& variance,
-                                   Number& batch_mean, Number& batch_squares) const {
-    constexpr int lanes = static_cast<int>(sizeof(Number) / sizeof(A));
-    loops::load_channels<A, lanes>(mean, state_.running_mean.data(), group);
-    loops::load_channels<A, lanes>(variance, state_.running_variance.data(), group);
-    loops::load_channels<A, lanes>(batch_mean, batch_.mean.data(), group);
-    loops::load_channels<A, lanes>(batch_squares, batch_.sum_of_squares.data(), group);
+  template <int Lanes>
+  [[gnu::always_inline]] void load(const loops::ChannelGroup& group, V<Lanes>& mean,
+                                   V<Lanes>& variance, V<Lanes>& batch_mean,
+                                   V<Lanes>& batch_squares) const {
+    loops::load_channels<A, Lanes>(mean, state_.running_mean.data(), group);
+    loops::load_channels<A, Lanes>(variance, state_.running_variance.data(), group);
+    loops::load_channels<A, Lanes>(batch_mean, batch_.mean.data(), group);
+    loops::load_channels<A, Lanes>(batch_squares, batch_.sum_of_squares.data(), group);
   }
 
   A divisor(Index count) const { return from_index<A>(count - bessel_); }
