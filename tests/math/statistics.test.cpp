@@ -25,19 +25,21 @@ struct LoadsAll {
     statistics.template load<Lanes>(group, mean, variance);
     detail::load_gamma<Lanes>(gamma, options, state, group);
     detail::load_beta<Lanes>(beta, options, state, group);
-    inverse.template load<Lanes>(r, group);
+    scales.load_inverse_std_dev<Lanes>(group, r);
     batchnorm::loops::store_channels<double, Lanes>(to[0].data() + group.first, group, mean);
     batchnorm::loops::store_channels<double, Lanes>(to[1].data() + group.first, group, variance);
     batchnorm::loops::store_channels<double, Lanes>(to[2].data() + group.first, group, gamma);
     batchnorm::loops::store_channels<double, Lanes>(to[3].data() + group.first, group, beta);
     batchnorm::loops::store_channels<double, Lanes>(to[4].data() + group.first, group, r);
+    scales.load_scale<Lanes>(group, r);
+    batchnorm::loops::store_channels<double, Lanes>(to[5].data() + group.first, group, r);
     return true;
   }
   using Statistics = detail::RunningStatistics<float, Eigen::Dynamic>;
   const Options& options;
   const State<float>& state;
   const Statistics& statistics;
-  const detail::InverseStdDevs<double, Eigen::Dynamic, Statistics>& inverse;
+  const detail::Scales<float, Eigen::Dynamic, Statistics>& scales;
   std::vector<double>* to;
 };
 
@@ -79,12 +81,12 @@ TEST_CASE("every channel has its own statistics, gamma, beta and inverse deviati
       options.epsilon = 0.5;
       options.scale = options.shift = learned;
       const LoadsAll::Statistics statistics(state);
-      const detail::InverseStdDevs<double, Eigen::Dynamic, LoadsAll::Statistics> inverse(
-          options, channels, statistics);
+      const detail::Scales<float, Eigen::Dynamic, LoadsAll::Statistics> scales(options, state,
+                                                                               statistics);
       std::vector<std::vector<double>> to(
-          5, std::vector<double>(static_cast<std::size_t>(channels), -12345));
+          6, std::vector<double>(static_cast<std::size_t>(channels), -12345));
       batchnorm::loops::for_channels<double>(
-          0, channels, LoadsAll{options, state, statistics, inverse, to.data()});
+          0, channels, LoadsAll{options, state, statistics, scales, to.data()});
       for (std::size_t c = 0; c < static_cast<std::size_t>(channels); ++c) {
         INFO("channel " << c << " of " << channels);
         const auto number = static_cast<double>(c);
@@ -93,6 +95,7 @@ TEST_CASE("every channel has its own statistics, gamma, beta and inverse deviati
         CHECK(to[2][c] == (learned ? number - 7 : 1));
         CHECK(to[3][c] == (learned ? 2 * number : 0));
         CHECK(to[4][c] == 1.0 / (number + 1));
+        CHECK(to[5][c] == (learned ? number - 7 : 1) * (1.0 / (number + 1)));
       }
     }
   }

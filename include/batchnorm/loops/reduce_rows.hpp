@@ -7,7 +7,6 @@
 #include <cstddef>
 
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/loops/cache.hpp"
 #include "batchnorm/loops/fetch.hpp"
 #include "batchnorm/loops/numbers.hpp"
 #include "batchnorm/loops/partition.hpp"
@@ -38,9 +37,6 @@ class RowReducer {
   static constexpr int sums = Job::Formula::sums;
   static constexpr int numbers = Job::Formula::coefficients;
 
-  static constexpr Index bytes_of_element =
-      static_cast<Index>(Job::inputs * sizeof(typename Job::T));
-
   enum class Part { whole, last, few };
   /// Measured on rows of 512 floats: into the second level, 8 KiB ahead or more.
   static constexpr Index fetch_distance = 16384;
@@ -59,8 +55,7 @@ class RowReducer {
       : job_(job),
         traversal_(job.plan.traversal()),
         row_step_(job.plan.template steps<0, Job::inputs>(&Layout::inner_stride)),
-        fetching_(is_far(traversal_.elements() * bytes_of_element) &&
-                  Fetcher::pays(traversal_.columns)),
+        fetching_(job.distant() && Fetcher::pays(traversal_.columns)),
         together_((fetching_ ? chain / 2 : chain) * (Job::inputs == 1 ? 2 : 1)) {}
 
   [[gnu::always_inline]] void run() const {

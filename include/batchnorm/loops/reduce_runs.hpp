@@ -43,6 +43,11 @@ struct ReduceJob {
   const std::array<const T*, InputCount>& data;
   const Region& region;
   A* const* into;
+
+  /// Whether the inputs come from memory.
+  bool distant() const {
+    return is_far(plan.traversal().elements() * static_cast<Index>(InputCount * sizeof(T)));
+  }
 };
 
 /// The most values that one lane adds up before its sum is widened.
@@ -174,8 +179,7 @@ class RunReducer {
   [[gnu::always_inline]] void sum_short_runs(Index first, Index columns,
                                              const Tables& tables) const {
     const Region& region = job_.region;
-    const bool distant = is_far(job_.plan.traversal().elements() *
-                                static_cast<Index>(Job::inputs * sizeof(typename Job::T)));
+    const bool distant = job_.distant();
     Totals totals[columns_at_once];
     for (Index column = 0; column < columns; ++column) {
       for (auto& sum : totals[column]) std::fill(sum, sum + Lanes, A(0));

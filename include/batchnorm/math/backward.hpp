@@ -100,19 +100,16 @@ struct FromInput {
 
 /// The numbers of channels for backward from the input: p, r, (m - p) r and a = gamma r.
 template <class T, int Channels, class Statistics>
-class InputNumbers {
- public:
+class InputNumbers : public Scales<T, Channels, Statistics> {
   using A = accumulator_t<T>;
   using C = parameter_t<T>;
   template <int Lanes>
   using V = simd::Vector<A, Lanes>;
 
+ public:
   InputNumbers(const Options& options, const State<T, Channels>& state,
                const Statistics& statistics)
-      : options_(options),
-        state_(state),
-        statistics_(statistics),
-        inverse_std_devs_(options, state.channels(), statistics) {}
+      : Scales<T, Channels, Statistics>(options, state, statistics), statistics_(statistics) {}
 
   template <int Lanes>
   [[gnu::always_inline]] void load(const loops::ChannelGroup& group, V<Lanes>& pivot, V<Lanes>& r,
@@ -121,13 +118,8 @@ class InputNumbers {
     statistics_.template load<Lanes>(group, pivot, variance);
     pivot_error = pivot;
     loops::round_lanes<C, A, Lanes>(pivot);
-    inverse_std_devs_.template load<Lanes>(r, group);
+    this->template load_inverse_std_dev<Lanes>(group, r);
     pivot_error = (pivot_error - pivot) * r;
-  }
-  template <int Lanes>
-  [[gnu::always_inline]] void load_scale(const loops::ChannelGroup& group, V<Lanes>& scale) const {
-    inverse_std_devs_.template load<Lanes>(scale, group);
-    scale_by_gamma<Lanes>(scale, options_, state_, group);
   }
 
   /// Those of the forward map, rounded as there, and the slope.
@@ -135,20 +127,17 @@ class InputNumbers {
   [[gnu::always_inline]] void write_source(const loops::ChannelGroup& group, K* const* to) const {
     C forward[3][Lanes];
     C* const parts[] = {forward[0], forward[1], forward[2]};
-    CentredCoefficients<T, Channels, Statistics>(options_, state_, statistics_)
+    CentredCoefficients<T, Channels, Statistics>(this->options_, this->state_, statistics_)
         .template write<C, Lanes>(group, parts);
     for (Index lane = 0; lane < group.count; ++lane) {
       to[0][lane] = convert<K>(forward[1][lane]);
       to[1][lane] = convert<K>(forward[2][lane]);
-      to[2][lane] = convert<K>(options_.epilogue.slope());
+      to[2][lane] = convert<K>(this->options_.epilogue.slope());
     }
   }
 
  private:
-  const Options& options_;
-  const State<T, Channels>& state_;
   const Statistics& statistics_;
-  InverseStdDevs<A, Channels, Statistics> inverse_std_devs_;
 };
 
 /// Backward from dy, a residual when there is one, and x, to dL/dx and dL/dresidual.

@@ -58,45 +58,31 @@ struct FromOutput {
 
 /// The numbers of channels for backward from the output.
 template <class T, int Channels, class Statistics>
-class OutputNumbers {
- public:
+class OutputNumbers : public Scales<T, Channels, Statistics> {
   using A = accumulator_t<T>;
   template <int Lanes>
   using V = simd::Vector<A, Lanes>;
 
-  OutputNumbers(const Options& options, const State<T, Channels>& state,
-                const Statistics& statistics)
-      : options_(options),
-        state_(state),
-        inverse_std_devs_(options, state.channels(), statistics) {}
+ public:
+  using Scales<T, Channels, Statistics>::Scales;
 
   /// beta, 1 / gamma and 0
   template <int Lanes>
   [[gnu::always_inline]] void load(const loops::ChannelGroup& group, V<Lanes>& pivot, V<Lanes>& r,
                                    V<Lanes>& pivot_error) const {
-    load_beta<Lanes>(pivot, options_, state_, group);
-    load_gamma<Lanes>(r, options_, state_, group);
+    load_beta<Lanes>(pivot, this->options_, this->state_, group);
+    load_gamma<Lanes>(r, this->options_, this->state_, group);
     r = A(1) / r;
     pivot_error = V<Lanes>{0};
-  }
-  template <int Lanes>
-  [[gnu::always_inline]] void load_scale(const loops::ChannelGroup& group, V<Lanes>& scale) const {
-    inverse_std_devs_.template load<Lanes>(scale, group);
-    scale_by_gamma<Lanes>(scale, options_, state_, group);
   }
 
   template <class K, int Lanes>
   [[gnu::always_inline]] void write_source(const loops::ChannelGroup& group, K* const* to) const {
     for (Index lane = 0; lane < group.count; ++lane) {
-      to[0][lane] = convert<K>(options_.epilogue.slope());
-      to[1][lane] = convert<K>(1.0 / options_.epilogue.slope());
+      to[0][lane] = convert<K>(this->options_.epilogue.slope());
+      to[1][lane] = convert<K>(1.0 / this->options_.epilogue.slope());
     }
   }
-
- private:
-  const Options& options_;
-  const State<T, Channels>& state_;
-  InverseStdDevs<A, Channels, Statistics> inverse_std_devs_;
 };
 
 /// Backward from dy and y to dL/dx.

@@ -155,8 +155,8 @@ class MomentsReduction {
     using std::abs;
     Accumulator& sum = moments_.mean[channel];
     Accumulator& squares = moments_.sum_of_squares[channel];
-    const Accumulator offset = sum / count_;
-    const Accumulator lost = sum * offset;
+    Accumulator offset, lost;
+    about_pivot(offset, lost, sum);
     const bool narrow = has_narrow_lanes && !wide;
     if (narrow && (!is_finite(sum) || !is_finite(squares) || squares < count_ * least_square())) {
       return loops::Verdict::again_wide;
@@ -175,6 +175,13 @@ class MomentsReduction {
   }
 
  private:
+  /// S1 / n and S1^2 / n, of a channel or a vector of them.
+  template <class V>
+  [[gnu::always_inline]] void about_pivot(V& offset, V& lost, const V& sum) const {
+    offset = sum / count_;
+    lost = sum * offset;
+  }
+
   static constexpr int most_tries = 3;
   static constexpr bool has_narrow_lanes = !std::is_same<Accumulator, Lane>::value;
   /// (x - p)^2 of an average value in a float lane: smaller ones would lie among the numbers that
@@ -200,8 +207,8 @@ class MomentsReduction {
       loops::load_channels<A, Lanes>(sum, sums, {0, group.count});
       loops::load_channels<A, Lanes>(squares, all_squares, {0, group.count});
       loops::load_channels<A, Lanes>(mean, reduction.pivots_.data(), group);
-      const V offset = sum / reduction.count_;
-      const V lost = sum * offset;
+      V offset, lost;
+      reduction.about_pivot(offset, lost, sum);
       loops::AllLanes<A, Lanes> good;
       good.at_most(lost, squares * largest_loss(true));
       good.finite(squares);

@@ -90,19 +90,7 @@ ChannelStatistics<typename Statistics::Accumulator> of_channel(const Statistics&
   return result;
 }
 
-/// gamma and beta of a channel, 1 and 0 where the options leave them out.
-template <class T, int Channels>
-accumulator_t<T> gamma_of(const Options& options, const State<T, Channels>& state, Index channel) {
-  using A = accumulator_t<T>;
-  return options.scale ? convert<A>(state.gamma[channel]) : A(1);
-}
-template <class T, int Channels>
-accumulator_t<T> beta_of(const Options& options, const State<T, Channels>& state, Index channel) {
-  using A = accumulator_t<T>;
-  return options.shift ? convert<A>(state.beta[channel]) : A(0);
-}
-
-/// The same of some channels.
+/// gamma and beta of some channels, 1 and 0 where the options leave them out.
 template <int Lanes, class T, int Channels>
 [[gnu::always_inline]] inline void load_gamma(simd::Vector<accumulator_t<T>, Lanes>& gamma,
                                               const Options& options,
@@ -122,6 +110,20 @@ template <int Lanes, class T, int Channels>
   if (options.shift) loops::load_channels<A, Lanes>(beta, state.beta.data(), group);
 }
 
+/// The same of one channel.
+template <class T, int Channels>
+accumulator_t<T> gamma_of(const Options& options, const State<T, Channels>& state, Index channel) {
+  accumulator_t<T> gamma;
+  load_gamma<1>(gamma, options, state, {channel, 1});
+  return gamma;
+}
+template <class T, int Channels>
+accumulator_t<T> beta_of(const Options& options, const State<T, Channels>& state, Index channel) {
+  accumulator_t<T> beta;
+  load_beta<1>(beta, options, state, {channel, 1});
+  return beta;
+}
+
 /// gamma r, from r = 1 / sqrt(variance + epsilon).
 template <int Lanes, class T, int Channels>
 [[gnu::always_inline]] inline void scale_by_gamma(simd::Vector<accumulator_t<T>, Lanes>& r,
@@ -133,20 +135,33 @@ template <int Lanes, class T, int Channels>
   r *= gamma;
 }
 
-/// 1 / sqrt(variance + epsilon) of every channel, a root and a division, computed once.
-template <class A, int Channels, class Statistics>
-class InverseStdDevs {
+/// r = 1 / sqrt(variance + epsilon) of every channel, a root and a division, computed once, and
+/// gamma r.
+template <class T, int Channels, class Statistics>
+class Scales {
+  using A = accumulator_t<T>;
+
  public:
-  InverseStdDevs(const Options& options, Index channels, const Statistics& statistics)
-      : values_(channels) {
-    loops::for_channels<A>(0, channels, Writer{options, statistics, values_.data()});
+  Scales(const Options& options, const State<T, Channels>& state, const Statistics& statistics)
+      : options_(options), state_(state), values_(state.channels()) {
+    loops::for_channels<A>(0, state.channels(), Writer{options, statistics, values_.data()});
   }
 
   template <int Lanes>
-  [[gnu::always_inline]] void load(simd::Vector<A, Lanes>& r,
-                                   const loops::ChannelGroup& group) const {
+  [[gnu::always_inline]] void load_inverse_std_dev(const loops::ChannelGroup& group,
+                                                   simd::Vector<A, Lanes>& r) const {
     loops::load_channels<A, Lanes>(r, values_.data(), group);
   }
+  template <int Lanes>
+  [[gnu::always_inline]] void load_scale(const loops::ChannelGroup& group,
+                                         simd::Vector<A, Lanes>& scale) const {
+    load_inverse_std_dev<Lanes>(group, scale);
+    scale_by_gamma<Lanes>(scale, options_, state_, group);
+  }
+
+ protected:
+  const Options& options_;
+  const State<T, Channels>& state_;
 
  private:
   struct Writer {
