@@ -98,6 +98,28 @@ TEST_CASE("sums of floats that overflow on their way are summed in double", "[gr
   }
 }
 
+TEST_CASE("a product that overflows beside a sum that does not is seen", "[gradients]") {
+  // Channels side by side, whose values lanes add up in their order: dy changes its sign from one
+  // example to the next, dy xhat after every 8. So many channels that examples are not joined.
+  const Index channels = 35;
+  State<float> state(channels);
+  state.running_variance.setConstant(4.0f);
+  Options options;
+  options.epsilon = 0.0;
+  const BatchNorm<float> layer(state, options);
+  Eigen::MatrixXf x(channels, 64), dy(channels, 64), dx(channels, 64);
+  for (Index i = 0; i < x.cols(); ++i) {
+    const float sign = i % 2 == 0 ? 1.0f : -1.0f;
+    x.col(i).setConstant(i % 16 < 8 ? 2 * sign : -2 * sign);
+    dy.col(i).setConstant(3e38f * sign);
+  }
+  const auto gradients = layer.backward_frozen(x, dy, dx);
+  for (Index c = 0; c < channels; ++c) {
+    CHECK(gradients.beta[c] == 0.0f);
+    CHECK(gradients.gamma[c] == 0.0f);
+  }
+}
+
 TEST_CASE("an empty minibatch has no gradient", "[gradients]") {
   const BatchNorm<double> layer(State<double>(2), Options());
   Eigen::MatrixXd none(2, 0);

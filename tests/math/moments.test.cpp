@@ -29,6 +29,19 @@ std::vector<double> doubles(const Vector& values) {
 
 }  // namespace
 
+TEST_CASE("squares that float holds with few digits or none are summed in double", "[moments]") {
+  for (const float deviation : {1e-19f, 1e-21f, 3e-23f, 1e-25f}) {
+    INFO(deviation);
+    Eigen::MatrixXf x(9, 64);
+    for (Index i = 0; i < x.cols(); ++i) x.col(i).setConstant(i % 2 == 0 ? deviation : -deviation);
+    const double square = static_cast<double>(deviation) * static_cast<double>(deviation);
+    const auto variance = moments_of(x).population_variance();
+    for (Index c = 0; c < x.rows(); ++c) {
+      CHECK(std::abs(variance[c] - square) <= 1e-12 * square);
+    }
+  }
+}
+
 TEMPLATE_TEST_CASE("the moments of exact data are exact", "[moments]", float, double, long double) {
   Random random(7);
   const ExactBatch exact = exact_batch(random, 32, 5, 3);
