@@ -6,7 +6,8 @@
 #   -DBATCHNORM_CONFORMANCE_DIR=folder  conformance files that are not in the tree
 #   -DBATCHNORM_DIGITS_CSV=file         the UCI digits
 #   -DBATCHNORM_TEST_FILTER=regex       only the unit tests whose name matches
-#   -DBATCHNORM_TEST_BASELINE=ON        the unit tests without AVX2, as on processors without it
+#   -DBATCHNORM_TEST_INSTRUCTION_SET=baseline  the unit tests without AVX2, as on processors without
+#                                       it; avx2: with AVX2, but without AVX-512
 #   -DBUILD_DIR=folder                  where to build (build/test in the source tree)
 #   -DCMAKE_CXX_COMPILER= CMAKE_CXX_FLAGS= CMAKE_CXX_STANDARD= CMAKE_PREFIX_PATH=  as usual
 cmake_minimum_required(VERSION 3.22)
@@ -19,11 +20,10 @@ get_filename_component(BUILD_DIR "${BUILD_DIR}" ABSOLUTE)
 
 # All of them are passed on, also when empty: an earlier run must not decide for this one.
 set(arguments "-DBATCHNORM_TEST_FILTER=${BATCHNORM_TEST_FILTER}" -DBATCHNORM_BUILD_EXAMPLES=ON)
-if(BATCHNORM_TEST_BASELINE)
-  list(APPEND arguments -DBATCHNORM_TEST_BASELINE=ON)
-else()
-  list(APPEND arguments -DBATCHNORM_TEST_BASELINE=OFF)
+if(NOT BATCHNORM_TEST_INSTRUCTION_SET)
+  set(BATCHNORM_TEST_INSTRUCTION_SET best)
 endif()
+list(APPEND arguments "-DBATCHNORM_TEST_INSTRUCTION_SET=${BATCHNORM_TEST_INSTRUCTION_SET}")
 if(BATCHNORM_TEST_FILTER)
   list(APPEND arguments -DBATCHNORM_BUILD_EXAMPLES=OFF)
 endif()

@@ -26,6 +26,7 @@
 #include "batchnorm/loops/numbers.hpp"
 #include "batchnorm/loops/partition.hpp"
 #include "batchnorm/loops/reduce.hpp"
+#include "batchnorm/loops/reduce_job.hpp"
 #include "batchnorm/loops/reduce_plain.hpp"
 #include "batchnorm/loops/reduce_region.hpp"
 #include "batchnorm/loops/reduce_rows.hpp"

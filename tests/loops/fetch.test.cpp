@@ -83,6 +83,22 @@ TEST_CASE("a fetcher may be used at the very end of the memory, whatever the ste
   CHECK(*memory.begin() == 0.0f);
 }
 
+TEST_CASE("a fetcher of runs may be used at the very end of the memory, whatever the next run") {
+  const Guarded memory;
+  using Runs = RunFetcher<float, 2, Nearness::first_level, 4096>;
+  for (const Index step : {Index{0}, Index{1024}, Index{-1024}, Index{1} << 40}) {
+    for (const Index length : {Index{0}, Index{1}, Index{1023}, Index{1024}, Index{1} << 30}) {
+      for (const bool active : {false, true}) {
+        const Runs fetcher({step, -step}, length, active);
+        for (const Index at : {Index{0}, Index{1}, length - 1, length}) {
+          fetcher.fetch<128>({memory.end() - 1, memory.begin()}, at, length);
+        }
+      }
+    }
+  }
+  CHECK(*memory.begin() == 0.0f);
+}
+
 TEST_CASE("a line may be asked for where there is no memory") {
   const Guarded memory;
   fetch_line<Nearness::first_level>(address_of(memory.end()));

@@ -21,6 +21,7 @@ using namespace batchnorm_test;
 namespace {
 
 const std::vector<Execution> executions = {Execution::serial(),
+                                           Execution::serial().with(InstructionSet::avx2),
                                            Execution::serial().with(InstructionSet::baseline)};
 
 template <class C, class Map, class T, class Numbers>

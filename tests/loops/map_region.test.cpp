@@ -13,7 +13,6 @@
 
 using batchnorm::InstructionSet;
 using batchnorm::loops::Region;
-using batchnorm::loops::RegionMapper;
 using batchnorm::loops::Views;
 using namespace batchnorm_test;
 
@@ -22,9 +21,8 @@ namespace {
 template <class Map, class T, class Numbers, std::size_t O, std::size_t I>
 void map_region(InstructionSet set, const Numbers& numbers, const Views<T, O>& to,
                 const Views<const T, I>& from, bool streaming, const Region* region = nullptr) {
-  with_map_job<float, Map>(numbers, to, from, region, streaming, [&](const auto& job) {
-    batchnorm::simd::dispatch(set, RegionMapper(job));
-  });
+  with_map_job<float, Map>(numbers, to, from, region, streaming,
+                           [&](const auto& job) { batchnorm::loops::map_region(set, job); });
 }
 
 struct Shape {

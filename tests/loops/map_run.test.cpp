@@ -117,7 +117,9 @@ void check_lined_up() {
   const ChannelTables<C> tables;
   for (const InstructionSet set : instruction_sets) {
     for (const std::size_t run : {8u, 9u, 15u, 16u, 17u, 49u, 64u, 196u}) {
-      for (std::size_t first = margin; first < margin + 9; ++first) {
+      // Runs that are shorter than a vector are not mapped as one.
+      if (set == InstructionSet::best && run < simd::lanes_of<C, simd::avx512_bytes>) continue;
+      for (std::size_t first = margin; first < margin + 17; ++first) {
         const std::vector<std::vector<T>> expected = one_by_one<C, T>(set, tables, first, run);
         for (const std::size_t channels : {std::size_t{2}, std::size_t{3}, 640 / run}) {
           for (const bool streaming : {false, true}) {

@@ -10,7 +10,7 @@
 
 #include "batchnorm/loops/numbers.hpp"
 #include "batchnorm/loops/partition.hpp"
-#include "batchnorm/loops/reduce_runs.hpp"
+#include "batchnorm/loops/reduce_job.hpp"
 #include "batchnorm/loops/simd.hpp"
 #include "batchnorm/loops/simd_dispatch.hpp"
 #include "batchnorm/loops/traversal.hpp"
@@ -19,8 +19,9 @@
 
 namespace batchnorm_test {
 
-inline constexpr std::array<batchnorm::InstructionSet, 2> instruction_sets = {
-    batchnorm::InstructionSet::baseline, batchnorm::InstructionSet::best};
+inline constexpr std::array<batchnorm::InstructionSet, 3> instruction_sets = {
+    batchnorm::InstructionSet::baseline, batchnorm::InstructionSet::avx2,
+    batchnorm::InstructionSet::best};
 
 /// The sum about a pivot that is the same for all channels.
 struct PlainSum {

@@ -155,8 +155,8 @@ Case large(Index samples, Index positions, bool channels_last = false) {
   return {samples, 2 * resident_bytes() / channel_bytes + 7, positions, channels_last};
 }
 
-Traversal runs(Index channels, Index values) {
-  return {channels, channels, 1, values, 1, channels, false};
+Traversal runs(Index channels, Index values, Index samples = 1) {
+  return {channels, channels, samples, values, 1, channels, false};
 }
 
 }  // namespace
@@ -164,8 +164,8 @@ Traversal runs(Index channels, Index values) {
 TEST_CASE("groups of channels give the bits of one loop after the other") {
   LastFirst last_first;
   const Execution shared = Execution::parallel_for(last_first, 3);
-  // Runs in both loops, and short runs in rows.
-  for (const Case& shape : {large(3, 1000), large(60, 9)}) {
+  // Runs in both loops, runs that are read sample by sample, and short runs in rows.
+  for (const Case& shape : {large(3, 1000), large(3, 196), large(60, 9)}) {
     const std::vector<float> input = values_of(shape);
     const Outcome expected = apart(shape, input);
     INFO(shape.samples << " x " << shape.channels << " x " << shape.positions);
@@ -177,7 +177,7 @@ TEST_CASE("groups of channels give the bits of one loop after the other") {
       }
     }
   }
-  CHECK(last_first.calls == 4);
+  CHECK(last_first.calls == 6);
 }
 
 TEST_CASE("where channels lie side by side or in short runs, or little is to do, all go at once") {
@@ -245,12 +245,21 @@ TEST_CASE("all channels are taken at once where groups gain nothing") {
   CHECK(resident_channels(rows, many, bytes, 1) == 0);
   CHECK(resident_channels(many, rows, bytes, 1) == 0);
   CHECK(resident_channels(cycling, cycling, bytes, 1) == 0);
-  // Runs so short that a channel's are not read one after the other, in one of the loops or in
-  // both.
-  const Traversal short_runs = runs(6400, 255);
+  // Short runs, in one of the loops or in both.
+  const Traversal short_runs = runs(6400, 127);
   CHECK(resident_channels(short_runs, many, bytes, 1) == 0);
   CHECK(resident_channels(many, short_runs, bytes, 1) == 0);
-  CHECK(resident_channels(runs(6400, 256), many, bytes, 1) > 0);
+  CHECK(resident_channels(runs(6400, 128), many, bytes, 1) > 0);
+  // Runs that are read sample by sample, so many of them that there are few channels to a group.
+  const Index group = resident_channels(many, many, bytes, 1) * (bytes / 6400);
+  for (const Index values : {Index{128}, Index{255}}) {
+    const Traversal enough = runs(6400, values, group / 4096);
+    const Traversal too_many = runs(6400, values, group / 4096 + 1);
+    CHECK(resident_channels(enough, enough, bytes, 1) > 0);
+    CHECK(resident_channels(too_many, too_many, bytes, 1) == 0);
+  }
+  const Traversal longer = runs(6400, 256, group / 4096 + 1);
+  CHECK(resident_channels(longer, longer, bytes, 1) > 0);
   // Short runs in rows are apart.
   const Traversal repeated = {6400, 6400 * 49, 1, 20, 49, 6400 * 49, true};
   CHECK(resident_channels(many, repeated, bytes, 1) > 0);

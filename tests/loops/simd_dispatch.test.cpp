@@ -71,15 +71,26 @@ struct SquareLess {
   C* to;
 };
 
-int best_width() {
+int avx2_width() {
 #if defined(__GNUC__) && defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return simd::avx2_bytes;
 #endif
   return simd::baseline_bytes;
 }
+/// Zen 4 and Ice Lake have all of these; the first processors with AVX-512 lack the last.
+int best_width() {
+#if defined(__GNUC__) && defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi2")) {
+    return simd::avx512_bytes;
+  }
+#endif
+  return avx2_width();
+}
 
-/// Lifts the limit of a run without AVX2 (support/main.cpp) while it lives.
+/// Lifts the limit of a run without AVX2 or AVX-512 (support/main.cpp) while it lives.
 class Unlimited {
  public:
   Unlimited() : before_(limit_instruction_set(InstructionSet::best)) {}
@@ -100,7 +111,16 @@ TEST_CASE("the baseline is taken when asked for") {
 TEST_CASE("the best is what this processor has") {
   const Unlimited unlimited;
   CHECK(width_of(InstructionSet::best) == best_width());
-  if (best_width() == simd::baseline_bytes) WARN("left out: this processor has no AVX2");
+  if (best_width() < simd::avx512_bytes) WARN("left out: this processor has no AVX-512");
+  if (best_width() < simd::avx2_bytes) WARN("left out: this processor has no AVX2");
+}
+
+TEST_CASE("AVX2 is the most where no more is asked for") {
+  const Unlimited unlimited;
+  CHECK(width_of(InstructionSet::avx2) == avx2_width());
+  CHECK(width_of(simd::limit_unless(false, InstructionSet::best)) == avx2_width());
+  CHECK(width_of(simd::limit_unless(true, InstructionSet::best)) == best_width());
+  CHECK(width_of(simd::limit_unless(false, InstructionSet::baseline)) == simd::baseline_bytes);
 }
 
 TEST_CASE("a limit holds for every call, and gives back the one before") {
@@ -112,11 +132,16 @@ TEST_CASE("a limit holds for every call, and gives back the one before") {
   CHECK(limit_instruction_set(InstructionSet::best) == InstructionSet::baseline);
   CHECK(width_of(InstructionSet::best) == best_width());
   CHECK(width_of(InstructionSet::baseline) == simd::baseline_bytes);
+  CHECK(limit_instruction_set(InstructionSet::avx2) == InstructionSet::best);
+  CHECK(width_of(InstructionSet::best) == avx2_width());
+  CHECK(width_of(InstructionSet::baseline) == simd::baseline_bytes);
 }
 
-TEST_CASE("the widest vectors are there without fused arithmetic as well") {
+TEST_CASE("the vectors of AVX2 are there without fused arithmetic as well") {
   const Unlimited unlimited;
-  CHECK(unfused_width() == best_width());
+  CHECK(unfused_width() == avx2_width());
+  limit_instruction_set(InstructionSet::avx2);
+  CHECK(unfused_width() == avx2_width());
   limit_instruction_set(InstructionSet::baseline);
   CHECK(unfused_width() == simd::baseline_bytes);
 }

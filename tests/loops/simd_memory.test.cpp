@@ -20,9 +20,9 @@ namespace {
 
 template <class T>
 T number(Index i) {
-  return static_cast<T>(static_cast<float>(3 * i - 20));
+  return static_cast<T>(static_cast<float>(2 * i - 100));
 }
-constexpr Index memory_size = 64;
+constexpr Index memory_size = 128;
 
 template <class T>
 std::vector<T> numbers() {
@@ -46,7 +46,7 @@ struct Loads {
   [[gnu::always_inline]] static void run() {
     const std::vector<T> memory = numbers<T>();
     INFO(Lanes << " lanes of " << sizeof(C) << " bytes, elements of " << sizeof(T));
-    for (Index first = 8; first < 16; ++first) {
+    for (Index first = 16; first < 32; ++first) {
       simd::Vector<C, Lanes> vector;
       simd::load<C, Lanes, true>(vector, memory.data() + first, 1);
       CHECK((lanes_of_vector<C, Lanes>(vector) == expected<C>(first, 1, Lanes)));
@@ -59,8 +59,8 @@ struct Loads {
       for (const Index stride : {1, 4, -1}) {
         simd::Vector<C, Lanes> vector;
         simd::broadcast<C, Lanes>(vector, C(-7));
-        simd::load_some<C, Lanes>(vector, memory.data() + 10, stride, count);
-        std::vector<C> wanted = expected<C>(10, stride, count);
+        simd::load_some<C, Lanes>(vector, memory.data() + 20, stride, count);
+        std::vector<C> wanted = expected<C>(20, stride, count);
         wanted.resize(static_cast<std::size_t>(Lanes), C(-7));
         CHECK((lanes_of_vector<C, Lanes>(vector) == wanted));
       }
@@ -87,7 +87,7 @@ struct Stores {
     simd::Vector<C, Lanes> vector;
     const std::vector<C> first_numbers = numbers<C>();
     simd::read<C, Lanes>(vector, first_numbers.data());
-    for (Index first = 8; first < 16; ++first) {
+    for (Index first = 16; first < 32; ++first) {
       std::vector<T> memory(memory_size, T(0));
       simd::store<C, Lanes, true>(memory.data() + first, 1, vector);
       CHECK(memory == written<T>(first, 1, Lanes));
@@ -99,8 +99,8 @@ struct Stores {
     }
     for (Index count = 0; count <= Lanes; ++count) {
       std::vector<T> memory(memory_size, T(0));
-      simd::store_some<C, Lanes>(memory.data() + 20, -2, vector, count);
-      CHECK(memory == written<T>(20, -2, count));
+      simd::store_some<C, Lanes>(memory.data() + 40, -2, vector, count);
+      CHECK(memory == written<T>(40, -2, count));
     }
   }
 };

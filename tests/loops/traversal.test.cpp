@@ -128,6 +128,18 @@ TEST_CASE("a matrix is walked along its storage") {
   CHECK(walks(traversal_of({matrix, Layout::channels_outermost}), 1, 20, false));
 }
 
+TEST_CASE("long vectors are for rows of some of them") {
+  const auto suits = [](const Batch& batch, Layout layout, std::size_t bytes) {
+    return traversal_of({batch, layout}).suits_long_vectors(bytes);
+  };
+  CHECK(suits(zeros(20, 64, 1), Layout::channels_last, 4));
+  CHECK_FALSE(suits(zeros(20, 63, 1), Layout::channels_last, 4));
+  CHECK(suits(zeros(20, 63, 1), Layout::channels_last, 8));
+  // Rows of few channels are joined.
+  CHECK(suits(zeros(1000, 3, 1), Layout::channels_last, 4));
+  CHECK_FALSE(suits(zeros(3, 64, 1024), Layout::channels_first, 8));
+}
+
 TEST_CASE("few channels are not walked across where rows have gaps, one value is") {
   const std::vector<float> memory(400);
   const BatchView<const float> gaps(memory.data(), 20, 3, 1, 5, 1, 5);

@@ -33,6 +33,7 @@ template <class Check, class C>
 void at_every_width() {
   Check::template run<C, 1>();
   batchnorm::simd::dispatch(batchnorm::InstructionSet::baseline, AtWidth<Check, C>());
+  batchnorm::simd::dispatch(batchnorm::InstructionSet::avx2, AtWidth<Check, C>());
   batchnorm::simd::dispatch(batchnorm::InstructionSet::best, AtWidth<Check, C>());
 }
 

@@ -10,17 +10,17 @@
 
 namespace {
 
-/// Whether all tests are to run with the instructions that every processor has.
-bool baseline_wanted() {
-  const char* const value = std::getenv("BATCHNORM_TEST_BASELINE");
-  return value != nullptr && std::string(value) == "1";
+/// What all tests are to run with at most.
+batchnorm::InstructionSet limit_wanted() {
+  const char* const value = std::getenv("BATCHNORM_TEST_INSTRUCTION_SET");
+  const std::string name = value == nullptr ? "" : value;
+  if (name == "baseline") return batchnorm::InstructionSet::baseline;
+  return name == "avx2" ? batchnorm::InstructionSet::avx2 : batchnorm::InstructionSet::best;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (baseline_wanted()) {
-    batchnorm::limit_instruction_set(batchnorm::InstructionSet::baseline);
-  }
+  batchnorm::limit_instruction_set(limit_wanted());
   return Catch::Session().run(argc, argv);
 }

@@ -73,8 +73,8 @@ template <class C, int Lanes>
     return;
   } else {
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-    if constexpr (sizeof x == simd::avx2_bytes && std::is_same<C, double>::value) {
-      asm("vsqrtpd %1, %0" : "=x"(x) : "xm"(x));
+    if constexpr (simd::is_avx<simd::Vector<C, Lanes>> && std::is_same<C, double>::value) {
+      asm("vsqrtpd %1, %0" : "=v"(x) : "vm"(x));
       return;
     }
 #endif

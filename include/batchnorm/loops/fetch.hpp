@@ -108,6 +108,45 @@ class RowFetcher {
   bool active_;
 };
 
+/// Asks for the runs some way ahead of the element that is being worked on, and past the end of a
+/// run for the next one. Does nothing when it is made so, nor for runs that are shorter than that
+/// way.
+///
+/// Measured on planes of 56 x 56 out of cache, read channel by channel: it takes 0.6 times as long
+/// as without, as processors find each run anew.
+template <class T, std::size_t Inputs, Nearness Where, Index DistanceInBytes>
+class RunFetcher {
+  static constexpr Index distance = DistanceInBytes / static_cast<Index>(sizeof(T));
+
+ public:
+  using Pointers = std::array<const T*, Inputs>;
+  using Steps = std::array<Index, Inputs>;
+
+  /// @param run_step  from a run to the next one
+  /// @param length    of whole runs
+  [[gnu::always_inline]] RunFetcher(const Steps& run_step, Index length, bool active)
+      : run_step_(run_step), active_(active && length >= distance) {}
+
+  /// Asks for so many elements as far ahead of element `at` of a run of `length`.
+  template <Index Elements>
+  [[gnu::always_inline]] void fetch(const Pointers& from, Index at, Index length) const {
+    if (!active_) return;
+    const Index ahead = at + distance;
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < Inputs; ++i) {
+      const Index offset = ahead < length ? ahead : ahead - length + run_step_[i];
+      const Address begin = address_of(from[i]) + bytes_of<T>(offset);
+      for (Address line = 0; line < bytes_of<T>(Elements); line += line_bytes) {
+        fetch_line<Where>(begin + line);
+      }
+    }
+  }
+
+ private:
+  Steps run_step_;
+  bool active_;
+};
+
 }  // namespace loops
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm

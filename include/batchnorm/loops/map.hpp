@@ -116,7 +116,7 @@ class Mapper {
   void map_region(const Execution& execution, const Region& region, Index ahead = 0) const {
     const MapJob<C, Map, T, Inputs> job{numbers_, constants_, plan_,
                                         data_,    region,     {streaming_, is_far(bytes()), ahead}};
-    simd::dispatch(execution.instruction_set(), RegionMapper(job));
+    loops::map_region(execution.instruction_set(), job);
     if (streaming_) simd::finish_streaming();
   }
 

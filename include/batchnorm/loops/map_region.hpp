@@ -15,6 +15,7 @@
 #include "batchnorm/loops/numbers.hpp"
 #include "batchnorm/loops/partition.hpp"
 #include "batchnorm/loops/simd.hpp"
+#include "batchnorm/loops/simd_dispatch.hpp"
 #include "batchnorm/loops/traversal.hpp"
 #include "batchnorm/version.hpp"
 
@@ -24,7 +25,8 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace loops {
 
-/// Maps one region; run<Bytes>() is the body for one vector width.
+/// Maps one region; run<Bytes>() is the body for one vector width. That for more than AVX2 has is
+/// for rows of neighbouring elements alone.
 template <class Job>
 class RegionMapper {
   using C = typename Job::C;
@@ -41,13 +43,13 @@ class RegionMapper {
   template <int Bytes>
   [[gnu::always_inline]] void run() const {
     constexpr int lanes = simd::lanes_of<C, Bytes>;
-    if constexpr (lanes > 1) {
-      if (job_.plan.contiguous()) {
-        traversal_.along_rows ? along_rows<lanes>() : along_runs<lanes>();
-        return;
-      }
+    if constexpr (Bytes > simd::avx2_bytes) {
+      along_rows<lanes>();
+    } else if (lanes > 1 && job_.plan.contiguous()) {
+      traversal_.along_rows ? along_rows<lanes>() : along_runs<lanes>();
+    } else {
+      PlainMapper<Job>(job_).run();
     }
-    PlainMapper<Job>(job_).run();
   }
 
  private:
@@ -147,6 +149,16 @@ class RegionMapper {
   const Job& job_;
   const Traversal& traversal_;
 };
+
+/// Maps one region, in the longest vectors that pay.
+template <class Job>
+void map_region(InstructionSet asked, const Job& job) {
+  using C = typename Job::C;
+  constexpr bool has_long_vectors = simd::lanes_of < C, simd::avx512_bytes >> 1;
+  const bool enough = job.plan.contiguous() && job.plan.traversal().suits_long_vectors(sizeof(C));
+  simd::dispatch<has_long_vectors ? simd::avx512_bytes : simd::avx2_bytes>(
+      simd::limit_unless(enough, asked), RegionMapper(job));
+}
 
 /// Maps one row of neighbouring columns whose numbers are in tables, all of it: one example at test
 /// time. Nothing has to be planned for it.

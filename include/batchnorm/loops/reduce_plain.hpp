@@ -9,7 +9,7 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/loops/numbers.hpp"
 #include "batchnorm/loops/partition.hpp"
-#include "batchnorm/loops/reduce_runs.hpp"
+#include "batchnorm/loops/reduce_job.hpp"
 #include "batchnorm/loops/traversal.hpp"
 #include "batchnorm/version.hpp"
 

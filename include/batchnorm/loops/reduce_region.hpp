@@ -23,7 +23,8 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace loops {
 
-/// Reduces one region of neighbouring elements; run<Bytes>() is the body for one vector width.
+/// Reduces one region of neighbouring elements; run<Bytes>() is the body for one vector width. That
+/// for more than AVX2 has is for rows alone.
 template <class Job>
 class RegionReducer {
  public:
@@ -32,7 +33,9 @@ class RegionReducer {
   template <int Bytes>
   [[gnu::always_inline]] void run() const {
     constexpr int lanes = simd::lanes_of<typename Job::L, Bytes>;
-    if (job_.plan.traversal().along_rows) {
+    if constexpr (Bytes > simd::avx2_bytes) {
+      RowReducer<Job, lanes>(job_).run();
+    } else if (job_.plan.traversal().along_rows) {
       RowReducer<Job, lanes>(job_).run();
     } else {
       RunReducer<Job, lanes>(job_).run();
@@ -53,12 +56,15 @@ void reduce_region(InstructionSet instruction_set, const Source& source, const P
   if (has_vectors && !wide && plan.contiguous()) {
     const Numbers<Lane, Formula::coefficients> numbers(source);
     const ReduceJob<Formula, T, Lane, A, Inputs> job{numbers, plan, data, region, into};
-    if constexpr (has_vectors) simd::dispatch(instruction_set, RegionReducer(job));
+    if constexpr (has_vectors) {
+      const bool enough = plan.traversal().suits_long_vectors(sizeof(Lane));
+      simd::dispatch(simd::limit_unless(enough, instruction_set), RegionReducer(job));
+    }
   } else {
     const Numbers<A, Formula::coefficients> numbers(source);
     const ReduceJob<Formula, T, A, A, Inputs> job{numbers, plan, data, region, into};
     if constexpr (has_vectors) {
-      simd::dispatch(instruction_set, PlainReducer(job));
+      simd::dispatch<simd::avx2_bytes>(instruction_set, PlainReducer(job));
     } else {
       PlainReducer(job).template run<1>();
     }

@@ -10,7 +10,7 @@
 #include "batchnorm/loops/fetch.hpp"
 #include "batchnorm/loops/numbers.hpp"
 #include "batchnorm/loops/partition.hpp"
-#include "batchnorm/loops/reduce_runs.hpp"
+#include "batchnorm/loops/reduce_job.hpp"
 #include "batchnorm/loops/simd.hpp"
 #include "batchnorm/loops/simd_memory.hpp"
 #include "batchnorm/loops/traversal.hpp"
@@ -19,7 +19,7 @@
 // Loop 1 along rows: the coefficients and sums of a block of columns stay in the first-level cache.
 //
 // Some rows at a time, so that the totals are read and written once for all of them; two vectors of
-// each row at a time, a whole cache line, so that no line is needed twice: rows that are a multiple
+// each row at a time, whole cache lines, so that no line is needed twice: rows that are a multiple
 // of 4 KiB apart would push one another out of the cache. What is not in a cache yet is asked for
 // in the order of memory.
 
@@ -38,9 +38,12 @@ class RowReducer {
   static constexpr int numbers = Job::Formula::coefficients;
 
   enum class Part { whole, last, few };
-  /// Measured on rows of 512 floats: into the second level, 8 KiB ahead or more.
-  static constexpr Index fetch_distance = 16384;
-  using Fetcher = RowFetcher<typename Job::T, Job::inputs, Nearness::second_level, fetch_distance>;
+  /// Measured on rows of 512 floats: into the second level, 8 KiB ahead or more. Of several inputs
+  /// in vectors as long as a line, each of which is all that is asked of its line, into the first.
+  static constexpr bool into_first = Job::inputs > 1 && Lanes * sizeof(L) >= line_bytes;
+  using Fetcher = RowFetcher<typename Job::T, Job::inputs,
+                             into_first ? Nearness::first_level : Nearness::second_level,
+                             into_first ? 4096 : 16384>;
 
   /// Numbers per column of the block, each in other places of the cache than the next.
   struct Scratch {
@@ -56,7 +59,10 @@ class RowReducer {
         traversal_(job.plan.traversal()),
         row_step_(job.plan.template steps<0, Job::inputs>(&Layout::inner_stride)),
         fetching_(job.distant() && Fetcher::pays(traversal_.columns)),
-        together_((fetching_ ? chain / 2 : chain) * (Job::inputs == 1 ? 2 : 1)) {}
+        together_(Job::inputs == 1 ? (fetching_ ? chain : 2 * chain)
+                                   : (!fetching_   ? chain
+                                      : into_first ? chain / 4
+                                                   : chain / 2)) {}
 
   [[gnu::always_inline]] void run() const {
     const Region& region = job_.region;

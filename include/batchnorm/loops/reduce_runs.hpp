@@ -7,10 +7,10 @@
 #include <cstddef>
 
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/loops/cache.hpp"
 #include "batchnorm/loops/fetch.hpp"
 #include "batchnorm/loops/numbers.hpp"
 #include "batchnorm/loops/partition.hpp"
+#include "batchnorm/loops/reduce_job.hpp"
 #include "batchnorm/loops/simd.hpp"
 #include "batchnorm/loops/simd_memory.hpp"
 #include "batchnorm/loops/traversal.hpp"
@@ -26,83 +26,6 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace loops {
 
-/// What one region of a reduction needs to know. The totals of channel c go to
-/// into[k][c - first channel of the region].
-///
-/// @tparam L  the type that a lane sums in, over a few values; the totals are in A
-template <class Terms, class Element, class LaneType, class Total, std::size_t InputCount>
-struct ReduceJob {
-  using Formula = Terms;
-  using T = Element;
-  using L = LaneType;
-  using A = Total;
-  static constexpr std::size_t inputs = InputCount;
-
-  const Numbers<L, Formula::coefficients>& numbers;
-  const Plan<InputCount>& plan;
-  const std::array<const T*, InputCount>& data;
-  const Region& region;
-  A* const* into;
-
-  /// Whether the inputs come from memory.
-  bool distant() const {
-    return is_far(plan.traversal().elements() * static_cast<Index>(InputCount * sizeof(T)));
-  }
-};
-
-/// The most values that one lane adds up before its sum is widened.
-inline constexpr Index chain = 8;
-
-/// Rows after which the lanes of the totals are joined into those of the region.
-inline constexpr Index rows_per_total = 8192;
-
-/// Adds one vector of every input to some sums: the inside of both ways to reduce.
-template <class Job, int Lanes>
-struct VectorAdder {
-  using L = typename Job::L;
-  using V = simd::Vector<L, Lanes>;
-  using Pointers = std::array<const typename Job::T*, Job::inputs>;
-
-  [[gnu::always_inline]] static void load(V* x, const Pointers& from, Index at) {
-#pragma GCC unroll 8
-    for (std::size_t i = 0; i < Job::inputs; ++i) {
-      simd::load<L, Lanes, true>(x[i], from[i] + at, 1);
-    }
-  }
-
-  [[gnu::always_inline]] static void add(V* s, const Pointers& from, Index at, const V* k) {
-    V x[Job::inputs];
-    load(x, from, at);
-    Job::Formula::add(s, x, k);
-  }
-
-  /// The last `count` elements before `end`, of which there are at least as many as lanes in all:
-  /// the lanes before them are filled so that every term of theirs is zero.
-  [[gnu::always_inline]] static void add_last(V* s, const Pointers& from, Index end, Index count,
-                                              const V* k) {
-    V x[Job::inputs];
-    load(x, from, end - Lanes);
-    const V zero{};
-#pragma GCC unroll 8
-    for (std::size_t i = 0; i < Job::inputs; ++i) {
-      simd::keep_last_lanes<L, Lanes>(x[i], i + 1 == Job::inputs ? k[0] : zero, count);
-    }
-    Job::Formula::add(s, x, k);
-  }
-
-  /// `count` elements where there are no more.
-  [[gnu::always_inline]] static void add_few(V* s, const Pointers& from, Index at, Index count,
-                                             const V* k) {
-    V x[Job::inputs] = {};
-    x[Job::inputs - 1] = k[0];
-#pragma GCC unroll 8
-    for (std::size_t i = 0; i < Job::inputs; ++i) {
-      simd::load_some<L, Lanes>(x[i], from[i] + at, 1, count);
-    }
-    Job::Formula::add(s, x, k);
-  }
-};
-
 template <class Job, int Lanes>
 class RunReducer {
   using L = typename Job::L;
@@ -113,10 +36,14 @@ class RunReducer {
   static constexpr int sums = Job::Formula::sums;
   static constexpr int coefficients = Job::Formula::coefficients;
   static constexpr Index step4 = 4 * Lanes;
+  using Fetcher = RunFetcher<typename Job::T, Job::inputs, Nearness::first_level, 4096>;
 
  public:
   [[gnu::always_inline]] explicit RunReducer(const Job& job)
-      : job_(job), column_step_(job.plan.template steps<0, Job::inputs>(&Layout::column_stride)) {}
+      : job_(job),
+        column_step_(job.plan.template steps<0, Job::inputs>(&Layout::column_stride)),
+        fetcher_(job.plan.template steps<0, Job::inputs>(&Layout::outer_stride),
+                 job.plan.traversal().inner, job.distant()) {}
 
   [[gnu::always_inline]] void run() const {
     const Region& region = job_.region;
@@ -242,7 +169,10 @@ class RunReducer {
         depth = 0;
       }
       for (; at + chain * step4 <= length; at += chain * step4) {
-        for (Index i = 0; i < chain; ++i) add_four(s, from, at + i * step4, k);
+        for (Index i = 0; i < chain; ++i) {
+          fetcher_.template fetch<step4>(from, at + i * step4, length);
+          add_four(s, from, at + i * step4, k);
+        }
         join(s, totals);
       }
       const Index added = (length - at) / step4 + 1;
@@ -286,6 +216,7 @@ class RunReducer {
 
   const Job& job_;
   std::array<Index, Job::inputs> column_step_;
+  Fetcher fetcher_;
 };
 
 }  // namespace loops

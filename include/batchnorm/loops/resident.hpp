@@ -23,21 +23,30 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace loops {
 
+/// Elements of a run, and bytes of neighbouring runs, from which on jumping through memory for
+/// those of a few channels wins over one pass in the order of memory. Measured: planes of 14 x 14
+/// of 32 samples take 0.8 times as long, those of 256 samples 1.4 times, and planes of 7 x 7 up to
+/// as much.
+inline constexpr Index shortest_resident_run = 128;
+inline constexpr Index shortest_resident_jump = 4096;
+
 /// How many channels of an array are taken at a time, 0 for all.
 ///
 /// @param read_bytes  bytes of the inputs of all channels
 inline Index resident_channels(const Traversal& reduced, const Traversal& mapped, Index read_bytes,
                                Index threads) {
   const auto apart = [](const Traversal& traversal) {
-    return !traversal.cycles() && !has_short_runs(traversal) &&
-           (!traversal.along_rows || traversal.repeat > 1);
+    if (traversal.along_rows) return !traversal.cycles() && traversal.repeat > 1;
+    return traversal.inner >= shortest_resident_run;
   };
   if (!apart(reduced) || !apart(mapped) || read_bytes <= resident_bytes()) return 0;
   const Index channels = reduced.channels;
   const Index of_channel = read_bytes / channels;
   if (channels < 2 * threads || of_channel > last_level_bytes() / 4) return 0;
   const Index share = threads == 1 ? channels : channels / (4 * threads);
-  return (std::max<Index>)(1, (std::min)(resident_bytes() / of_channel, share));
+  const Index together = (std::max<Index>)(1, (std::min)(resident_bytes() / of_channel, share));
+  const bool jumps = has_short_runs(reduced) || has_short_runs(mapped);
+  return jumps && together * of_channel / reduced.outer < shortest_resident_jump ? 0 : together;
 }
 
 /// Reduces every channel of some inputs, then maps every element, as reduce() and map() do. What

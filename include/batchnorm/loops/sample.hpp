@@ -260,7 +260,8 @@ class Sampler {
 template <class L, class T>
 void sample_means(InstructionSet instruction_set, const Plan<1>& plan, const T* data, Index first,
                   Index last, L* guesses) {
-  simd::dispatch(instruction_set, Sampler<L, T>(plan, data, first, last, guesses));
+  simd::dispatch<simd::avx2_bytes>(instruction_set,
+                                   Sampler<L, T>(plan, data, first, last, guesses));
 }
 
 }  // namespace loops

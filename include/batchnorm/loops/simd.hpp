@@ -21,8 +21,8 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace simd {
 
-/// Bytes of a vector in the loops that run everywhere, and in those for AVX2. 1 stands for plain
-/// loops over single numbers.
+/// Bytes of a vector in the loops that run everywhere, and in those for AVX2 and AVX-512. 1 stands
+/// for plain loops over single numbers.
 #if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)
 inline constexpr bool has_vectors = true;
 inline constexpr int baseline_bytes = 16;
@@ -47,6 +47,11 @@ template <class To, class From>
 void convert_lanes(To& to, const From& from);  // there are no vectors
 #endif
 inline constexpr int avx2_bytes = 32;
+inline constexpr int avx512_bytes = 64;
+
+/// Whether a vector is one of AVX or wider, which every processor has that it is compiled for.
+template <class V>
+inline constexpr bool is_avx = sizeof(V) >= avx2_bytes;
 
 template <class C>
 struct VectorOf<C, 1> {
@@ -96,11 +101,11 @@ template <class C, int Lanes>
 [[gnu::always_inline]] inline void broadcast(Vector<C, Lanes>& vector, const C& value) {
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
   // g++ takes a vector of AVX apart that is made in a function for less, before it inlines it.
-  if constexpr (sizeof vector == avx2_bytes && std::is_same<C, float>::value) {
-    asm("vbroadcastss %1, %0" : "=x"(vector) : "xm"(value));
+  if constexpr (is_avx<Vector<C, Lanes>> && std::is_same<C, float>::value) {
+    asm("vbroadcastss %1, %0" : "=v"(vector) : "vm"(value));
     return;
-  } else if constexpr (sizeof vector == avx2_bytes && std::is_same<C, double>::value) {
-    asm("vbroadcastsd %1, %0" : "=x"(vector) : "xm"(value));
+  } else if constexpr (is_avx<Vector<C, Lanes>> && std::is_same<C, double>::value) {
+    asm("vbroadcastsd %1, %0" : "=v"(vector) : "vm"(value));
     return;
   }
 #endif
@@ -161,8 +166,8 @@ template <class A, class C, int Lanes>
                                                const Vector<C, Lanes>& narrow) {
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
   // g++ would do it in five instructions.
-  if constexpr (sizeof wide == avx2_bytes && sizeof narrow == baseline_bytes) {
-    asm("vcvtps2pd %1, %0" : "=x"(wide) : "xm"(narrow));
+  if constexpr (is_avx<Vector<A, Lanes>> && sizeof wide == 2 * sizeof narrow) {
+    asm("vcvtps2pd %1, %0" : "=v"(wide) : "vm"(narrow));
     return;
   }
 #endif
@@ -174,8 +179,8 @@ template <class To, class C, int Lanes>
 [[gnu::always_inline]] inline void narrow_lanes(Vector<To, Lanes>& narrow,
                                                 const Vector<C, Lanes>& wide) {
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-  if constexpr (sizeof wide == avx2_bytes && sizeof narrow == baseline_bytes) {
-    asm("vcvtpd2ps %1, %0" : "=x"(narrow) : "x"(wide));
+  if constexpr (is_avx<Vector<C, Lanes>> && sizeof wide == 2 * sizeof narrow) {
+    asm("vcvtpd2ps %1, %0" : "=v"(narrow) : "v"(wide));
     return;
   }
 #endif
@@ -207,9 +212,12 @@ template <class C, int Lanes, class A>
   }
 }
 
-/// Eight zeros and eight words of ones: a window over both is a mask of its last lanes.
-inline constexpr std::int32_t mask_words[16] = {0,  0,  0,  0,  0,  0,  0,  0,
-                                                -1, -1, -1, -1, -1, -1, -1, -1};
+/// As many zeros as the widest vector has words, and as many words of ones: a window over both is a
+/// mask of its last lanes.
+inline constexpr int most_words = avx512_bytes / 4;
+inline constexpr std::int32_t mask_words[2 * most_words] = {
+    0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,
+    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
 
 /// Keeps the last `count` lanes of a vector and fills the lanes before them.
 template <class C, int Lanes>
@@ -219,8 +227,8 @@ template <class C, int Lanes>
     constexpr Index words_of_lane = static_cast<Index>(sizeof(C) / sizeof(std::int32_t));
     constexpr Index words = Lanes * words_of_lane;
     Vector<std::int32_t, static_cast<int>(words)> mask, kept, filled;
-    read<std::int32_t, static_cast<int>(words)>(mask,
-                                                mask_words + 8 - words + count * words_of_lane);
+    read<std::int32_t, static_cast<int>(words)>(
+        mask, mask_words + most_words - words + count * words_of_lane);
     copy_bits(kept, vector);
     copy_bits(filled, fill);
     kept = (kept & mask) | (filled & ~mask);

@@ -2,6 +2,7 @@
 #ifndef BATCHNORM_LOOPS_SIMD_DISPATCH_HPP
 #define BATCHNORM_LOOPS_SIMD_DISPATCH_HPP
 
+#include <algorithm>
 #include <atomic>
 
 #include "batchnorm/loops/execution.hpp"
@@ -23,19 +24,38 @@ inline std::atomic<InstructionSet>& instruction_set_limit() {
 
 #if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) && defined(__x86_64__)
 inline bool has_avx2() {
-  static const bool found = [] {
+  // Conversions of half are a set of their own, which every processor with AVX2 has. Volatile:
+  // compilers ask before they know whether they have to, and virtual machines take microseconds
+  // to answer.
+  unsigned leaf = 1, features = 0, unused = 0;
+  asm volatile("cpuid" : "+a"(leaf), "=b"(unused), "=c"(features), "=d"(unused));
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         (features & (1u << 29)) != 0;
+}
+
+/// Of the processors with AVX-512, those that came with VBMI2 or later (Ice Lake, Zen 4): earlier
+/// ones lower their clock for vectors of 64 bytes, and with it that of the code around.
+inline bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512vbmi2");
+}
+
+/// The best that this processor has.
+inline InstructionSet instruction_set_found() {
+  static const InstructionSet found = [] {
     __builtin_cpu_init();
-    // Conversions of half are a set of their own, which every processor with AVX2 has. Volatile:
-    // compilers ask before they know whether they have to, and virtual machines take microseconds
-    // to answer.
-    unsigned leaf = 1, features = 0, unused = 0;
-    asm volatile("cpuid" : "+a"(leaf), "=b"(unused), "=c"(features), "=d"(unused));
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           (features & (1u << 29)) != 0;
+    if (!has_avx2()) return InstructionSet::baseline;
+    return has_avx512() ? InstructionSet::best : InstructionSet::avx2;
   }();
   return found;
 }
 
+template <class Body>
+[[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"), gnu::noinline]] void run_avx512(
+    const Body& body) {
+  body.template run<avx512_bytes>();
+}
 template <class Body>
 [[gnu::target("avx2,fma,f16c"), gnu::noinline]] void run_avx2(const Body& body) {
   body.template run<avx2_bytes>();
@@ -44,10 +64,9 @@ template <class Body>
 [[gnu::target("avx2"), gnu::noinline]] void run_avx2_unfused(const Body& body) {
   body.template run<avx2_bytes>();
 }
-
-inline bool may_use_avx2() {
-  return has_avx2() &&
-         instruction_set_limit().load(std::memory_order_relaxed) == InstructionSet::best;
+#else
+inline InstructionSet instruction_set_found() {
+  return InstructionSet::baseline;
 }
 #endif
 
@@ -56,30 +75,45 @@ template <class Body>
   body.template run<baseline_bytes>();
 }
 
+/// The most modest of what is asked for, the limit, and what there is.
+inline InstructionSet instruction_set_for(InstructionSet asked) {
+  return (std::max)(
+      {asked, instruction_set_limit().load(std::memory_order_relaxed), instruction_set_found()});
+}
+
 /// Calls body.run<Bytes>() with the widest vectors that this processor has, or as execution says.
 /// Everything below run() has to be always_inline, or it is compiled for the baseline.
-template <class Body>
-void dispatch(InstructionSet instruction_set, const Body& body) {
+///
+/// @tparam MostBytes  avx2_bytes where longer vectors gain nothing: the body is not compiled for
+/// them
+template <int MostBytes = avx512_bytes, class Body>
+void dispatch(InstructionSet asked, const Body& body) {
+  const InstructionSet use = instruction_set_for(asked);
 #if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) && defined(__x86_64__)
-  if (instruction_set == InstructionSet::best && may_use_avx2()) {
-    run_avx2(body);
-    return;
+  if constexpr (MostBytes >= avx512_bytes) {
+    if (use == InstructionSet::best) return run_avx512(body);
   }
+  if (use != InstructionSet::baseline) return run_avx2(body);
 #endif
-  static_cast<void>(instruction_set);
+  static_cast<void>(use);
   run_baseline(body);
 }
 
-/// The same with the widest vectors but the arithmetic of the baseline: no product is fused with a
-/// sum, unless the compiler was told so for all code. Lanes give the same bits at any width.
+/// What is asked for, or AVX2 at most where there is too little for vectors of AVX-512.
+inline InstructionSet limit_unless(bool enough, InstructionSet asked) {
+  return enough ? asked : (std::max)(asked, InstructionSet::avx2);
+}
+
+/// The same with the arithmetic of the baseline: no product is fused with a sum, unless the
+/// compiler was told so for all code. Lanes give the same bits at any width; not at that of
+/// AVX-512, whose products compilers fuse as soon as they may use it.
 template <class Body>
 void dispatch_unfused(const Body& body) {
+  const InstructionSet use = instruction_set_for(InstructionSet::best);
 #if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) && defined(__x86_64__)
-  if (may_use_avx2()) {
-    run_avx2_unfused(body);
-    return;
-  }
+  if (use != InstructionSet::baseline) return run_avx2_unfused(body);
 #endif
+  static_cast<void>(use);
   run_baseline(body);
 }
 

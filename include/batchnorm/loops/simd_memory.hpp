@@ -118,8 +118,8 @@ template <class V>
   struct Memory {
     unsigned char bytes[sizeof(V)];
   };
-  if constexpr (sizeof(V) == avx2_bytes) {
-    asm("vmovntps %1, %0" : "=m"(*static_cast<Memory*>(to)) : "x"(bits));
+  if constexpr (is_avx<V>) {
+    asm("vmovntps %1, %0" : "=m"(*static_cast<Memory*>(to)) : "v"(bits));
   } else {
     asm("%vmovntps %1, %0" : "=m"(*static_cast<Memory*>(to)) : "x"(bits));
   }

@@ -26,8 +26,8 @@ template <int Lanes>
                                                const Vector<std::uint16_t, Lanes>& bits) {
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
   // g++ would do it lane by lane, as it does not see yet for which processor.
-  if constexpr (sizeof wide == avx2_bytes) {
-    asm("vpmovzxwd %1, %0" : "=x"(wide) : "xm"(bits));
+  if constexpr (is_avx<Vector<std::uint32_t, Lanes>>) {
+    asm("vpmovzxwd %1, %0" : "=v"(wide) : "vm"(bits));
     return;
   }
 #endif
@@ -37,8 +37,11 @@ template <int Lanes>
 [[gnu::always_inline]] inline void narrow_words(Vector<std::uint16_t, Lanes>& bits,
                                                 const Vector<std::uint32_t, Lanes>& wide) {
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-  if constexpr (sizeof wide == avx2_bytes) {
-    asm("vpackusdw %t1, %t1, %t0\n\tvpermq $8, %t0, %t0" : "=x"(bits) : "x"(wide));
+  if constexpr (sizeof wide == avx512_bytes) {
+    asm("vpmovdw %1, %0" : "=v"(bits) : "v"(wide));
+    return;
+  } else if constexpr (sizeof wide == avx2_bytes) {
+    asm("vpackusdw %t1, %t1, %t0\n\tvpermq $8, %t0, %t0" : "=v"(bits) : "v"(wide));
     return;
   }
 #endif
@@ -64,7 +67,7 @@ template <int Lanes>
                                               Eigen::half) {
 #if defined(__x86_64__) && defined(__clang__)
   // clang++ has no asm for AVX in a function for less, but finds the instruction.
-  if constexpr (Lanes == avx2_bytes / sizeof(float)) {
+  if constexpr (is_avx<Vector<float, Lanes>>) {
     typedef __fp16 Halves __attribute__((vector_size(2 * Lanes)));
     Halves halves;
     copy_bits(halves, bits);
@@ -72,8 +75,8 @@ template <int Lanes>
     return;
   }
 #elif defined(__x86_64__)
-  if constexpr (Lanes == avx2_bytes / sizeof(float)) {
-    asm("vcvtph2ps %1, %0" : "=x"(wide) : "xm"(bits));
+  if constexpr (is_avx<Vector<float, Lanes>>) {
+    asm("vcvtph2ps %1, %0" : "=v"(wide) : "vm"(bits));
     return;
   }
 #endif
@@ -125,7 +128,7 @@ template <int Lanes>
 [[gnu::always_inline]] inline void narrow_bits(Vector<std::uint16_t, Lanes>& bits,
                                                const Vector<float, Lanes>& wide, Eigen::half) {
 #if defined(__x86_64__) && defined(__clang__)
-  if constexpr (Lanes == avx2_bytes / sizeof(float)) {
+  if constexpr (is_avx<Vector<float, Lanes>>) {
     typedef __fp16 Halves __attribute__((vector_size(2 * Lanes)));
     Halves halves;
     convert_lanes(halves, wide);
@@ -133,8 +136,8 @@ template <int Lanes>
     return;
   }
 #elif defined(__x86_64__)
-  if constexpr (Lanes == avx2_bytes / sizeof(float)) {
-    asm("vcvtps2ph $0, %1, %0" : "=x"(bits) : "x"(wide));
+  if constexpr (is_avx<Vector<float, Lanes>>) {
+    asm("vcvtps2ph $0, %1, %0" : "=v"(bits) : "v"(wide));
     return;
   }
 #endif

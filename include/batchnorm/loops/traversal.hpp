@@ -39,6 +39,11 @@ struct Traversal {
   bool along_rows = false;
 
   Index rows() const { return outer * inner; }
+  /// Whether vectors of 64 bytes pay: on rows of some of them. Measured: runs gain next to nothing,
+  /// and short ones, planes of 28 x 28, lose a tenth to what is left at their ends.
+  bool suits_long_vectors(std::size_t element_bytes) const {
+    return along_rows && columns * static_cast<Index>(element_bytes) >= 256;
+  }
   Index elements() const { return rows() * columns - (columns - last_width); }
   Index channel_of(Index column) const {
     return repeat * channels == columns ? column / repeat : column % channels;
