@@ -51,7 +51,7 @@ struct AddsVectors {
       y[i] = static_cast<C>(40 - static_cast<int>(i));
     }
     const std::array<const C*, 2> from = {x.data(), y.data()};
-    batchnorm::simd::Vector<C, Lanes> k[1];
+    batchnorm::simd::Vector<C, Lanes> k[Products::coefficients];
     batchnorm::simd::broadcast<C, Lanes>(k[0], pivot);
     const auto check = [&](const batchnorm::simd::Vector<C, Lanes>* s, Size first, Size count,
                            Size lane) {
@@ -61,17 +61,17 @@ struct AddsVectors {
       }
     };
     {
-      batchnorm::simd::Vector<C, Lanes> s[2] = {};
+      batchnorm::simd::Vector<C, Lanes> s[Products::sums] = {};
       Adder::add(s, from, 5, k);
       check(s, 5, lanes, 0);
     }
     for (Size count = 0; count <= lanes; ++count) {
-      batchnorm::simd::Vector<C, Lanes> s[2] = {};
+      batchnorm::simd::Vector<C, Lanes> s[Products::sums] = {};
       Adder::add_last(s, from, 2 * most_lanes, static_cast<Index>(count), k);
       check(s, 2 * most_lanes - count, count, lanes - count);
     }
     for (Size count = 0; count < lanes; ++count) {
-      batchnorm::simd::Vector<C, Lanes> s[2] = {};
+      batchnorm::simd::Vector<C, Lanes> s[Products::sums] = {};
       Adder::add_few(s, from, 7, static_cast<Index>(count), k);
       check(s, 7, count, 0);
     }

@@ -2,5 +2,3 @@
 #include "support/instances.hpp"
 
 BATCHNORM_TEST_INSTANCES(, long double)
-BATCHNORM_TEST_INSTANCES(, Eigen::half)
-BATCHNORM_TEST_INSTANCES(, Eigen::bfloat16)

@@ -2,4 +2,3 @@
 #include "support/instances.hpp"
 
 BATCHNORM_TEST_INSTANCES(, float)
-BATCHNORM_TEST_INSTANCES(, double)

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: MIT
+#include "support/instances.hpp"
+
+BATCHNORM_TEST_INSTANCES(, double)
