@@ -2,7 +2,7 @@
 // The loops of the usual layers, compiled once for all test programs (instances_*.cpp) instead of
 // in each: that halves what the tests take to compile. Not part of the precompiled header, in which
 // g++ forgets that a template is extern. Builds of few programs do without
-// (BATCHNORM_TEST_WITHOUT_INSTANCES): each then compiles the few loops that it uses.
+// (-DBATCHNORM_TEST_INSTANCES=OFF): each then compiles the few loops that it uses.
 #ifndef BATCHNORM_TESTS_SUPPORT_INSTANCES_HPP
 #define BATCHNORM_TESTS_SUPPORT_INSTANCES_HPP
 
