@@ -46,7 +46,8 @@ class RowMapper {
 
   /// Maps some rows of as many columns as the tables have numbers for.
   [[gnu::always_inline]] void map(Data at, Index rows, Index columns) const {
-    if constexpr (Mapper::can_stream) {
+    // Vectors of a line are not for streams (map_region).
+    if constexpr (Mapper::can_stream && !by_line) {
       if (memory_.streaming && columns * static_cast<Index>(sizeof(T)) >= shortest_row_stream) {
         stream(at, rows, columns);
         return;
