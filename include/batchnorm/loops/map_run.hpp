@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <utility>
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/loops/fetch.hpp"
@@ -63,16 +64,17 @@ class RunMapper {
   [[gnu::always_inline]] static void map_channels(const Data& at, Index run, Index channels,
                                                   const Tables& tables, const V<Lanes>* constants,
                                                   MapMemory memory) {
-    V<Lanes> k[numbers] = {};
-    V<Lanes> next[numbers] = {};
+    V<Lanes> k[numbers];
+    V<Lanes> next[numbers];
     const Index end = channels * run;
     Index channel = 0;
     Index boundary = run;
     Index done = 0;
-    load_channel(k, tables, constants, channel);
+    load_channel(k, tables, channel, Tabled());
+    load_constants(k, constants, Constants());
     if constexpr (Stream) {
       for (const Index head = (std::min)(Mapper::to_alignment(at), run); done < head; ++done) {
-        map_one(at, done, k);
+        map_one(at, done, k, All());
       }
     }
     while (true) {
@@ -89,39 +91,54 @@ class RunMapper {
         done += Lanes;
       }
       if (channel + 1 == channels) break;
-      load_channel(next, tables, constants, ++channel);
+      load_channel(next, tables, ++channel, Tabled());
       const Index of_next = done + Lanes - boundary;
       if (of_next < Lanes && done + Lanes <= end) {
-        keep_last_numbers(k, next, of_next);
+        keep_last_numbers(k, next, of_next, Tabled());
         Mapper::template map<Lanes, Stream>(at, done, k);
         done += Lanes;
       }
-#pragma GCC unroll 8
-      for (int i = 0; i < tabled; ++i) k[i] = next[i];
+      copy_numbers(k, next, Tabled());
       boundary += run;
     }
-    for (; done < end; ++done) map_one(at, done, k);
+    for (; done < end; ++done) map_one(at, done, k, All());
   }
+
+  // Index by index and without loops, so that the numbers of a channel are registers: through a
+  // loop variable g++ keeps them in memory, and planes of 7 x 7 take 1.4 times as long.
+  template <int... I>
+  using Indices = std::integer_sequence<int, I...>;
+  using All = std::make_integer_sequence<int, numbers>;
+  using Tabled = std::make_integer_sequence<int, tabled>;
+  using Constants = std::make_integer_sequence<int, numbers - tabled>;
 
   /// The numbers of the next channel in the last lanes.
+  template <int... I>
   [[gnu::always_inline]] static void keep_last_numbers(V<Lanes>* k, const V<Lanes>* next,
-                                                       Index count) {
-#pragma GCC unroll 8
-    for (int i = 0; i < tabled; ++i) {
-      V<Lanes> both = next[i];
-      simd::keep_last_lanes<C, Lanes>(both, k[i], count);
-      k[i] = both;
-    }
+                                                       Index count, Indices<I...>) {
+    (keep_last_number(k[I], next[I], count), ...);
   }
-
-  [[gnu::always_inline]] static void load_channel(V<Lanes>* k, const Tables& tables,
-                                                  const V<Lanes>* constants, Index channel) {
-#pragma GCC unroll 8
-    for (int i = 0; i < tabled; ++i) {
-      simd::broadcast<C, Lanes>(k[i], tables[static_cast<std::size_t>(i)][channel]);
-    }
-#pragma GCC unroll 4
-    for (int i = tabled; i < numbers; ++i) k[i] = constants[i];
+  [[gnu::always_inline]] static void keep_last_number(V<Lanes>& k, const V<Lanes>& next,
+                                                      Index count) {
+    V<Lanes> both = next;
+    simd::keep_last_lanes<C, Lanes>(both, k, count);
+    k = both;
+  }
+  template <int... I>
+  [[gnu::always_inline]] static void copy_numbers(V<Lanes>* k, const V<Lanes>* next,
+                                                  Indices<I...>) {
+    ((k[I] = next[I]), ...);
+  }
+  template <int... I>
+  [[gnu::always_inline]] static void load_channel(V<Lanes>* k, const Tables& tables, Index channel,
+                                                  Indices<I...>) {
+    (simd::broadcast<C, Lanes>(k[I], tables[static_cast<std::size_t>(I)][channel]), ...);
+  }
+  template <int... I>
+  [[gnu::always_inline]] static void load_constants([[maybe_unused]] V<Lanes>* k,
+                                                    [[maybe_unused]] const V<Lanes>* constants,
+                                                    Indices<I...>) {
+    ((k[tabled + I] = constants[tabled + I]), ...);
   }
 
   /// Asks for what is read after these channels, so that it comes while there is work to do.
@@ -133,12 +150,10 @@ class RunMapper {
     }
   }
 
-  [[gnu::always_inline]] static void map_one(const Data& at, Index done, const V<Lanes>* k) {
-    C one[numbers];
-#pragma GCC unroll 8
-    for (int i = 0; i < numbers; ++i) {
-      one[i] = simd::first_lane<C, Lanes>(k[i]);
-    }
+  template <int... I>
+  [[gnu::always_inline]] static void map_one(const Data& at, Index done, const V<Lanes>* k,
+                                             Indices<I...>) {
+    const C one[] = {simd::first_lane<C, Lanes>(k[I])...};
     Mapper::template map<1, false>(at, done, one);
   }
 };
