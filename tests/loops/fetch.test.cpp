@@ -35,6 +35,28 @@ TEST_CASE("asking ahead pays for long rows, by their bytes") {
   CHECK(changes == 1);
 }
 
+TEST_CASE("a fetcher of runs looks into the next run past the end of one") {
+  using Runs = RunFetcher<float, 2, Nearness::first_level, 4096>;
+  const Runs fetcher({5000, -7000}, 3136, true);
+  REQUIRE(fetcher.active());
+  CHECK(fetcher.ahead(0, 0, 3136) == 1024);
+  CHECK(fetcher.ahead(1, 2111, 3136) == 3135);
+  // The first element of the next run, then one further in, from the beginning of this one.
+  CHECK(fetcher.ahead(0, 2112, 3136) == 5000);
+  CHECK(fetcher.ahead(1, 2112, 3136) == -7000);
+  CHECK(fetcher.ahead(1, 3135, 3136) == -7000 + 1023);
+  // Half as many elements are as far in bytes where they are twice as large.
+  CHECK(RunFetcher<double, 1, Nearness::first_level, 4096>({5000}, 3136, true).ahead(0, 0, 3136) ==
+        512);
+}
+
+TEST_CASE("a fetcher of runs does nothing for runs shorter than its way, or when told so") {
+  using Runs = RunFetcher<float, 1, Nearness::first_level, 4096>;
+  CHECK(Runs({5000}, 1024, true).active());
+  CHECK_FALSE(Runs({5000}, 1023, true).active());
+  CHECK_FALSE(Runs({5000}, 1024, false).active());
+}
+
 #if defined(__unix__)
 
 namespace {

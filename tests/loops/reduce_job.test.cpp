@@ -28,8 +28,7 @@ struct Products {
 constexpr int most_lanes = 16;
 constexpr float pivot = 3;
 
-/// What lanes sum to when `count` elements from `at` on are added, by the words of the header: the
-/// last ones in the last lanes, or few in the first ones.
+/// What lanes sum to when `count` elements from `first` on are added in the lanes from `lane` on.
 std::vector<float> expected_lanes(const std::vector<float>& x, const std::vector<float>& y,
                                   Size first, Size count, Size lane, Size lanes, bool products) {
   std::vector<float> sums(lanes, 0.0f);

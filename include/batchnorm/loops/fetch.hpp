@@ -50,6 +50,12 @@ template <Nearness Where>
 #endif
 }
 
+/// Asks for all lines of so many bytes.
+template <Nearness Where>
+[[gnu::always_inline]] inline void fetch_lines(Address begin, Address bytes) {
+  for (Address line = 0; line < bytes; line += line_bytes) fetch_line<Where>(begin + line);
+}
+
 /// Asks for the rows some way ahead of those that are being worked on, line by line. Does nothing
 /// when it is made so.
 template <class T, std::size_t Inputs, Nearness Where, Index DistanceInBytes>
@@ -127,18 +133,23 @@ class RunFetcher {
   [[gnu::always_inline]] RunFetcher(const Steps& run_step, Index length, bool active)
       : run_step_(run_step), active_(active && length >= distance) {}
 
+  bool active() const { return active_; }
+
+  /// Where, from the beginning of a run of `length` of an input, that lies which is asked for at
+  /// element `at`.
+  [[gnu::always_inline]] Index ahead(std::size_t input, Index at, Index length) const {
+    const Index place = at + distance;
+    return place < length ? place : place - length + run_step_[input];
+  }
+
   /// Asks for so many elements as far ahead of element `at` of a run of `length`.
   template <Index Elements>
   [[gnu::always_inline]] void fetch(const Pointers& from, Index at, Index length) const {
     if (!active_) return;
-    const Index ahead = at + distance;
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < Inputs; ++i) {
-      const Index offset = ahead < length ? ahead : ahead - length + run_step_[i];
-      const Address begin = address_of(from[i]) + bytes_of<T>(offset);
-      for (Address line = 0; line < bytes_of<T>(Elements); line += line_bytes) {
-        fetch_line<Where>(begin + line);
-      }
+      fetch_lines<Where>(address_of(from[i]) + bytes_of<T>(ahead(i, at, length)),
+                         bytes_of<T>(Elements));
     }
   }
 

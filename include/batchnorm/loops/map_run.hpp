@@ -56,9 +56,6 @@ class RunMapper {
   /// Bytes of runs from which on streaming wins: of a cache line that is written in parts the rest
   /// has to be read.
   static constexpr Index shortest_stream = 1024;
-  /// A cache line at once, which is what is asked for ahead.
-  static constexpr Index at_once =
-      Lanes * static_cast<Index>(sizeof(T)) >= line_bytes ? Lanes : 2 * Lanes;
 
   template <bool Stream>
   [[gnu::always_inline]] static void map_channels(const Data& at, Index run, Index channels,
@@ -78,15 +75,11 @@ class RunMapper {
       }
     }
     while (true) {
-      for (; done + at_once <= boundary; done += at_once) {
+      for (; done + 2 * Lanes <= boundary; done += 2 * Lanes) {
         fetch_ahead(at, done, memory);
-        if constexpr (at_once == Lanes) {
-          Mapper::template map<Lanes, Stream>(at, done, k);
-        } else {
-          Mapper::template map_pair<Stream>(at, done, k, k);
-        }
+        Mapper::template map_pair<Stream>(at, done, k, k);
       }
-      if (at_once > Lanes && done + Lanes <= boundary) {
+      if (done + Lanes <= boundary) {
         Mapper::template map<Lanes, Stream>(at, done, k);
         done += Lanes;
       }

@@ -135,11 +135,10 @@ class RunReducer {
   /// Measured on planes of 7 x 7 and 14 x 14: as RowFetcher does for rows.
   [[gnu::always_inline]] static void fetch_ahead(const Pointers& from, Index length) {
     constexpr Address distance = 4096;
-    for (Address at = 0; at < bytes_of<typename Job::T>(length); at += line_bytes) {
 #pragma GCC unroll 8
-      for (std::size_t i = 0; i < Job::inputs; ++i) {
-        fetch_line<Nearness::second_level>(address_of(from[i]) + distance + at);
-      }
+    for (std::size_t i = 0; i < Job::inputs; ++i) {
+      fetch_lines<Nearness::second_level>(address_of(from[i]) + distance,
+                                          bytes_of<typename Job::T>(length));
     }
   }
 

@@ -49,7 +49,7 @@ void convert_lanes(To& to, const From& from);  // there are no vectors
 inline constexpr int avx2_bytes = 32;
 inline constexpr int avx512_bytes = 64;
 
-/// Whether a vector is one of AVX or wider, which every processor has that it is compiled for.
+/// Whether a vector is as long as those of AVX or longer: met only in code for such processors.
 template <class V>
 inline constexpr bool is_avx = sizeof(V) >= avx2_bytes;
 
