@@ -250,16 +250,18 @@ TEST_CASE("all channels are taken at once where groups gain nothing") {
   CHECK(resident_channels(short_runs, many, bytes, 1) == 0);
   CHECK(resident_channels(many, short_runs, bytes, 1) == 0);
   CHECK(resident_channels(runs(6400, 128), many, bytes, 1) > 0);
-  // Runs that are read sample by sample, so many of them that there are few channels to a group.
-  const Index group = resident_channels(many, many, bytes, 1) * (bytes / 6400);
+  // Runs that are read sample by sample: a group of channels of 4096 bytes each has so many samples
+  // that it is 4096 bytes of every one, or more samples and fewer bytes.
+  const Index group = resident_bytes() / 4096;
+  REQUIRE(group > 0);
   for (const Index values : {Index{128}, Index{255}}) {
-    const Traversal enough = runs(6400, values, group / 4096);
-    const Traversal too_many = runs(6400, values, group / 4096 + 1);
-    CHECK(resident_channels(enough, enough, bytes, 1) > 0);
-    CHECK(resident_channels(too_many, too_many, bytes, 1) == 0);
+    const Traversal enough = runs(6400, values, group);
+    const Traversal too_many = runs(6400, values, group + 1);
+    CHECK(resident_channels(enough, enough, 6400 * 4096, 1) == group);
+    CHECK(resident_channels(too_many, too_many, 6400 * 4096, 1) == 0);
   }
-  const Traversal longer = runs(6400, 256, group / 4096 + 1);
-  CHECK(resident_channels(longer, longer, bytes, 1) > 0);
+  const Traversal longer = runs(6400, 256, group + 1);
+  CHECK(resident_channels(longer, longer, 6400 * 4096, 1) == group);
   // Short runs in rows are apart.
   const Traversal repeated = {6400, 6400 * 49, 1, 20, 49, 6400 * 49, true};
   CHECK(resident_channels(many, repeated, bytes, 1) > 0);
