@@ -2,6 +2,7 @@
 #include "batchnorm/loops/partition.hpp"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -206,4 +207,25 @@ TEST_CASE("to be mapped, an array is cut along memory where it can be") {
   // Too few samples or rows for the threads: channels are shared.
   CHECK(MapPartition(runs(64, 3, 50000), 2).region(0).columns() < 64);
   CHECK(MapPartition(rows(5000, 3), 2).region(0).columns() <= 512);
+}
+
+TEST_CASE("slices to be mapped have 64 values of every channel, or channels are shared") {
+  using batchnorm::loops::MapPartition;
+  // What a channel's numbers take is paid once per slice: 16 rows of 100000 columns in 16 slices
+  // would pay it for every element.
+  for (const auto& [traversal, least] :
+       {std::pair(rows(100000, 16), Index{16}), std::pair(rows(1000, 511), Index{64}),
+        std::pair(rows(1000, 512), Index{64}), std::pair(rows(1000, 100000), Index{64}),
+        std::pair(runs(2048, 32, 49), Index{98}), std::pair(runs(2048, 32, 14), Index{70}),
+        std::pair(runs(2048, 32, 200), Index{200}), std::pair(rows(300, 2000, 9), Index{8})}) {
+    const MapPartition partition(traversal, 2);
+    CHECK(partition.tasks() >= 8);
+    for (Index task = 0; task < partition.tasks(); ++task) {
+      CHECK(partition.region(task).rows() >= least);
+    }
+  }
+  CHECK(MapPartition(rows(1000, 512), 2).region(0).columns() == 1000);
+  CHECK(MapPartition(rows(1000, 511), 2).region(0).columns() < 1000);
+  // Few channels that cycle cost nothing.
+  CHECK(MapPartition(cycles(3, 2000, 80, 240), 2).tasks() == 14);
 }

@@ -40,6 +40,10 @@ inline constexpr Index most_slices = 16;
 /// slice must not count.
 inline constexpr Index fewest_rows_per_slice = 128;
 
+/// Values of a channel that are mapped with numbers that were asked for once, at least: that takes
+/// as long as mapping some ten of them.
+inline constexpr Index fewest_mapped_values = 64;
+
 /// Columns that are worth a block of their own.
 inline constexpr Index fewest_columns = 64;
 
@@ -100,9 +104,11 @@ class Partition {
   Index block_;
   Index slices_;
 };
+
 /// How an array is cut to be mapped, for threads alone: an element's bits do not depend on it. Into
 /// slices of memory where there are enough rows, or samples of runs, else into the blocks and
-/// slices of a Partition.
+/// slices of a Partition: every slice asks for the numbers of all channels again, which of few rows
+/// would cost more than mapping them.
 class MapPartition {
  public:
   MapPartition(const Traversal& traversal, Index threads)
@@ -110,8 +116,11 @@ class MapPartition {
         blocks_(traversal, 0, traversal.channels, threads),
         unit_(traversal.along_rows ? 1 : traversal.inner) {
     const Index units = traversal.rows() / unit_;
+    const Index values = traversal.along_rows ? traversal.repeat : traversal.inner;
+    const Index fewest = traversal.cycles() ? 1 : (fewest_mapped_values + values - 1) / values;
     const Index worth = (std::min)(16 * threads, traversal.elements() / elements_per_task);
-    slices_ = units >= 4 * threads ? (std::max<Index>)(1, (std::min)(units, worth)) : 0;
+    const Index most = units / fewest;
+    slices_ = most >= 4 * threads ? (std::max<Index>)(1, (std::min)(most, worth)) : 0;
   }
 
   Index tasks() const { return slices_ > 0 ? slices_ : blocks_.blocks() * blocks_.slices(); }
