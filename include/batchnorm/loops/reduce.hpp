@@ -2,12 +2,12 @@
 #ifndef BATCHNORM_LOOPS_REDUCE_HPP
 #define BATCHNORM_LOOPS_REDUCE_HPP
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <iterator>
 #include <type_traits>
-#include <vector>
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/loops/execution.hpp"
@@ -184,8 +184,9 @@ class Reducer {
   }
 
   static void add_slice(Index channels, const Targets& into, const Targets& slice) {
+    using Totals = Eigen::Array<A, Eigen::Dynamic, 1>;
     for (std::size_t k = 0; k < sums; ++k) {
-      for (Index c = 0; c < channels; ++c) into[k][c] += slice[k][c];
+      Eigen::Map<Totals>(into[k], channels) += Eigen::Map<const Totals>(slice[k], channels);
     }
   }
 
@@ -211,7 +212,8 @@ class Reducer {
                    bool wide, const Targets& results) const {
     const Index slices = partition.slices();
     const Index channels = last - first;
-    std::vector<A> scratch(static_cast<std::size_t>(sums * slices * channels));
+    // Written by the threads alone, which then need not fetch it from this one.
+    Eigen::Array<A, Eigen::Dynamic, 1> scratch(sums * slices * channels);
     const auto slice_results = [&](Index slice) {
       Targets into;
       for (std::size_t k = 0; k < sums; ++k) {
