@@ -67,6 +67,7 @@ class Statistics {
   struct Numbers {
     void operator()(Index channel, float* k) const {
       const auto c = static_cast<Size>(channel);
+      asked.push_back(channel);
       if (statistics.settled[c] == 0) asked_too_early = true;
       for (const char each : statistics.settled) asked_before_all = asked_before_all || each == 0;
       const auto count = static_cast<double>(statistics.count_);
@@ -76,6 +77,7 @@ class Statistics {
     const Statistics& statistics;
     mutable bool asked_too_early = false;
     mutable bool asked_before_all = false;
+    mutable std::vector<Index> asked = {};
   };
 
  private:
@@ -94,6 +96,7 @@ struct Outcome {
   Statistics statistics;
   std::vector<float> output;
   bool in_groups = false;
+  std::vector<Index> order;  ///< in which channels were mapped
   bool same_as(const Outcome& other) const {
     return statistics.results == other.statistics.results && output == other.output;
   }
@@ -126,6 +129,7 @@ Outcome together(const Case& shape, const std::vector<float>& input, const Execu
       Views<float, 1>{shape.view(outcome.output.data())}, Views<const float, 1>{in});
   CHECK_FALSE(numbers.asked_too_early);
   outcome.in_groups = numbers.asked_before_all;
+  outcome.order = numbers.asked;
   return outcome;
 }
 
@@ -178,6 +182,24 @@ TEST_CASE("groups of channels give the bits of one loop after the other") {
     }
   }
   CHECK(last_first.calls == 6);
+}
+
+TEST_CASE("a thread takes neighbouring channels, as it asks for the next ones ahead") {
+  // Channels of which one is a group.
+  const Case shape{1, 37, resident_bytes() / 8 + 1000, false};
+  const std::vector<float> input = values_of(shape);
+  const Outcome expected = apart(shape, input);
+  LastFirst last_first;
+  for (const Index threads : {1, 2}) {
+    const Outcome outcome =
+        together(shape, input, Execution::parallel_for(last_first, threads), false);
+    CHECK(outcome.same_as(expected));
+    CHECK(outcome.in_groups);
+    REQUIRE(outcome.order.size() == 37);
+    Index jumps = 0;
+    for (Size i = 1; i < 37; ++i) jumps += outcome.order[i] == outcome.order[i - 1] + 1 ? 0 : 1;
+    CHECK(jumps == (threads == 1 ? 0 : 15));
+  }
 }
 
 TEST_CASE("where channels lie side by side or in short runs, or little is to do, all go at once") {

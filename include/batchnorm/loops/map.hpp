@@ -100,13 +100,13 @@ class Mapper {
   }
 
   /// Maps the channels [first, last), on this thread, and meanwhile asks for as many of the next
-  /// ones, up to `all`.
-  void run_channels(const Execution& execution, Index first, Index last, Index all) const {
+  /// ones, unless `last` is `end`.
+  void run_channels(const Execution& execution, Index first, Index last, Index end) const {
     const Index repeat = traversal().repeat;
     // Inputs are laid out alike, or the vectors would not go along the same axis.
-    const Index share = bytes() / all * (last - first);
+    const Index share = bytes() / traversal().channels * (last - first);
     const bool distant = bytes() > last_level_bytes() / 4 && share <= 8 * resident_bytes();
-    const Index ahead = distant && last < all
+    const Index ahead = distant && last < end
                             ? (last - first) * repeat * plan_.layouts()[outputs].column_stride
                             : 0;
     map_region(execution, {first * repeat, last * repeat, 0, traversal().rows()}, ahead);

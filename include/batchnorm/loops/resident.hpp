@@ -73,11 +73,17 @@ void reduce_and_map(const Execution& given, Reduction& reduction,
     return;
   }
   const Execution alone = Execution::serial().with(execution.instruction_set());
-  execution.for_each((channels + together - 1) / together, [&](Index group) {
-    const Index first = group * together;
-    const Index last = (std::min)(channels, first + together);
-    reducer.run(alone, first, last);
-    mapper.run_channels(alone, first, last, channels);
+  const Index groups = (channels + together - 1) / together;
+  const Index tasks = execution.threads() == 1 ? 1 : (std::min)(groups, 8 * execution.threads());
+  // Neighbours in turn, so that what a thread asks for ahead is its own.
+  execution.for_each(tasks, [&](Index task) {
+    const auto cut = [&](Index t) { return (std::min)(channels, t * groups / tasks * together); };
+    const Index end = cut(task + 1);
+    for (Index first = cut(task); first < end; first += together) {
+      const Index last = (std::min)(end, first + together);
+      reducer.run(alone, first, last);
+      mapper.run_channels(alone, first, last, end);
+    }
   });
 }
 
