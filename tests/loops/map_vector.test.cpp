@@ -106,19 +106,23 @@ struct Alignment {
   [[gnu::always_inline]] static void run() {
     using Mapper = loops::VectorMapper<JobOf<C, T>, Lanes>;
     Memory<T> memory(1);
-    for (std::size_t first = 0; first < 17; ++first) {
-      const Index past = static_cast<Index>(first) % Lanes;
+    // A pair that is a line is streamed as one.
+    const bool in_pairs =
+        simd::narrows_in_pairs<C, Lanes, T> && 2 * Lanes * sizeof(T) == std::size_t{64};
+    const Index boundary = in_pairs ? 2 * Lanes : Lanes;
+    for (std::size_t first = 0; first < 33; ++first) {
+      const Index past = static_cast<Index>(first) % boundary;
       INFO(first << " elements from the boundary, " << Lanes << " lanes");
-      CHECK(Mapper::to_alignment(memory.at(first)) == (past == 0 ? 0 : Lanes - past));
-      for (std::size_t apart = 0; apart < 9; ++apart) {
+      CHECK(Mapper::to_alignment(memory.at(first)) == (past == 0 ? 0 : boundary - past));
+      for (std::size_t apart = 0; apart < 17; ++apart) {
         CHECK(Mapper::aligned_alike(memory.at(first, apart)) ==
-              (static_cast<Index>(apart) % Lanes == 0));
+              (static_cast<Index>(apart) % boundary == 0));
       }
     }
-    for (Index step = -17; step < 18; ++step) {
+    for (Index step = -33; step < 34; ++step) {
       INFO("step " << step << ", " << Lanes << " lanes");
-      CHECK(Mapper::keeps_alignment({{step, 0}, {1, 3}}) == (step % Lanes == 0));
-      CHECK(Mapper::keeps_alignment({{0, step}, {1, 3}}) == (step % Lanes == 0));
+      CHECK(Mapper::keeps_alignment({{step, 0}, {1, 3}}) == (step % boundary == 0));
+      CHECK(Mapper::keeps_alignment({{0, step}, {1, 3}}) == (step % boundary == 0));
     }
   }
 };

@@ -24,6 +24,10 @@ namespace loops {
 
 template <class Job, int Lanes>
 class RunMapper {
+  // Where channels end, single vectors come between pairs: those that are streamed as one would not
+  // be aligned.
+  static_assert(Lanes * sizeof(typename Job::C) <= simd::avx2_bytes || Lanes == 1,
+                "runs have no longer vectors");
   using Mapper = VectorMapper<Job, Lanes>;
   using C = typename Mapper::C;
   using T = typename Mapper::T;

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/loops/fetch.hpp"
 #include "batchnorm/loops/map_job.hpp"
 #include "batchnorm/loops/simd.hpp"
 #include "batchnorm/loops/simd_memory.hpp"
@@ -75,7 +76,9 @@ struct VectorMapper {
       for (std::size_t i = 0; i < outputs; ++i) {
         simd::Vector<std::uint16_t, 2 * Lanes> bits;
         simd::narrow_pair<Lanes>(bits, y[0][i], y[1][i], T());
-        if constexpr (Stream) {
+        if constexpr (Stream && pair_bytes == stream_bytes) {
+          simd::stream_bits(at.to[i] + element, bits);
+        } else if constexpr (Stream) {
           // In halves: aligned to what a vector is stored as.
           simd::Vector<std::uint16_t, Lanes> half[2];
           simd::copy_bits(half, bits);
@@ -104,14 +107,14 @@ struct VectorMapper {
   }
   /// Elements up to it.
   [[gnu::always_inline]] static Index to_alignment(const Data& at) {
-    return static_cast<Index>((vector_bytes - misaligned(at, 0)) % vector_bytes / sizeof(T));
+    return static_cast<Index>((stream_bytes - misaligned(at, 0)) % stream_bytes / sizeof(T));
   }
 
   /// Whether a step leads from one boundary to another.
   [[gnu::always_inline]] static bool keeps_alignment(const Steps& step) {
     bool keeps = true;
     for (const Index each : step.to) {
-      keeps = keeps && each % static_cast<Index>(vector_bytes / sizeof(T)) == 0;
+      keeps = keeps && each % static_cast<Index>(stream_bytes / sizeof(T)) == 0;
     }
     return keeps;
   }
@@ -119,8 +122,12 @@ struct VectorMapper {
  private:
   static constexpr bool in_pairs = simd::narrows_in_pairs<C, Lanes, T>;
   static constexpr std::size_t vector_bytes = Lanes * sizeof(T);
+  static constexpr std::size_t pair_bytes = 2 * vector_bytes;
+  /// What streams are aligned to: a pair that is a whole line is written as one.
+  static constexpr std::size_t stream_bytes =
+      in_pairs && pair_bytes == line_bytes ? pair_bytes : vector_bytes;
   [[gnu::always_inline]] static std::size_t misaligned(const Data& at, std::size_t output) {
-    return reinterpret_cast<std::uintptr_t>(at.to[output]) % vector_bytes;
+    return reinterpret_cast<std::uintptr_t>(at.to[output]) % stream_bytes;
   }
 };
 

@@ -96,22 +96,37 @@ template <int Lanes>
   copy_bits(wide, result);
 }
 
-/// Rounds to nearest, ties to even, and leaves the 16 bits in the lower half of each lane. NaN
+/// Rounds to nearest, ties to even, and leaves the 16 bits in the upper half of each lane. NaN
 /// stays NaN: all bits of one are set, or a carry could turn it into a number.
 template <int Lanes>
 [[gnu::always_inline]] inline void round_to_bfloat16(Vector<std::uint32_t, Lanes>& words,
                                                      const Vector<float, Lanes>& wide) {
   using Words = Vector<std::uint32_t, Lanes>;
-  Words all, not_a_number;
+  Words all;
   copy_bits(all, wide);
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+  if constexpr (sizeof all == avx512_bytes) {
+    // As below, for some lanes in place of all: 5 instructions in place of 8.
+    std::uint16_t odd, not_a_number;
+    asm("vptestmd %4, %3, %1\n\t"
+        "vcmpunordps %3, %3, %2\n\t"
+        "vpaddd %5, %3, %0\n\t"
+        "vpaddd %6, %0, %0%{%1%}\n\t"
+        "vpternlogd $255, %0, %0, %0%{%2%}"
+        : "=&v"(words), "=&Yk"(odd), "=&Yk"(not_a_number)
+        : "v"(all), "v"(Words{} + 0x10000u), "v"(Words{} + 0x7fffu), "v"(Words{} + 1u));
+    return;
+  }
+#endif
   // As integers, since compilers may assume that there is no NaN; signed, since processors compare
   // no others.
+  Words not_a_number;
   Vector<std::int32_t, Lanes> magnitude;
   copy_bits(magnitude, wide);
   magnitude = (magnitude & 0x7fffffff) > 0x7f800000;
   copy_bits(not_a_number, magnitude);
   const Words odd = (all >> 16) & 1u;
-  words = (((all + odd) + 0x7fffu) | not_a_number) >> 16;
+  words = ((all + odd) + 0x7fffu) | not_a_number;
 }
 
 template <int Lanes>
@@ -119,6 +134,7 @@ template <int Lanes>
                                                const Vector<float, Lanes>& wide, Eigen::bfloat16) {
   Vector<std::uint32_t, Lanes> words;
   round_to_bfloat16<Lanes>(words, wide);
+  words >>= 16;
   narrow_words<Lanes>(bits, words);
 }
 
@@ -161,12 +177,48 @@ template <int Lanes>
 /// Whether two vectors of C that are stored as T side by side are better narrowed together.
 template <class C, int Lanes, class T>
 inline constexpr bool narrows_in_pairs =
-#if defined(__x86_64__) && (defined(__clang__) || defined(__GNUC__))
+#if defined(__x86_64__) && defined(__clang__)
     std::is_same<T, Eigen::bfloat16>::value&& std::is_same<C, float>::value&& Lanes * sizeof(C) ==
+    avx2_bytes;
+#elif defined(__x86_64__) && defined(__GNUC__)
+    std::is_same<T, Eigen::bfloat16>::value&& std::is_same<C, float>::value&& Lanes * sizeof(C) >=
     avx2_bytes;
 #else
     false;
 #endif
+
+/// The upper halves of the lanes of two vectors, side by side.
+template <int Lanes>
+[[gnu::always_inline]] inline void join_upper_halves(Vector<std::uint16_t, 2 * Lanes>& bits,
+                                                     const Vector<std::uint32_t, Lanes>& first,
+                                                     const Vector<std::uint32_t, Lanes>& second) {
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+  if constexpr (sizeof first == avx512_bytes) {
+    // Word by word, those with odd numbers, counted through both vectors.
+    static constexpr std::uint16_t odd_words[] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21,
+                                                  23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43,
+                                                  45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+    Vector<std::uint16_t, 2 * Lanes> from;
+    read<std::uint16_t, 2 * Lanes>(from, odd_words);
+    copy_bits(bits, first);
+    asm("vpermt2w %2, %1, %0" : "+v"(bits) : "v"(from), "v"(second));
+    return;
+  }
+  if constexpr (sizeof first == avx2_bytes) {
+    asm("vpackusdw %2, %1, %0\n\tvpermq $0xd8, %0, %0"
+        : "=x"(bits)
+        : "x"(first >> 16), "x"(second >> 16));
+    return;
+  }
+#endif
+  Vector<std::uint32_t, 2 * Lanes> both;
+  std::uint32_t words[2 * Lanes];
+  write<std::uint32_t, Lanes>(words, first);
+  write<std::uint32_t, Lanes>(words + Lanes, second);
+  read<std::uint32_t, 2 * Lanes>(both, words);
+  both >>= 16;
+  convert_lanes(bits, both);
+}
 
 /// The bits of two vectors, side by side.
 template <int Lanes>
@@ -177,21 +229,7 @@ template <int Lanes>
   Vector<std::uint32_t, Lanes> low, high;
   round_to_bfloat16<Lanes>(low, first);
   round_to_bfloat16<Lanes>(high, second);
-#if defined(__clang__)
-  Vector<std::uint32_t, 2 * Lanes> both;
-  std::uint32_t words[2 * Lanes];
-  write<std::uint32_t, Lanes>(words, low);
-  write<std::uint32_t, Lanes>(words + Lanes, high);
-  read<std::uint32_t, 2 * Lanes>(both, words);
-  convert_lanes(bits, both);
-#elif defined(__x86_64__)
-  asm("vpackusdw %2, %1, %0\n\tvpermq $0xd8, %0, %0" : "=x"(bits) : "x"(low), "x"(high));
-#else
-  for (int lane = 0; lane < Lanes; ++lane) {
-    bits[lane] = static_cast<std::uint16_t>(low[lane]);
-    bits[lane + Lanes] = static_cast<std::uint16_t>(high[lane]);
-  }
-#endif
+  join_upper_halves<Lanes>(bits, low, high);
 }
 
 }  // namespace simd
