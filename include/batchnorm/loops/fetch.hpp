@@ -65,9 +65,10 @@ class RowFetcher {
 
  public:
   /// Whether rows of so many columns are long enough: shorter ones that follow one another are read
-  /// nearly from front to back.
+  /// nearly from front to back. Measured on rows of 64 floats: one input is read 1.1 times as fast
+  /// without, and two 0.8 times.
   static constexpr bool pays(Index columns) {
-    return columns * static_cast<Index>(sizeof(T)) >= 512;
+    return columns * static_cast<Index>(sizeof(T)) >= (Inputs == 1 ? 512 : 256);
   }
 
   using Pointers = std::array<const T*, Inputs>;

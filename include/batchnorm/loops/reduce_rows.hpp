@@ -29,6 +29,7 @@ namespace loops {
 
 template <class Job, int Lanes>
 class RowReducer {
+  using T = typename Job::T;
   using L = typename Job::L;
   using A = typename Job::A;
   using Adder = VectorAdder<Job, Lanes>;
@@ -41,9 +42,9 @@ class RowReducer {
   /// Measured on rows of 512 floats: into the second level, 8 KiB ahead or more. Of several inputs
   /// in vectors as long as a line, each of which is all that is asked of its line, into the first.
   static constexpr bool into_first = Job::inputs > 1 && Lanes * sizeof(L) >= line_bytes;
-  using Fetcher = RowFetcher<typename Job::T, Job::inputs,
-                             into_first ? Nearness::first_level : Nearness::second_level,
-                             into_first ? 4096 : 16384>;
+  using Fetcher =
+      RowFetcher<T, Job::inputs, into_first ? Nearness::first_level : Nearness::second_level,
+                 into_first ? 4096 : 16384>;
 
   /// Numbers per column of the block, each in other places of the cache than the next.
   struct Scratch {
@@ -59,10 +60,7 @@ class RowReducer {
         traversal_(job.plan.traversal()),
         row_step_(job.plan.template steps<0, Job::inputs>(&Layout::inner_stride)),
         fetching_(job.distant() && Fetcher::pays(traversal_.columns)),
-        together_(Job::inputs == 1 ? (fetching_ ? chain : 2 * chain)
-                                   : (!fetching_   ? chain
-                                      : into_first ? chain / 4
-                                                   : chain / 2)) {}
+        together_(rows_together(job.distant() && bytes_of<T>(traversal_.columns) >= 512)) {}
 
   [[gnu::always_inline]] void run() const {
     const Region& region = job_.region;
@@ -91,6 +89,14 @@ class RowReducer {
   }
 
  private:
+  /// Measured: more rows of one input than of several, and of several fewer where they are long and
+  /// come from memory.
+  static constexpr Index rows_together(bool distant_and_long) {
+    if (Job::inputs == 1) return distant_and_long ? chain : 2 * chain;
+    if (!distant_and_long) return chain;
+    return into_first ? chain / 4 : chain / 2;
+  }
+
   [[gnu::always_inline]] void join_rows(Index begin, Index end, Index columns,
                                         Scratch& scratch) const {
     for (A* const total : scratch.total) std::fill(total, total + columns, A(0));
@@ -237,8 +243,7 @@ class RowReducer {
   const Traversal& traversal_;
   std::array<Index, Job::inputs> row_step_;
   bool fetching_;
-  /// Rows that are added up in registers before the totals are touched. Measured: more of one input
-  /// than of several, and of several fewer where they come from memory.
+  /// Rows that are added up in registers before the totals are touched.
   Index together_;
 };
 
