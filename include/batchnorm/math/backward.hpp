@@ -79,7 +79,7 @@ struct FromInput {
     if constexpr (Rectified) {
       // What a slope of 0 cuts off is 0, be it infinite.
       V below = g * k[2];
-      simd::keep_where_positive(below, k[2], k[2]);
+      simd::keep_where_positive(below, k[2], V{0});
       V z;
       if constexpr (std::is_arithmetic<V>::value && !std::is_same<V, C>::value) {
         C narrow;

@@ -54,7 +54,7 @@ struct CentredMap : loops::MapFormula<3, Rectified ? 1 : 0> {
     if constexpr (Rectified) {
       // A slope of 0 gives 0 for minus infinity, too.
       V below = y[0] * k[3];
-      simd::keep_where_positive(below, k[3], k[3]);
+      simd::keep_where_positive(below, k[3], V{0});
       simd::replace_negative(y[0], below);
     }
   }
