@@ -68,7 +68,7 @@ std::vector<std::vector<T>> one_by_one(InstructionSet set, const ChannelTables<C
   Memory<T> memory(1);
   for (std::size_t i = first; i + margin < room; ++i) {
     const auto channel = static_cast<Index>((i - first) / run % 100);
-    simd::dispatch<simd::avx2_bytes>(set, MapsRuns<C, T>{memory.at(i), 1, false, tables, channel});
+    simd::dispatch(set, MapsRuns<C, T>{memory.at(i), 1, false, tables, channel});
   }
   return {std::vector<T>(memory.out[0], memory.out[0] + room),
           std::vector<T>(memory.out[1], memory.out[1] + room)};
@@ -97,8 +97,7 @@ void check_runs() {
         for (const bool streaming : {false, true}) {
           Memory<T> memory(1);
           const auto count = static_cast<Index>(length);
-          simd::dispatch<simd::avx2_bytes>(
-              set, MapsRuns<C, T>{memory.at(first), count, streaming, tables});
+          simd::dispatch(set, MapsRuns<C, T>{memory.at(first), count, streaming, tables});
           simd::finish_streaming();
           if (written(memory.out[0], expected[0], first, length) &&
               written(memory.out[1], expected[1], first, length)) {
@@ -125,9 +124,8 @@ void check_lined_up() {
         for (const std::size_t channels : {std::size_t{2}, std::size_t{3}, 640 / run}) {
           for (const bool streaming : {false, true}) {
             Memory<T> memory(1);
-            simd::dispatch<simd::avx2_bytes>(
-                set, MapsRuns<C, T>{memory.at(first), static_cast<Index>(run), streaming, tables, 0,
-                                    static_cast<Index>(channels)});
+            simd::dispatch(set, MapsRuns<C, T>{memory.at(first), static_cast<Index>(run), streaming,
+                                               tables, 0, static_cast<Index>(channels)});
             simd::finish_streaming();
             if (written(memory.out[0], expected[0], first, run * channels) &&
                 written(memory.out[1], expected[1], first, run * channels)) {
@@ -166,8 +164,7 @@ TEST_CASE("outputs that are not aligned alike are not streamed, and nothing is l
     for (std::size_t first = margin; first < margin + 9; ++first) {
       for (const std::size_t apart : std::vector<std::size_t>{1, 2, 4}) {
         Memory<float> memory(1);
-        simd::dispatch<simd::avx2_bytes>(
-            set, MapsRuns<float, float>{memory.at(first, apart), 400, true, tables});
+        simd::dispatch(set, MapsRuns<float, float>{memory.at(first, apart), 400, true, tables});
         simd::finish_streaming();
         CHECK(written(memory.out[0], expected[0], first, 400));
         std::vector<float> moved(room);
@@ -188,10 +185,8 @@ TEST_CASE("in place, every element is read before it is written") {
       const loops::MapData<float, 2, 2> apart = {{copy.out[0] + 3, copy.out[1] + 3},
                                                  {copy.in[0] + 3, copy.in[1] + 3}};
       const ChannelTables<float> tables;
-      simd::dispatch<simd::avx2_bytes>(
-          set, MapsRuns<float, float>{in_place, 100, streaming, tables, 0, 6});
-      simd::dispatch<simd::avx2_bytes>(set,
-                                       MapsRuns<float, float>{apart, 100, false, tables, 0, 6});
+      simd::dispatch(set, MapsRuns<float, float>{in_place, 100, streaming, tables, 0, 6});
+      simd::dispatch(set, MapsRuns<float, float>{apart, 100, false, tables, 0, 6});
       simd::finish_streaming();
       for (int output = 0; output < 2; ++output) {
         CHECK(std::equal(memory.in[output] + 3, memory.in[output] + 603, copy.out[output] + 3));
@@ -210,7 +205,7 @@ TEST_CASE("asking for what comes next, be it beyond the memory, changes nothing"
       for (const bool streaming : {false, true}) {
         INFO(ahead << " elements ahead, streaming " << streaming);
         Memory<float> memory(1);
-        simd::dispatch<simd::avx2_bytes>(
+        simd::dispatch(
             set, MapsRuns<float, float>{memory.at(margin), 64, streaming, tables, 0, 10, ahead});
         simd::finish_streaming();
         CHECK(written(memory.out[0], expected[0], margin, 640));

@@ -88,7 +88,7 @@ struct MapsPairs {
         CHECK(std::equal(single.out[output], single.out[output] + room, pair.out[output]));
       }
       if constexpr (Mapper::can_stream) {
-        if (Mapper::to_alignment(pair.at(first)) != 0) continue;
+        if (Mapper::to_alignment(pair.at(first), 0) != 0) continue;
         Memory<T> streamed(1);
         Mapper::template map_pair<true>(streamed.at(first), 0, k[0], k[1]);
         simd::finish_streaming();
@@ -113,7 +113,9 @@ struct Alignment {
     for (std::size_t first = 0; first < 33; ++first) {
       const Index past = static_cast<Index>(first) % boundary;
       INFO(first << " elements from the boundary, " << Lanes << " lanes");
-      CHECK(Mapper::to_alignment(memory.at(first)) == (past == 0 ? 0 : boundary - past));
+      CHECK(Mapper::to_alignment(memory.at(first), 0) == (past == 0 ? 0 : boundary - past));
+      CHECK(Mapper::to_alignment(memory.at(first), 5) ==
+            Mapper::to_alignment(memory.at(first + 5), 0));
       for (std::size_t apart = 0; apart < 17; ++apart) {
         CHECK(Mapper::aligned_alike(memory.at(first, apart)) ==
               (static_cast<Index>(apart) % boundary == 0));

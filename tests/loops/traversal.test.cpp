@@ -128,9 +128,9 @@ TEST_CASE("a matrix is walked along its storage") {
   CHECK(walks(traversal_of({matrix, Layout::channels_outermost}), 1, 20, false));
 }
 
-TEST_CASE("long vectors are for rows of some of them") {
+TEST_CASE("long vectors are for rows of some of them, and runs that are converted") {
   const auto suits = [](const Batch& batch, Layout layout, std::size_t bytes) {
-    return traversal_of({batch, layout}).suits_long_vectors(bytes);
+    return traversal_of({batch, layout}).suits_long_vectors<float>(bytes);
   };
   CHECK(suits(zeros(20, 64, 1), Layout::channels_last, 4));
   CHECK_FALSE(suits(zeros(20, 63, 1), Layout::channels_last, 4));
@@ -138,6 +138,12 @@ TEST_CASE("long vectors are for rows of some of them") {
   // Rows of few channels are joined.
   CHECK(suits(zeros(1000, 3, 1), Layout::channels_last, 4));
   CHECK_FALSE(suits(zeros(3, 64, 1024), Layout::channels_first, 8));
+  for (const Index positions : {31, 32}) {
+    const Traversal runs = traversal_of({zeros(3, 64, positions), Layout::channels_first});
+    CHECK(runs.suits_long_vectors<Eigen::bfloat16>(4) == (positions == 32));
+    CHECK(runs.suits_long_vectors<Eigen::half>(4) == (positions == 32));
+    CHECK_FALSE(runs.suits_long_vectors<double>(8));
+  }
 }
 
 TEST_CASE("few channels are not walked across where rows have gaps, one value is") {

@@ -27,7 +27,7 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace loops {
 
 /// Maps one region; run<Bytes>() is the body for one vector width. That for more than AVX2 has is
-/// for rows of neighbouring elements alone.
+/// for neighbouring elements alone, and in runs for those of 16 bits.
 template <class Job>
 class RegionMapper {
   using C = typename Job::C;
@@ -44,7 +44,7 @@ class RegionMapper {
   template <int Bytes>
   [[gnu::always_inline]] void run() const {
     constexpr int lanes = simd::lanes_of<C, Bytes>;
-    if constexpr (Bytes > simd::avx2_bytes) {
+    if constexpr (Bytes > simd::avx2_bytes && !long_runs<typename Job::T>) {
       along_rows<lanes>();
     } else if (lanes > 1 && job_.plan.contiguous()) {
       traversal_.along_rows ? along_rows<lanes>() : along_runs<lanes>();
@@ -158,8 +158,8 @@ void map_region(InstructionSet asked, const Job& job) {
   using C = typename Job::C;
   constexpr bool has_long_vectors = simd::lanes_of < C, simd::avx512_bytes >> 1;
   const bool waits = job.memory.streaming && std::is_same<C, typename Job::T>::value;
-  const bool enough =
-      !waits && job.plan.contiguous() && job.plan.traversal().suits_long_vectors(sizeof(C));
+  const bool enough = !waits && job.plan.contiguous() &&
+                      job.plan.traversal().template suits_long_vectors<typename Job::T>(sizeof(C));
   simd::dispatch<has_long_vectors ? simd::avx512_bytes : simd::avx2_bytes>(
       simd::limit_unless(enough, asked), RegionMapper(job));
 }

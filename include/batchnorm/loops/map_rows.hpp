@@ -110,7 +110,7 @@ class RowMapper {
     StreamFetcher fetcher(at.from, row_step_.from, columns,
                           memory_.distant && StreamFetcher::pays(columns));
     Index c = 0;
-    for (const Index head = (std::min)(Mapper::to_alignment(at), columns); c < head;) {
+    for (const Index head = (std::min)(Mapper::to_alignment(at, 0), columns); c < head;) {
       map_column<Rows, 1, 1, false>(at, c);
     }
     map_pairs<Rows, true>(at, c, columns, fetcher);

@@ -24,10 +24,6 @@ namespace loops {
 
 template <class Job, int Lanes>
 class RunMapper {
-  // Where channels end, single vectors come between pairs: those that are streamed as one would not
-  // be aligned.
-  static_assert(Lanes * sizeof(typename Job::C) <= simd::avx2_bytes || Lanes == 1,
-                "runs have no longer vectors");
   using Mapper = VectorMapper<Job, Lanes>;
   using C = typename Mapper::C;
   using T = typename Mapper::T;
@@ -74,11 +70,18 @@ class RunMapper {
     load_channel(k, tables, channel, Tabled());
     load_constants(k, constants, Constants());
     if constexpr (Stream) {
-      for (const Index head = (std::min)(Mapper::to_alignment(at), run); done < head; ++done) {
+      for (const Index head = (std::min)(Mapper::to_alignment(at, 0), run); done < head; ++done) {
         map_one(at, done, k, All());
       }
     }
     while (true) {
+      if constexpr (Stream && Mapper::streams_pairs) {
+        // A single vector where the last channel ended leaves the next ones between boundaries.
+        if (Mapper::to_alignment(at, done) != 0 && done + Lanes <= boundary) {
+          Mapper::template map<Lanes, Stream>(at, done, k);
+          done += Lanes;
+        }
+      }
       for (; done + 2 * Lanes <= boundary; done += 2 * Lanes) {
         fetch_ahead(at, done, memory);
         Mapper::template map_pair<Stream>(at, done, k, k);

@@ -34,6 +34,9 @@ struct VectorMapper {
   static constexpr int tabled = Map::coefficients;
   static constexpr int numbers = tabled + Map::constants;
   static constexpr bool can_stream = simd::can_stream<C, Lanes, T>;
+  static constexpr bool in_pairs = simd::narrows_in_pairs<C, Lanes, T>;
+  /// Whether a pair is a whole line, which is written as one.
+  static constexpr bool streams_pairs = in_pairs && 2 * Lanes * sizeof(T) == line_bytes;
   template <int N>
   using V = simd::Vector<C, N>;
 
@@ -76,7 +79,7 @@ struct VectorMapper {
       for (std::size_t i = 0; i < outputs; ++i) {
         simd::Vector<std::uint16_t, 2 * Lanes> bits;
         simd::narrow_pair<Lanes>(bits, y[0][i], y[1][i], T());
-        if constexpr (Stream && pair_bytes == stream_bytes) {
+        if constexpr (Stream && streams_pairs) {
           simd::stream_bits(at.to[i] + element, bits);
         } else if constexpr (Stream) {
           // In halves: aligned to what a vector is stored as.
@@ -100,14 +103,15 @@ struct VectorMapper {
 
   /// Whether all outputs are as far from the next boundary that streams begin at.
   [[gnu::always_inline]] static bool aligned_alike(const Data& at) {
-    bool alike = misaligned(at, 0) % sizeof(T) == 0;
+    bool alike = misaligned(at, 0, 0) % sizeof(T) == 0;
     for (std::size_t i = 1; i < outputs; ++i)
-      alike = alike && misaligned(at, i) == misaligned(at, 0);
+      alike = alike && misaligned(at, i, 0) == misaligned(at, 0, 0);
     return alike;
   }
-  /// Elements up to it.
-  [[gnu::always_inline]] static Index to_alignment(const Data& at) {
-    return static_cast<Index>((stream_bytes - misaligned(at, 0)) % stream_bytes / sizeof(T));
+  /// Elements from one of them up to it.
+  [[gnu::always_inline]] static Index to_alignment(const Data& at, Index element) {
+    return static_cast<Index>((stream_bytes - misaligned(at, 0, element)) % stream_bytes /
+                              sizeof(T));
   }
 
   /// Whether a step leads from one boundary to another.
@@ -120,14 +124,11 @@ struct VectorMapper {
   }
 
  private:
-  static constexpr bool in_pairs = simd::narrows_in_pairs<C, Lanes, T>;
-  static constexpr std::size_t vector_bytes = Lanes * sizeof(T);
-  static constexpr std::size_t pair_bytes = 2 * vector_bytes;
-  /// What streams are aligned to: a pair that is a whole line is written as one.
-  static constexpr std::size_t stream_bytes =
-      in_pairs && pair_bytes == line_bytes ? pair_bytes : vector_bytes;
-  [[gnu::always_inline]] static std::size_t misaligned(const Data& at, std::size_t output) {
-    return reinterpret_cast<std::uintptr_t>(at.to[output]) % stream_bytes;
+  /// What streams are aligned to.
+  static constexpr std::size_t stream_bytes = (streams_pairs ? 2 : 1) * Lanes * sizeof(T);
+  [[gnu::always_inline]] static std::size_t misaligned(const Data& at, std::size_t output,
+                                                       Index element) {
+    return reinterpret_cast<std::uintptr_t>(at.to[output] + element) % stream_bytes;
   }
 };
 

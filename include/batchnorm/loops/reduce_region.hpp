@@ -24,7 +24,7 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace loops {
 
 /// Reduces one region of neighbouring elements; run<Bytes>() is the body for one vector width. That
-/// for more than AVX2 has is for rows alone.
+/// for more than AVX2 has is for rows, and for runs of elements of 16 bits.
 template <class Job>
 class RegionReducer {
  public:
@@ -33,7 +33,7 @@ class RegionReducer {
   template <int Bytes>
   [[gnu::always_inline]] void run() const {
     constexpr int lanes = simd::lanes_of<typename Job::L, Bytes>;
-    if constexpr (Bytes > simd::avx2_bytes) {
+    if constexpr (Bytes > simd::avx2_bytes && !long_runs<typename Job::T>) {
       RowReducer<Job, lanes>(job_).run();
     } else if (job_.plan.traversal().along_rows) {
       RowReducer<Job, lanes>(job_).run();
@@ -57,7 +57,7 @@ void reduce_region(InstructionSet instruction_set, const Source& source, const P
     const Numbers<Lane, Formula::coefficients> numbers(source);
     const ReduceJob<Formula, T, Lane, A, Inputs> job{numbers, plan, data, region, into};
     if constexpr (has_vectors) {
-      const bool enough = plan.traversal().suits_long_vectors(sizeof(Lane));
+      const bool enough = plan.traversal().template suits_long_vectors<T>(sizeof(Lane));
       simd::dispatch(simd::limit_unless(enough, instruction_set), RegionReducer(job));
     }
   } else {
