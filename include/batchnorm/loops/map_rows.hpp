@@ -77,14 +77,19 @@ class RowMapper {
       std::conditional_t<Job::inputs == 1,
                          RowFetcher<T, Job::inputs, Nearness::second_level, 16384>, NearFetcher>;
 
+  /// Bytes of rows that are streamed in pairs from which on they are asked for, too. Measured on
+  /// Sapphire Rapids, rows of 64 floats with ReLU: 0.8 times as long.
+  static constexpr Address shortest_asked_pair = 256;
+
   [[gnu::always_inline]] void stream(Data& at, Index rows, Index columns) const {
     // Long rows one by one, so that memory is read from front to back.
     const bool in_pairs = !StreamFetcher::pays(columns) && Mapper::aligned_alike(at) &&
                           Mapper::keeps_alignment(row_step_);
-    for (; in_pairs && rows >= 2; rows -= 2) stream_some<2>(at, columns);
+    const bool asked = memory_.distant && bytes_of<T>(columns) >= shortest_asked_pair;
+    for (; in_pairs && rows >= 2; rows -= 2) stream_some<2, NearFetcher>(at, columns, asked);
     for (; rows > 0; --rows) {
       if (Mapper::aligned_alike(at)) {
-        stream_some<1>(at, columns);
+        stream_some<1, StreamFetcher>(at, columns, memory_.distant && StreamFetcher::pays(columns));
       } else {
         map_some<1>(at, columns);
       }
@@ -105,10 +110,9 @@ class RowMapper {
     for (int row = 0; row < Rows; ++row) Mapper::advance(at, row_step_);
   }
 
-  template <int Rows>
-  [[gnu::always_inline]] void stream_some(Data& at, Index columns) const {
-    StreamFetcher fetcher(at.from, row_step_.from, columns,
-                          memory_.distant && StreamFetcher::pays(columns));
+  template <int Rows, class Fetcher>
+  [[gnu::always_inline]] void stream_some(Data& at, Index columns, bool asked) const {
+    Fetcher fetcher(at.from, row_step_.from, columns, asked);
     Index c = 0;
     for (const Index head = (std::min)(Mapper::to_alignment(at, 0), columns); c < head;) {
       map_column<Rows, 1, 1, false>(at, c);
