@@ -73,7 +73,7 @@ TEST_CASE("bits do not depend on the number of threads", "[concurrency]") {
   Random random(11);
   const std::vector<Batch> shapes = {
       normal_batch(random, 3, 1, 50000, 1e3L, 1), normal_batch(random, 700, 300, 1),
-      normal_batch(random, 4, 20, 1500, -5, 2), normal_batch(random, 1, 5, 30011)};
+      normal_batch(random, 5, 20, 1500, -5, 2), normal_batch(random, 1, 5, 30011)};
   Eigen::ThreadPool pool(3);
   for (const Batch& x : shapes) {
     for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {

@@ -98,7 +98,7 @@ TEMPLATE_TEST_CASE("propagate gives the bits of the default policy", "", float, 
   Random random(90);
   const Execution shared = Execution::parallel_for(from_the_end, 3);
   const std::vector<Batch> batches = {normal_batch(random, 4, 9, 50, 1e3L, 1),
-                                      normal_batch(random, 7, 24, 400, 5, 2),
+                                      normal_batch(random, 14, 24, 400, 5, 2),
                                       normal_batch(random, 300, 16, 1, -3, 1)};
   for (const Batch& values : batches) {
     for (const bool has_residual : {false, true}) {

@@ -64,9 +64,9 @@ Results<double> map_and_reduce(const Execution& execution, Stored<double> stored
 const std::vector<Batch>& batches() {
   static const std::vector<Batch> all = [] {
     Random random(61);
-    return std::vector<Batch>{normal_batch(random, 90001, 1, 1, -3),
-                              normal_batch(random, 3, 300, 90, -3),
-                              normal_batch(random, 1500, 70, 1, -3)};
+    return std::vector<Batch>{normal_batch(random, 140001, 1, 1, -3),
+                              normal_batch(random, 6, 300, 90, -3),
+                              normal_batch(random, 2500, 70, 1, -3)};
   }();
   return all;
 }

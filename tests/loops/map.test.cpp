@@ -147,8 +147,8 @@ TEST_CASE("the same element gives the same bits wherever it stands") {
 TEST_CASE("the bits do not depend on who does the work, nor in which order") {
   Random random(54);
   LastFirst last_first;
-  for (const Batch& batch : {normal_batch(random, 70001, 1, 1), normal_batch(random, 3, 300, 80),
-                             normal_batch(random, 20, 70, 49), normal_batch(random, 9000, 9, 1)}) {
+  for (const Batch& batch : {normal_batch(random, 140001, 1, 1), normal_batch(random, 6, 300, 80),
+                             normal_batch(random, 40, 70, 49), normal_batch(random, 18000, 9, 1)}) {
     for (const Layout layout : {Layout::channels_first, Layout::channels_last, Layout::padded}) {
       const Batch alone = centred(batch, layout, layout, 0, Execution());
       const int calls_before = last_first.calls;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/loops/resident.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <vector>
 
@@ -153,10 +154,13 @@ std::vector<float> values_of(const Case& shape) {
   return values;
 }
 
-/// So many channels of so many values that they are twice what is expected to stay in the cache.
+/// So many channels of so many values that they are twice what is expected to stay in the cache,
+/// and enough for threads.
 Case large(Index samples, Index positions, bool channels_last = false) {
+  const auto shared = Execution::least_shared_elements * static_cast<Index>(sizeof(float));
+  const Index bytes = (std::max)(2 * resident_bytes(), shared);
   const Index channel_bytes = samples * positions * static_cast<Index>(sizeof(float));
-  return {samples, 2 * resident_bytes() / channel_bytes + 7, positions, channels_last};
+  return {samples, bytes / channel_bytes + 7, positions, channels_last};
 }
 
 Traversal runs(Index channels, Index values, Index samples = 1) {
