@@ -86,10 +86,10 @@ class InferenceMap {
   static InferenceMap identity(Index channels) {
     InferenceMap map;
     map.resize(channels);
-    map.mean_.setZero();
-    map.scale_.setOnes();
-    map.shift_.setZero();
-    map.shift_terms_.setZero();
+    for (Index channel = 0; channel < channels; ++channel) {
+      map.mean_[channel] = map.shift_[channel] = map.shift_terms_[channel] = 0.0;
+      map.scale_[channel] = 1.0;
+    }
     return map;
   }
 
@@ -105,12 +105,17 @@ class InferenceMap {
     }
     InferenceMap both;
     both.options_ = next.options_;
-    both.mean_ = mean_;
-    both.scale_ = scale_.cwiseProduct(next.scale_);
-    both.shift_ = (shift_ - next.mean_).cwiseProduct(next.scale_) + next.shift_;
-    both.shift_terms_ =
-        (shift_terms_ + next.mean_.cwiseAbs()).cwiseProduct(next.scale_.cwiseAbs()) +
-        next.shift_terms_;
+    both.resize(channels());
+    // Number by number: expressions of Eigen in a class that is no template are instantiated
+    // wherever it is included, and took a tenth as long as <Eigen/Core> to compile.
+    for (Index c = 0; c < channels(); ++c) {
+      both.mean_[c] = mean_[c];
+      both.scale_[c] = scale_[c] * next.scale_[c];
+      both.shift_[c] = (shift_[c] - next.mean_[c]) * next.scale_[c] + next.shift_[c];
+      both.shift_terms_[c] =
+          (shift_terms_[c] + std::fabs(next.mean_[c])) * std::fabs(next.scale_[c]) +
+          next.shift_terms_[c];
+    }
     both.scale_roundings_ = scale_roundings_ + next.scale_roundings_ + 1;
     // The sum in brackets, the scale, the product and the sum behind it.
     both.shift_roundings_ = shift_roundings_ + next.shift_roundings_ + next.scale_roundings_ + 3;
