@@ -100,12 +100,13 @@ class Mapper {
   }
 
   /// Maps the channels [first, last), on this thread, and meanwhile asks for as many of the next
-  /// ones, unless `last` is `end`.
+  /// ones, unless `last` is `end` or they are in the last-level cache: measured on Sapphire Rapids,
+  /// asking for those takes 1.1 times as long as not to ask.
   void run_channels(const Execution& execution, Index first, Index last, Index end) const {
     const Index repeat = traversal().repeat;
     // Inputs are laid out alike, or the vectors would not go along the same axis.
     const Index share = bytes() / traversal().channels * (last - first);
-    const bool distant = bytes() > last_level_bytes() / 4 && share <= 8 * resident_bytes();
+    const bool distant = streaming_ && share <= 8 * resident_bytes();
     const Index ahead = distant && last < end
                             ? (last - first) * repeat * plan_.layouts()[outputs].column_stride
                             : 0;
