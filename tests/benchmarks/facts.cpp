@@ -4,8 +4,8 @@
 #include <unistd.h>
 
 #include <Eigen/Core>
+#include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <ctime>
 #include <fstream>
 #include <string>
@@ -41,12 +41,38 @@ std::string today() {
   return text;
 }
 
-/// Whether others were at work: then times with several threads mean little.
+/// Ticks that the cores have been at work, for this system or for others on the same machine, and
+/// all ticks.
+struct CoreTime {
+  double busy = 0.0;
+  double all = 0.0;
+};
+
+CoreTime core_time() {
+  std::ifstream file("/proc/stat");
+  std::string name;
+  file >> name;
+  CoreTime time;
+  // user, nice, system, idle, iowait, irq, softirq, steal
+  for (int kind = 0; kind < 8; ++kind) {
+    double ticks = 0.0;
+    file >> ticks;
+    time.all += ticks;
+    if (kind != 3 && kind != 4) time.busy += ticks;
+  }
+  return time;
+}
+
+/// How many cores others kept busy while this program waited a second: where there are some, times
+/// mean little. Not the load average, in which the building of this program is still to be seen.
 std::string load() {
-  double averages[1] = {0.0};
-  if (getloadavg(averages, 1) != 1) return "unknown";
-  const std::string number = ratio(averages[0]);
-  return averages[0] < 0.5 ? number : number + ", BUSY: the times of this run mean little";
+  const CoreTime before = core_time();
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  const CoreTime after = core_time();
+  if (!(after.all > before.all)) return "unknown";
+  const double busy = (after.busy - before.busy) / (after.all - before.all) *
+                      static_cast<double>(std::thread::hardware_concurrency());
+  return ratio(busy) + (busy < 0.2 ? "" : ", BUSY: the times of this run mean little");
 }
 
 std::string kibibytes(std::int64_t bytes) {
