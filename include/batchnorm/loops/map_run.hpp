@@ -75,21 +75,7 @@ class RunMapper {
       }
     }
     while (true) {
-      if constexpr (Stream && Mapper::streams_pairs) {
-        // A single vector where the last channel ended leaves the next ones between boundaries.
-        if (Mapper::to_alignment(at, done) != 0 && done + Lanes <= boundary) {
-          Mapper::template map<Lanes, Stream>(at, done, k);
-          done += Lanes;
-        }
-      }
-      for (; done + 2 * Lanes <= boundary; done += 2 * Lanes) {
-        fetch_ahead(at, done, memory);
-        Mapper::template map_pair<Stream>(at, done, k, k);
-      }
-      if (done + Lanes <= boundary) {
-        Mapper::template map<Lanes, Stream>(at, done, k);
-        done += Lanes;
-      }
+      map_whole_vectors<Stream>(at, done, boundary, k, memory);
       if (channel + 1 == channels) break;
       load_channel(next, tables, ++channel, Tabled());
       const Index of_next = done + Lanes - boundary;
@@ -102,6 +88,26 @@ class RunMapper {
       boundary += run;
     }
     for (; done < end; ++done) map_one(at, done, k, All());
+  }
+
+  /// Those of one channel, up to its end.
+  template <bool Stream>
+  [[gnu::always_inline]] static void map_whole_vectors(const Data& at, Index& done, Index boundary,
+                                                       const V<Lanes>* k, MapMemory memory) {
+    if constexpr (Stream && Mapper::streams_pairs) {
+      // A single vector where the last channel ended leaves the next ones between boundaries.
+      if (Mapper::to_alignment(at, done) != 0 && done + Lanes <= boundary) {
+        Mapper::template map<Lanes, Stream>(at, done, k);
+        done += Lanes;
+      }
+    }
+    for (; done + 2 * Lanes <= boundary; done += 2 * Lanes) {
+      fetch_ahead(at, done, memory);
+      Mapper::template map_pair<Stream>(at, done, k, k);
+    }
+    if (done + Lanes > boundary) return;
+    Mapper::template map<Lanes, Stream>(at, done, k);
+    done += Lanes;
   }
 
   // Index by index and without loops, so that the numbers of a channel are registers: through a
