@@ -138,7 +138,7 @@ TEST_CASE("long vectors are for rows of some of them, and runs that are converte
   // Rows of few channels are joined.
   CHECK(suits(zeros(1000, 3, 1), Layout::channels_last, 4));
   CHECK_FALSE(suits(zeros(3, 64, 1024), Layout::channels_first, 8));
-  for (const Index positions : {31, 32}) {
+  for (const Size positions : {Size{31}, Size{32}}) {
     const Traversal runs = traversal_of({zeros(3, 64, positions), Layout::channels_first});
     CHECK(runs.suits_long_vectors<Eigen::bfloat16>(4) == (positions == 32));
     CHECK(runs.suits_long_vectors<Eigen::half>(4) == (positions == 32));
