@@ -95,7 +95,7 @@ class Execution {
   }
 
   /// The same for that many elements: too few are done by this thread, with the same instructions.
-  /// Measured with OpenMP on two cores of Sapphire Rapids: inference on 49 rows of 2048 floats
+  /// Measured with OpenMP on two cores of Emerald Rapids: inference on 49 rows of 2048 floats
   /// takes one thread 19 us, and two of them 28, one of which has to be woken; training 32 us
   /// and 45.
   Execution for_elements(Index elements) const {

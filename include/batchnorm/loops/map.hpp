@@ -100,7 +100,7 @@ class Mapper {
   }
 
   /// Maps the channels [first, last), on this thread, and meanwhile asks for as many of the next
-  /// ones, unless `last` is `end` or they are in the last-level cache: measured on Sapphire Rapids,
+  /// ones, unless `last` is `end` or they are in the last-level cache: measured on Emerald Rapids,
   /// asking for those takes 1.1 times as long as not to ask.
   void run_channels(const Execution& execution, Index first, Index last, Index end) const {
     const Index repeat = traversal().repeat;

@@ -72,13 +72,13 @@ class RowMapper {
   using NearFetcher = RowFetcher<T, Job::inputs, Nearness::first_level, 4096>;
   /// Measured on rows of 512 floats that are streamed: asking for those of one input 16 KiB ahead
   /// and into the second level takes 0.6 times as long as not to ask. That does nothing for two
-  /// inputs, but into the first level and less far ahead it does, on Sapphire Rapids.
+  /// inputs, but into the first level and less far ahead it does, on Emerald Rapids.
   using StreamFetcher =
       std::conditional_t<Job::inputs == 1,
                          RowFetcher<T, Job::inputs, Nearness::second_level, 16384>, NearFetcher>;
 
   /// Bytes of rows that are streamed in pairs from which on they are asked for, too. Measured on
-  /// Sapphire Rapids, rows of 64 floats with ReLU: 0.8 times as long.
+  /// Emerald Rapids, rows of 64 floats with ReLU: 0.8 times as long.
   static constexpr Address shortest_asked_pair = 256;
 
   [[gnu::always_inline]] void stream(Data& at, Index rows, Index columns) const {

@@ -149,7 +149,7 @@ class RunMapper {
 
   /// Asks for what is read after these channels, so that it comes while there is work to do; where
   /// it is these that come from memory, for what is read next. Measured on planes of 56 x 56 with
-  /// ReLU: Sapphire Rapids takes 0.7 times as long as without, Zen 5 as long.
+  /// ReLU: Emerald Rapids takes 0.7 times as long as without, Zen 5 as long.
   [[gnu::always_inline]] static void fetch_ahead(const Data& at, Index done, MapMemory memory) {
     constexpr Address next = 2048;
     if (memory.ahead != 0) {
