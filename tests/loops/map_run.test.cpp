@@ -93,7 +93,7 @@ void check_runs() {
     std::vector<std::size_t> lengths = {127, 128, 255, 256, 257, 300, 511, 512, 530, 640};
     for (std::size_t length = 0; length < 40; ++length) lengths.push_back(length);
     for (const std::size_t length : lengths) {
-      for (std::size_t first = margin; first < margin + 17; ++first) {
+      for (std::size_t first = margin; first < margin + 33; ++first) {
         for (const bool streaming : {false, true}) {
           Memory<T> memory(1);
           const auto count = static_cast<Index>(length);
@@ -119,7 +119,7 @@ void check_lined_up() {
     for (const std::size_t run : {8u, 9u, 15u, 16u, 17u, 49u, 64u, 196u}) {
       // Runs that are shorter than a vector are not mapped as one.
       if (set == InstructionSet::best && run < simd::lanes_of<C, simd::avx512_bytes>) continue;
-      for (std::size_t first = margin; first < margin + 17; ++first) {
+      for (std::size_t first = margin; first < margin + 33; ++first) {
         const std::vector<std::vector<T>> expected = one_by_one<C, T>(set, tables, first, run);
         for (const std::size_t channels : {std::size_t{2}, std::size_t{3}, 640 / run}) {
           for (const bool streaming : {false, true}) {

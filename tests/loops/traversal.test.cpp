@@ -130,7 +130,7 @@ TEST_CASE("a matrix is walked along its storage") {
 
 TEST_CASE("long vectors are for rows of some of them, and runs that are converted") {
   const auto suits = [](const Batch& batch, Layout layout, std::size_t bytes) {
-    return traversal_of({batch, layout}).suits_long_vectors<float>(bytes);
+    return traversal_of({batch, layout}).suits_long_vectors(bytes, false);
   };
   CHECK(suits(zeros(20, 64, 1), Layout::channels_last, 4));
   CHECK_FALSE(suits(zeros(20, 63, 1), Layout::channels_last, 4));
@@ -140,9 +140,8 @@ TEST_CASE("long vectors are for rows of some of them, and runs that are converte
   CHECK_FALSE(suits(zeros(3, 64, 1024), Layout::channels_first, 8));
   for (const Size positions : {Size{31}, Size{32}}) {
     const Traversal runs = traversal_of({zeros(3, 64, positions), Layout::channels_first});
-    CHECK(runs.suits_long_vectors<Eigen::bfloat16>(4) == (positions == 32));
-    CHECK(runs.suits_long_vectors<Eigen::half>(4) == (positions == 32));
-    CHECK_FALSE(runs.suits_long_vectors<double>(8));
+    CHECK(runs.suits_long_vectors(4, true) == (positions == 32));
+    CHECK_FALSE(runs.suits_long_vectors(8, false));
   }
 }
 

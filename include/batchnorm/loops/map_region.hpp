@@ -17,6 +17,7 @@
 #include "batchnorm/loops/partition.hpp"
 #include "batchnorm/loops/simd.hpp"
 #include "batchnorm/loops/simd_dispatch.hpp"
+#include "batchnorm/loops/sixteen_bits.hpp"
 #include "batchnorm/loops/traversal.hpp"
 #include "batchnorm/version.hpp"
 
@@ -44,7 +45,7 @@ class RegionMapper {
   template <int Bytes>
   [[gnu::always_inline]] void run() const {
     constexpr int lanes = simd::lanes_of<C, Bytes>;
-    if constexpr (Bytes > simd::avx2_bytes && !long_runs<typename Job::T>) {
+    if constexpr (Bytes > simd::avx2_bytes && !simd::is_16_bit<typename Job::T>) {
       along_rows<lanes>();
     } else if (lanes > 1 && job_.plan.contiguous()) {
       traversal_.along_rows ? along_rows<lanes>() : along_runs<lanes>();
@@ -158,8 +159,9 @@ void map_region(InstructionSet asked, const Job& job) {
   using C = typename Job::C;
   constexpr bool has_long_vectors = simd::lanes_of < C, simd::avx512_bytes >> 1;
   const bool waits = job.memory.streaming && std::is_same<C, typename Job::T>::value;
-  const bool enough = !waits && job.plan.contiguous() &&
-                      job.plan.traversal().template suits_long_vectors<typename Job::T>(sizeof(C));
+  const bool enough =
+      !waits && job.plan.contiguous() &&
+      job.plan.traversal().suits_long_vectors(sizeof(C), simd::is_16_bit<typename Job::T>);
   simd::dispatch<has_long_vectors ? simd::avx512_bytes : simd::avx2_bytes>(
       simd::limit_unless(enough, asked), RegionMapper(job));
 }

@@ -2,7 +2,6 @@
 #ifndef BATCHNORM_LOOPS_MAP_RUN_HPP
 #define BATCHNORM_LOOPS_MAP_RUN_HPP
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <utility>
@@ -43,7 +42,7 @@ class RunMapper {
                                                   const Tables& tables, const V<Lanes>* constants,
                                                   MapMemory memory) {
     if constexpr (Mapper::can_stream) {
-      if (memory.streaming && Mapper::aligned_alike(at) &&
+      if (memory.streaming && Mapper::aligned_alike(at) && Mapper::to_alignment(at, 0) <= run &&
           channels * run * static_cast<Index>(sizeof(T)) >= shortest_stream) {
         map_channels<true>(at, run, channels, tables, constants, memory);
         return;
@@ -70,7 +69,7 @@ class RunMapper {
     load_channel(k, tables, channel, Tabled());
     load_constants(k, constants, Constants());
     if constexpr (Stream) {
-      for (const Index head = (std::min)(Mapper::to_alignment(at, 0), run); done < head; ++done) {
+      for (const Index head = Mapper::to_alignment(at, 0); done < head; ++done) {
         map_one(at, done, k, All());
       }
     }

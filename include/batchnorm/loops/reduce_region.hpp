@@ -13,6 +13,7 @@
 #include "batchnorm/loops/reduce_runs.hpp"
 #include "batchnorm/loops/simd.hpp"
 #include "batchnorm/loops/simd_dispatch.hpp"
+#include "batchnorm/loops/sixteen_bits.hpp"
 #include "batchnorm/loops/traversal.hpp"
 #include "batchnorm/version.hpp"
 
@@ -33,7 +34,7 @@ class RegionReducer {
   template <int Bytes>
   [[gnu::always_inline]] void run() const {
     constexpr int lanes = simd::lanes_of<typename Job::L, Bytes>;
-    if constexpr (Bytes > simd::avx2_bytes && !long_runs<typename Job::T>) {
+    if constexpr (Bytes > simd::avx2_bytes && !simd::is_16_bit<typename Job::T>) {
       RowReducer<Job, lanes>(job_).run();
     } else if (job_.plan.traversal().along_rows) {
       RowReducer<Job, lanes>(job_).run();
@@ -57,7 +58,7 @@ void reduce_region(InstructionSet instruction_set, const Source& source, const P
     const Numbers<Lane, Formula::coefficients> numbers(source);
     const ReduceJob<Formula, T, Lane, A, Inputs> job{numbers, plan, data, region, into};
     if constexpr (has_vectors) {
-      const bool enough = plan.traversal().template suits_long_vectors<T>(sizeof(Lane));
+      const bool enough = plan.traversal().suits_long_vectors(sizeof(Lane), simd::is_16_bit<T>);
       simd::dispatch(simd::limit_unless(enough, instruction_set), RegionReducer(job));
     }
   } else {

@@ -26,11 +26,6 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace loops {
 
-/// Whether runs of elements of that type may go in vectors of 64 bytes.
-template <class T>
-inline constexpr bool long_runs = sizeof(T) == 2;
-inline constexpr Index shortest_long_run = 32;
-
 /// How the operands of one loop are walked together: their common shape as columns, which are the
 /// channels or what lies in a row, and rows, which are split into an outer and an inner axis.
 /// Depends on shape and strides only, so that results do too.
@@ -47,9 +42,8 @@ struct Traversal {
   /// Whether vectors of 64 bytes pay: on rows of some of them, and on runs of elements that are
   /// converted. Measured: other runs gain next to nothing, and short ones, planes of 28 x 28, lose
   /// a tenth to what is left at their ends.
-  template <class T>
-  bool suits_long_vectors(std::size_t computed_bytes) const {
-    if (!along_rows) return long_runs<T> && inner >= shortest_long_run;
+  bool suits_long_vectors(std::size_t computed_bytes, bool converted) const {
+    if (!along_rows) return converted && inner >= 32;
     return columns * static_cast<Index>(computed_bytes) >= 256;
   }
   Index elements() const { return rows() * columns - (columns - last_width); }
