@@ -47,17 +47,17 @@ class RowMapper {
 
   /// Maps some rows of as many columns as the tables have numbers for.
   [[gnu::always_inline]] void map(Data at, Index rows, Index columns) const {
-    // Vectors of a line are not for streams (map_region).
-    if constexpr (Mapper::can_stream && !by_line) {
-      if (memory_.streaming && columns * static_cast<Index>(sizeof(T)) >= shortest_row_stream) {
-        stream(at, rows, columns);
-        return;
+    const Streams streams = streams_for(at, columns);
+    while (rows > 0) {
+      if constexpr (may_stream) stream_aligned(at, rows, columns, streams);
+      // Of rows that are to be streamed, one that cannot be.
+      Index plain = streams.wanted ? (std::min<Index>)(rows, 1) : rows;
+      rows -= plain;
+      if (memory_.distant || !by_line) {
+        for (; plain >= most_rows; plain -= most_rows) map_some<most_rows>(at, columns);
       }
+      for (; plain > 0; --plain) map_some<1>(at, columns);
     }
-    if (memory_.distant || !by_line) {
-      for (; rows >= most_rows; rows -= most_rows) map_some<most_rows>(at, columns);
-    }
-    for (; rows > 0; --rows) map_some<1>(at, columns);
   }
 
  private:
@@ -68,7 +68,7 @@ class RowMapper {
   static constexpr bool by_line = Lanes * sizeof(T) >= line_bytes;
   /// Bytes of a row from which on streaming wins: of a cache line that is written in parts the rest
   /// has to be read.
-  static constexpr Index shortest_row_stream = 128;
+  static constexpr Address shortest_row_stream = 128;
   using NearFetcher = RowFetcher<T, Job::inputs, Nearness::first_level, 4096>;
   /// Measured on rows of 512 floats that are streamed: asking for those of one input 16 KiB ahead
   /// and into the second level takes 0.6 times as long as not to ask. That does nothing for two
@@ -81,17 +81,40 @@ class RowMapper {
   /// Emerald Rapids, rows of 64 floats with ReLU: 0.8 times as long.
   static constexpr Address shortest_asked_pair = 256;
 
-  [[gnu::always_inline]] void stream(Data& at, Index rows, Index columns) const {
-    // Long rows one by one, so that memory is read from front to back.
-    const bool in_pairs = !StreamFetcher::pays(columns) && Mapper::aligned_alike(at) &&
-                          Mapper::keeps_alignment(row_step_);
-    const bool asked = memory_.distant && bytes_of<T>(columns) >= shortest_asked_pair;
-    for (; in_pairs && rows >= 2; rows -= 2) stream_some<2, NearFetcher>(at, columns, asked);
-    for (; rows > 0; --rows) {
-      if (Mapper::aligned_alike(at)) {
-        stream_some<1, StreamFetcher>(at, columns, memory_.distant && StreamFetcher::pays(columns));
+  /// Vectors of a line are not for streams (map_region).
+  static constexpr bool may_stream = Mapper::can_stream && !by_line;
+
+  /// How rows are streamed, and of which of them those that follow are asked for.
+  struct Streams {
+    bool wanted;
+    bool in_pairs;
+    bool pair_asked;
+    bool row_asked;
+  };
+  [[gnu::always_inline]] Streams streams_for(const Data& at, Index columns) const {
+    if constexpr (may_stream) {
+      const Address bytes = bytes_of<T>(columns);
+      if (memory_.streaming && bytes >= shortest_row_stream) {
+        // Long rows one by one, so that memory is read from front to back.
+        const bool is_long = StreamFetcher::pays(columns);
+        const bool alike = Mapper::aligned_alike(at) && Mapper::keeps_alignment(row_step_);
+        return {true, !is_long && alike, memory_.distant && bytes >= shortest_asked_pair,
+                memory_.distant && is_long};
+      }
+    }
+    return {};
+  }
+
+  /// Streams rows up to one whose outputs do not begin as far from a boundary each.
+  [[gnu::always_inline]] void stream_aligned(Data& at, Index& rows, Index columns,
+                                             const Streams& streams) const {
+    while (streams.wanted && rows > 0 && Mapper::aligned_alike(at)) {
+      if (streams.in_pairs && rows >= 2) {
+        stream_some<2, NearFetcher>(at, columns, streams.pair_asked);
+        rows -= 2;
       } else {
-        map_some<1>(at, columns);
+        stream_some<1, StreamFetcher>(at, columns, streams.row_asked);
+        --rows;
       }
     }
   }
@@ -113,13 +136,15 @@ class RowMapper {
   template <int Rows, class Fetcher>
   [[gnu::always_inline]] void stream_some(Data& at, Index columns, bool asked) const {
     Fetcher fetcher(at.from, row_step_.from, columns, asked);
-    Index c = 0;
-    for (const Index head = (std::min)(Mapper::to_alignment(at, 0), columns); c < head;) {
-      map_column<Rows, 1, 1, false>(at, c);
-    }
+    const Index head = (std::min)(Mapper::to_alignment(at, 0), columns);
+    Index c = head;
     map_pairs<Rows, true>(at, c, columns, fetcher);
     if (c + Lanes <= columns) map_column<Rows, Lanes, 1, true>(at, c);
-    while (c < columns) map_column<Rows, 1, 1, false>(at, c);
+    // What is left behind the vectors, and what there is before them.
+    for (Index end : {columns, head}) {
+      while (c < end) map_column<Rows, 1, 1, false>(at, c);
+      c = 0;
+    }
     for (int row = 0; row < Rows; ++row) Mapper::advance(at, row_step_);
   }
 

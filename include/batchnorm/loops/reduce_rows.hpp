@@ -152,15 +152,15 @@ class RowReducer {
       fetcher.fetch(2 * Lanes * rows);
       sum_columns<2, Part::whole>(from, rows, c, 0, scratch);
     }
-    if (c + Lanes <= columns) {
-      sum_columns<1, Part::last>(from, rows, c, Lanes, scratch);
-      c += Lanes;
+    if (columns < Lanes) {
+      sum_columns<1, Part::few>(from, rows, c, columns, scratch);
+      return;
     }
-    if (c == columns) return;
-    if (columns >= Lanes) {
-      sum_columns<1, Part::last>(from, rows, columns - Lanes, columns - c, scratch);
-    } else {
-      sum_columns<1, Part::few>(from, rows, c, columns - c, scratch);
+    // A whole vector, and what is none at the end, which reaches back.
+    while (c < columns) {
+      const Index count = (std::min<Index>)(Lanes, columns - c);
+      c += count;
+      sum_columns<1, Part::last>(from, rows, c - Lanes, count, scratch);
     }
   }
 

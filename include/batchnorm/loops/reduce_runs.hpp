@@ -50,21 +50,10 @@ class RunReducer {
     L room[coefficients][most_columns];
     const Tables tables =
         tables_of(job_.numbers, job_.plan.traversal(), region.first_column, region.columns(), room);
-    if (has_short_runs(job_.plan.traversal())) {
-      for (Index first = 0; first < region.columns(); first += columns_at_once) {
-        sum_short_runs(first, (std::min)(columns_at_once, region.columns() - first), tables);
-      }
-      return;
-    }
-    for (Index column = 0; column < region.columns(); ++column) {
-      V k[coefficients] = {};
-      load_numbers(k, tables, column);
-      A total[sums] = {};
-      for (Index row = region.first_row; row < region.last_row; row += rows_per_total) {
-        sum_rows(region.first_column + column, row,
-                 (std::min)(row + rows_per_total, region.last_row), k, total);
-      }
-      for (int i = 0; i < sums; ++i) job_.into[i][column] = total[i];
+    // Short runs of some channels in turn, as they usually lie in memory; long ones of one channel.
+    const Index together = has_short_runs(job_.plan.traversal()) ? columns_at_once : 1;
+    for (Index first = 0; first < region.columns(); first += together) {
+      sum_columns(first, (std::min)(together, region.columns() - first), tables);
     }
   }
 
@@ -102,24 +91,30 @@ class RunReducer {
     }
   }
 
-  /// Sums some columns of the region, whose totals are kept apart for every lane.
-  [[gnu::always_inline]] void sum_short_runs(Index first, Index columns,
-                                             const Tables& tables) const {
+  /// Sums some columns of the region.
+  [[gnu::always_inline]] void sum_columns(Index first, Index columns, const Tables& tables) const {
     const Region& region = job_.region;
-    const bool distant = job_.distant();
+    for (Index row = region.first_row; row < region.last_row; row += rows_per_total) {
+      sum_rows(first, columns, row, (std::min)(row + rows_per_total, region.last_row), tables);
+    }
+  }
+
+  /// Adds some rows of some columns, whose totals are kept apart for every lane meanwhile.
+  [[gnu::always_inline]] void sum_rows(Index first, Index columns, Index begin, Index end,
+                                       const Tables& tables) const {
+    const bool fetching = columns > 1 && job_.distant();
     Totals totals[columns_at_once];
     for (Index column = 0; column < columns; ++column) {
       for (auto& sum : totals[column]) std::fill(sum, sum + Lanes, A(0));
     }
     Chains s = {};
-    for (Runs run(job_.plan.traversal(), region.first_row, region.last_row); run.more();
-         run.next()) {
-      Pointers from = job_.plan.template locate<0>(job_.data, region.first_column + first,
+    for (Runs run(job_.plan.traversal(), begin, end); run.more(); run.next()) {
+      Pointers from = job_.plan.template locate<0>(job_.data, job_.region.first_column + first,
                                                    run.outer(), run.inner());
       for (Index column = 0; column < columns; ++column) {
         V k[coefficients];
         load_numbers(k, tables, first + column);
-        if (distant) fetch_ahead(from, run.length());
+        if (fetching) fetch_ahead(from, run.length());
         add_run(s, from, run.length(), k, totals[column]);
 #pragma GCC unroll 8
         for (std::size_t i = 0; i < Job::inputs; ++i) from[i] += column_step_[i];
@@ -127,7 +122,9 @@ class RunReducer {
     }
     for (Index column = 0; column < columns; ++column) {
       for (int j = 0; j < sums; ++j) {
-        job_.into[j][first + column] = simd::sum_of_array<A, Lanes>(totals[column][j]);
+        A& into = job_.into[j][first + column];
+        const A sum = simd::sum_of_array<A, Lanes>(totals[column][j]);
+        into = begin == job_.region.first_row ? sum : into + sum;
       }
     }
   }
@@ -142,48 +139,18 @@ class RunReducer {
     }
   }
 
-  [[gnu::always_inline]] static void add_run(Chains& s, const Pointers& from, Index length,
-                                             const V* k, Totals& totals) {
+  [[gnu::always_inline]] void add_run(Chains& s, const Pointers& from, Index length, const V* k,
+                                      Totals& totals) const {
     Index at = 0;
     for (; at + chain * step4 <= length; at += chain * step4) {
-      for (Index i = 0; i < chain; ++i) add_four(s, from, at + i * step4, k);
+      for (Index i = 0; i < chain; ++i) {
+        fetcher_.template fetch<step4>(from, at + i * step4, length);
+        add_four(s, from, at + i * step4, k);
+      }
       join(s, totals);
     }
     add_rest(s, from, at, length, k);
     join(s, totals);
-  }
-
-  [[gnu::always_inline]] void sum_rows(Index channel, Index begin, Index end, const V* k,
-                                       A* total) const {
-    Chains s = {};
-    Totals totals = {};
-    Index depth = 0;
-    for (Runs run(job_.plan.traversal(), begin, end); run.more(); run.next()) {
-      const Pointers from =
-          job_.plan.template locate<0>(job_.data, channel, run.outer(), run.inner());
-      const Index length = run.length();
-      Index at = 0;
-      if (depth > 0 && length >= chain * step4) {
-        join(s, totals);
-        depth = 0;
-      }
-      for (; at + chain * step4 <= length; at += chain * step4) {
-        for (Index i = 0; i < chain; ++i) {
-          fetcher_.template fetch<step4>(from, at + i * step4, length);
-          add_four(s, from, at + i * step4, k);
-        }
-        join(s, totals);
-      }
-      const Index added = (length - at) / step4 + 1;
-      if (depth + added > chain) {
-        join(s, totals);
-        depth = 0;
-      }
-      add_rest(s, from, at, length, k);
-      depth += added;
-    }
-    join(s, totals);
-    for (int j = 0; j < sums; ++j) total[j] += simd::sum_of_array<A, Lanes>(totals[j]);
   }
 
   [[gnu::always_inline]] static void add_four(Chains& s, const Pointers& from, Index at,
