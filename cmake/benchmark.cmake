@@ -10,6 +10,7 @@
 #   --large             more than 2^31 elements instead, which takes 4.3 GB
 #   -DRESULTS_DIR=dir   where results.json, report.md and chart.svg go (results in BUILD_DIR)
 #   -DBUILD_DIR=folder  where to build (build/benchmark in the source tree)
+#   -DBATCHNORM_BENCHMARK_FLAGS=-O0  to see whether it works in less time (-O2)
 #   -DCMAKE_CXX_COMPILER= CMAKE_CXX_FLAGS= CMAKE_PREFIX_PATH=  as usual
 #
 # Fails when a row is slower than a rival by more than the noise.
@@ -53,7 +54,11 @@ if(NOT large AND NOT "--smoke" IN_LIST arguments)
   look_for_program(gnuplot-nox gnuplot)
   install_if_possible(${missing})
 endif()
+if(NOT BATCHNORM_BENCHMARK_FLAGS)
+  set(BATCHNORM_BENCHMARK_FLAGS -O2)
+endif()
 configure_and_build("${BUILD_DIR}" "benchmarks;benchmarks_memory;benchmarks_large"
+  "-DBATCHNORM_BENCHMARK_FLAGS=${BATCHNORM_BENCHMARK_FLAGS}"
   -DBATCHNORM_BUILD_BENCHMARKS=ON -DBATCHNORM_BUILD_TESTS=OFF -DBATCHNORM_BUILD_EXAMPLES=OFF)
 
 function(run name)
