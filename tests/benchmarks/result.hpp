@@ -70,6 +70,11 @@ inline double times_faster(const RowResult& result, const Rival& rival) {
   return rival.timing.seconds / result.ours.seconds;
 }
 
+/// How many times faster than the rival one would be at the limit.
+inline double times_faster_at_limit(const RowResult& result, const Rival& rival) {
+  return rival.timing.seconds / result.limit_seconds;
+}
+
 /// The rivals that are faster than this library by more than the noise.
 inline std::vector<std::string> lost_rows(const std::vector<RowResult>& results) {
   std::vector<std::string> lines;

@@ -12,6 +12,10 @@ namespace batchnorm_benchmarks {
 /// Time per element over four decades of examples and of channels, with one thread and with two.
 std::string growth_section();
 
+/// What writing a result and then reading it takes, by size: copied through the cache, past it, and
+/// inferred. Adds the numbers of one size to the facts.
+std::string handover_section(Facts& facts);
+
 /// How long single calls of the inference path take, the slowest in a thousand included. Adds its
 /// numbers to the facts.
 std::string latency_section(Facts& facts);
