@@ -54,9 +54,6 @@ if(NOT large AND NOT "--smoke" IN_LIST arguments)
   look_for_program(gnuplot-nox gnuplot)
   install_if_possible(${missing})
 endif()
-if(NOT BATCHNORM_BENCHMARK_FLAGS)
-  set(BATCHNORM_BENCHMARK_FLAGS -O2)
-endif()
 configure_and_build("${BUILD_DIR}" "benchmarks;benchmarks_memory;benchmarks_large"
   "-DBATCHNORM_BENCHMARK_FLAGS=${BATCHNORM_BENCHMARK_FLAGS}"
   -DBATCHNORM_BUILD_BENCHMARKS=ON -DBATCHNORM_BUILD_TESTS=OFF -DBATCHNORM_BUILD_EXAMPLES=OFF)

@@ -102,6 +102,7 @@ class RunReducer {
   /// Adds some rows of some columns, whose totals are kept apart for every lane meanwhile.
   [[gnu::always_inline]] void sum_rows(Index first, Index columns, Index begin, Index end,
                                        const Tables& tables) const {
+    // Of several columns, whose runs are short; long runs are asked for as they are added.
     const bool fetching = columns > 1 && job_.distant();
     Totals totals[columns_at_once];
     for (Index column = 0; column < columns; ++column) {
