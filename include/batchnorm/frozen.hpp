@@ -7,9 +7,7 @@
 #include <utility>
 
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/loops/execution.hpp"
-#include "batchnorm/loops/map.hpp"
-#include "batchnorm/loops/numbers.hpp"
+#include "batchnorm/execution.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
@@ -65,7 +63,7 @@ class FrozenBatchNorm {
   template <class In, class Out, std::enable_if_t<!detail::is_execution<Out>, int> = 0>
   void operator()(const In& in, Out&& out, const Execution& execution = {}) const {
     const auto held = detail::as_input<T>(in);
-    run(loops::Views<const T, 1>{held.view()}, detail::as_output<T>(std::forward<Out>(out)),
+    run(detail::InputViews<T>{held.view()}, detail::as_output<T>(std::forward<Out>(out)),
         execution);
   }
 
@@ -76,7 +74,8 @@ class FrozenBatchNorm {
                   const Execution& execution = {}) const {
     const auto held = detail::as_input<T>(in);
     const auto added = detail::as_input<T>(residual);
-    run(loops::Views<const T, 2>{held.view(), added.view()},
+    const BatchView<const T> residual_view = added.view();
+    run(detail::InputViews<T>{held.view(), &residual_view},
         detail::as_output<T>(std::forward<Out>(out)), execution);
   }
 
@@ -85,7 +84,7 @@ class FrozenBatchNorm {
   auto operator()(const In& in, const Execution& execution = {}) const {
     const auto held = detail::as_input<T>(in);
     auto output = detail::make_owner_like(held.view());
-    run(loops::Views<const T, 1>{held.view()}, detail::view_of_owner(held.view(), output),
+    run(detail::InputViews<T>{held.view()}, detail::view_of_owner(held.view(), output),
         execution);
     return output;
   }
@@ -106,47 +105,29 @@ class FrozenBatchNorm {
       : epilogue_(options.epilogue) {
     validate(options);
     detail::check_state(function, state, options.non_finite);
-    const detail::RunningStatistics<T, Channels> statistics(state);
-    detail::check_deviation<T>(function, options, state.channels(), statistics);
-    const detail::CentredCoefficients<T, Channels, decltype(statistics)> coefficients(
-        options, state, statistics);
+    const auto statistics = detail::statistics_of(state);
+    detail::check_deviation<C>(function, options.epsilon, state.channels(), statistics);
     pivot_.resize(state.channels());
     scale_.resize(state.channels());
     shift_.resize(state.channels());
     C* const to[] = {pivot_.data(), scale_.data(), shift_.data()};
-    loops::Numbers<C, 3>(coefficients).write(0, state.channels(), to);
+    detail::ForwardSource<T>(statistics, detail::parameters_of(options, state))
+        .write(0, state.channels(), to);
   }
 
-  /// The numbers of the map, where they lie.
-  class Stored {
-   public:
-    explicit Stored(const FrozenBatchNorm& frozen) : frozen_(frozen) {}
-    void tables(const C** tables) const {
-      tables[0] = frozen_.pivot_.data();
-      tables[1] = frozen_.scale_.data();
-      tables[2] = frozen_.shift_.data();
-    }
-    void operator()(Index channel, C* k) const {
-      k[0] = frozen_.pivot_[channel];
-      k[1] = frozen_.scale_[channel];
-      k[2] = frozen_.shift_[channel];
-    }
-    void constants(C* k) const { k[0] = detail::convert<C>(frozen_.epilogue_.slope()); }
-
-   private:
-    const FrozenBatchNorm& frozen_;
-  };
-
-  template <std::size_t Inputs>
-  void run(const loops::Views<const T, Inputs>& in, const BatchView<T>& out,
+  void run(const detail::InputViews<T>& in, const BatchView<T>& out,
            const Execution& execution) const {
     constexpr const char* function = "FrozenBatchNorm";
-    detail::check_channels(function, in[0], channels());
-    if constexpr (Inputs == 2)
-      detail::check_same_shape(function, "input", in[0], "residual", in[1]);
-    detail::check_output(function, "output", out, "input", in[0]);
-    if constexpr (Inputs == 2) detail::check_aliasing(function, "output", out, "residual", in[1]);
-    detail::normalize_view<C>(execution, epilogue_, Stored(*this), out, in);
+    detail::check_channels(function, in.x, channels());
+    if (in.residual != nullptr) {
+      detail::check_same_shape(function, "input", in.x, "residual", *in.residual);
+    }
+    detail::check_output(function, "output", out, "input", in.x);
+    if (in.residual != nullptr) {
+      detail::check_aliasing(function, "output", out, "residual", *in.residual);
+    }
+    const detail::TableSource<C> tables{pivot_.data(), scale_.data(), shift_.data()};
+    detail::normalize_view<T>(execution, epilogue_, tables, in, out);
   }
 
   Vector pivot_;

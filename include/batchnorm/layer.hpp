@@ -13,15 +13,15 @@
 //   infer      output                    math/normalize.hpp      (loop 2)
 //   freeze     the map of infer, made up frozen.hpp
 
+#include <array>
 #include <cstddef>
 #include <type_traits>
 #include <utility>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/execution.hpp"
 #include "batchnorm/frozen.hpp"
 #include "batchnorm/layer_core.hpp"
-#include "batchnorm/loops/execution.hpp"
-#include "batchnorm/loops/map.hpp"
 #include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/options.hpp"
@@ -287,9 +287,9 @@ class BatchNorm {
 
  private:
   template <std::size_t N>
-  using Inputs = loops::Views<const T, N>;
+  using Inputs = std::array<BatchView<const T>, N>;
   template <std::size_t N>
-  using Outputs = loops::Views<T, N>;
+  using Outputs = std::array<BatchView<T>, N>;
 
   detail::LayerCore<T, Channels> core_;
 };

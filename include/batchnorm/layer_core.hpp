@@ -5,14 +5,14 @@
 // The steps of the layer on views, in their order, and what each of them has to be sure of first.
 // layer.hpp makes views of the arguments that users hand over, and documents the whole.
 
+#include <array>
 #include <cstddef>
 #include <utility>
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/execution.hpp"
 #include "batchnorm/frozen.hpp"
-#include "batchnorm/loops/execution.hpp"
-#include "batchnorm/loops/map.hpp"
 #include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/backward_output.hpp"
 #include "batchnorm/math/check_moments.hpp"
@@ -70,7 +70,15 @@ class LayerCore {
 
   /// Inputs: what is normalised, then a residual where there is one.
   template <std::size_t N>
-  using Inputs = loops::Views<const T, N>;
+  using Inputs = std::array<BatchView<const T>, N>;
+  template <std::size_t N>
+  using Outputs = std::array<BatchView<T>, N>;
+
+  template <std::size_t N>
+  static InputViews<T> views_of(const Inputs<N>& in) {
+    if constexpr (N == 1) return {in[0]};
+    else return {in[0], &in[1]};
+  }
 
   template <std::size_t N>
   BatchMoments train(const Inputs<N>& in, const Out& out, const Execution& execution) {
@@ -105,7 +113,7 @@ class LayerCore {
   /// Outputs: dL/dx, then dL/dresidual where there is a residual.
   template <std::size_t N>
   ParameterGradients backward(const BatchMoments& batch, const Inputs<N>& in,
-                              const In& out_gradient, const loops::Views<T, N>& gradients,
+                              const In& out_gradient, const Outputs<N>& gradients,
                               const Execution& execution) const {
     constexpr const char* function = "BatchNorm::backward";
     check_gradient_shapes(function, in, out_gradient, gradients);
@@ -114,14 +122,14 @@ class LayerCore {
     if (borrows_statistics(function, batch.count)) {
       return backward_frozen_as(function, in, out_gradient, gradients, execution);
     }
-    const BatchStatistics<accumulator_t<T>, Channels> statistics(batch);
-    check_deviation<T>(function, options, channels(), statistics);
-    return backward_with<false>(statistics, in, out_gradient, gradients, execution);
+    const auto statistics = statistics_of(batch);
+    check_deviation<parameter_t<T>>(function, options.epsilon, channels(), statistics);
+    return backward_with(false, statistics, in, out_gradient, gradients, execution);
   }
 
   template <std::size_t N>
   ParameterGradients backward_frozen(const Inputs<N>& in, const In& out_gradient,
-                                     const loops::Views<T, N>& gradients,
+                                     const Outputs<N>& gradients,
                                      const Execution& execution) const {
     return backward_frozen_as("BatchNorm::backward_frozen", in, out_gradient, gradients, execution);
   }
@@ -134,15 +142,14 @@ class LayerCore {
     check_batch(function, batch, out);
     check_invertible<T>(function, options, state);
     if (out.empty()) return ParameterGradients(channels());
-    const Inputs<2> inputs{out_gradient, out};
+    const BackwardOperands<T> views{{out}, out_gradient, in_gradient};
     if (borrows_statistics(function, batch.count)) {
-      return output_gradients<T, Channels, true>(options, state, running_statistics(function),
-                                                 inputs, in_gradient, execution);
+      return output_gradients<T, Channels>(options, state, running_statistics(function), true, views,
+                                           execution);
     }
-    const BatchStatistics<accumulator_t<T>, Channels> statistics(batch);
-    check_deviation<T>(function, options, channels(), statistics);
-    return output_gradients<T, Channels, false>(options, state, statistics, inputs, in_gradient,
-                                                execution);
+    const auto statistics = statistics_of(batch);
+    check_deviation<parameter_t<T>>(function, options.epsilon, channels(), statistics);
+    return output_gradients<T, Channels>(options, state, statistics, false, views, execution);
   }
 
   FrozenBatchNorm<T, Channels> freeze() const {
@@ -167,12 +174,12 @@ class LayerCore {
     }
     if (nothing_to_reject()) {
       if (commit_follows) check_running_update(function, options, BatchMoments(channels()), state);
-      return normalize_resident<T, Channels>(options, state, in, out, execution);
+      return normalize_fused<T, Channels>(options, state, views_of(in), out, execution);
     }
     BatchMoments batch = moments_of_view<Channels, T>(in[0], execution);
     const bool accepted = accepts(function, batch);
-    const BatchStatistics<accumulator_t<T>, Channels> statistics(batch);
-    check_deviation<T>(function, options, channels(), statistics);
+    const auto statistics = statistics_of(batch);
+    check_deviation<parameter_t<T>>(function, options.epsilon, channels(), statistics);
     if (commit_follows && accepted) check_running_update(function, options, batch, state);
     write_output(statistics, in, out, execution);
     return batch;
@@ -181,7 +188,7 @@ class LayerCore {
   /// Whether no minibatch can be rejected, so that the output of one channel may be written before
   /// the next one has been looked at.
   bool nothing_to_reject() const {
-    return options.non_finite == NonFinite::propagate && options.epsilon > ample_variance;
+    return options.non_finite == NonFinite::propagate && options.epsilon > min_invertible_variance;
   }
 
   template <std::size_t N>
@@ -193,31 +200,29 @@ class LayerCore {
 
   template <std::size_t N>
   ParameterGradients backward_frozen_as(const char* function, const Inputs<N>& in,
-                                        const In& out_gradient, const loops::Views<T, N>& gradients,
+                                        const In& out_gradient, const Outputs<N>& gradients,
                                         const Execution& execution) const {
     check_gradient_shapes(function, in, out_gradient, gradients);
-    return backward_with<true>(running_statistics(function), in, out_gradient, gradients,
+    return backward_with(true, running_statistics(function), in, out_gradient, gradients,
                                execution);
   }
 
-  template <bool Constant, class Statistics, std::size_t N>
-  ParameterGradients backward_with(const Statistics& statistics, const Inputs<N>& in,
-                                   const In& out_gradient, const loops::Views<T, N>& gradients,
+  using Statistics = StatisticsView<accumulator_t<T>>;
+
+  template <std::size_t N>
+  ParameterGradients backward_with(bool fixed, const Statistics& statistics, const Inputs<N>& in,
+                                   const In& out_gradient, const Outputs<N>& gradients,
                                    const Execution& execution) const {
-    if constexpr (N == 1) {
-      return input_gradients<T, Channels, Constant, false>(
-          options, state, statistics, Inputs<2>{out_gradient, in[0]}, gradients, execution);
-    } else {
-      return input_gradients<T, Channels, Constant, true>(
-          options, state, statistics, Inputs<3>{out_gradient, in[1], in[0]}, gradients, execution);
-    }
+    BackwardOperands<T> views{views_of(in), out_gradient, gradients[0]};
+    if constexpr (N == 2) views.residual_gradient = &gradients[1];
+    return input_gradients<T, Channels>(options, state, statistics, fixed, views, execution);
   }
 
-  template <class Statistics, std::size_t N>
+  template <std::size_t N>
   void write_output(const Statistics& statistics, const Inputs<N>& in, const Out& out,
                     const Execution& execution) const {
-    const CentredCoefficients<T, Channels, Statistics> coefficients(options, state, statistics);
-    normalize_view<parameter_t<T>>(execution, options.epilogue, coefficients, out, in);
+    const ForwardSource<T> source(statistics, parameters_of(options, state));
+    normalize_view<T>(execution, options.epilogue, source, views_of(in), out);
   }
 
   template <std::size_t N>
@@ -231,7 +236,7 @@ class LayerCore {
 
   template <std::size_t N>
   void check_gradient_shapes(const char* function, const Inputs<N>& in, const In& out_gradient,
-                             const loops::Views<T, N>& gradients) const {
+                             const Outputs<N>& gradients) const {
     constexpr const char* names[] = {"input gradient", "residual gradient"};
     check_state_shape(function, state);
     check_channels(function, in[0], channels());
@@ -254,11 +259,11 @@ class LayerCore {
   }
 
   /// The running statistics, once they have turned out to be usable.
-  RunningStatistics<T, Channels> running_statistics(const char* function) const {
+  StatisticsView<accumulator_t<T>> running_statistics(const char* function) const {
     check_has_statistics(function);
     check_statistics(function, state, options.non_finite);
-    const RunningStatistics<T, Channels> statistics(state);
-    check_deviation<T>(function, options, channels(), statistics);
+    const auto statistics = statistics_of(state);
+    check_deviation<parameter_t<T>>(function, options.epsilon, channels(), statistics);
     return statistics;
   }
 

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "batchnorm/loops/execution.hpp"
+#include "batchnorm/execution.hpp"
 
 #if defined(_OPENMP)
 #include <omp.h>

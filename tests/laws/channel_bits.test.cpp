@@ -7,7 +7,7 @@
 
 #include "batchnorm/loops/channels.hpp"
 #include "batchnorm/loops/numbers.hpp"
-#include "batchnorm/loops/simd_dispatch.hpp"
+#include "batchnorm/kernels/instruction_set.hpp"
 #include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/backward_output.hpp"
 #include "batchnorm/math/gradients.hpp"

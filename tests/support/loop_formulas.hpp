@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/loops/execution.hpp"
+#include "batchnorm/execution.hpp"
 #include "batchnorm/loops/reduce.hpp"
 #include "support/generators.hpp"
 

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "batchnorm/loops/simd_dispatch.hpp"
+#include "batchnorm/kernels/instruction_set.hpp"
 #include "support/catch.hpp"
 
 namespace {

@@ -6,10 +6,6 @@
 #include <type_traits>
 
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/loops/channels.hpp"
-#include "batchnorm/loops/execution.hpp"
-#include "batchnorm/loops/map.hpp"
-#include "batchnorm/loops/simd.hpp"
 #include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/statistics.hpp"
@@ -58,103 +54,62 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// What the two inputs of backward are made of, value by value: g = f'(z) dy, and the centred value
-/// that xhat is a multiple of.
-///
-/// From the input x, after dy and a residual. k: scale, shift, slope, when there is an epilogue.
+/// Makes, value by value, g = f'(z) dy and the centred value that xhat is a multiple of, from the
+/// input x, dy and a residual. k: scale and shift, when there is an epilogue.
 ///
 /// @tparam C  the type that forward computes in. The sign of z is found in it also where sums are
 ///            wider: a last bit more could turn it around.
-template <class C, bool Rectified, bool Residual>
+template <class C>
 struct FromInput {
-  static constexpr std::size_t inputs = Residual ? 3 : 2;
-  static constexpr int coefficients = Rectified ? 3 : 0;
+  static constexpr int inputs = 3;
+  static constexpr int coefficients = 2;
 
   template <class V>
   [[gnu::always_inline]] static void split(V& g, V& centred, const V* x, const V& pivot,
-                                           const V* k) {
-    const V& last = x[inputs - 1];
-    centred = last - pivot;
-    g = x[0];
-    if constexpr (Rectified) {
-      // What a slope of 0 cuts off is 0, be it infinite.
-      V below = g * k[2];
-      simd::keep_where_positive(below, k[2], V{0});
-      V z;
-      if constexpr (std::is_arithmetic<V>::value && !std::is_same<V, C>::value) {
-        C narrow;
-        centred_form(narrow, convert<C>(last), convert<C>(pivot), convert<C>(k[0]),
-                     convert<C>(k[1]));
-        if constexpr (Residual) narrow += convert<C>(x[1]);
-        z = convert<V>(narrow);
-      } else {
-        centred_form(z, last, pivot, k[0], k[1]);
-        if constexpr (Residual) z += x[1];
-      }
-      simd::keep_where_positive(g, z, below);
+                                           const V* k, const FormulaOptions<V>& options) {
+    centred = x[0] - pivot;
+    g = x[1];
+    if (!options.rectified) return;
+    // With a slope of 0 the gradient is 0, be dy infinite.
+    V below = g * options.slope;
+    simd::keep_where_positive(below, options.slope, V{0});
+    V z;
+    if constexpr (std::is_arithmetic<V>::value && !std::is_same<V, C>::value) {
+      C narrow;
+      centred_form(narrow, convert<C>(x[0]), convert<C>(pivot), convert<C>(k[0]),
+                   convert<C>(k[1]));
+      if (options.residual) narrow += convert<C>(x[2]);
+      z = convert<V>(narrow);
     } else {
-      static_cast<void>(k);
+      centred_form(z, x[0], pivot, k[0], k[1]);
+      if (options.residual) z += x[2];
     }
+    simd::keep_where_positive(g, z, below);
   }
 };
 
-/// The numbers of channels for backward from the input: p, r, (m - p) r and a = gamma r.
-template <class T, int Channels, class Statistics>
-class InputNumbers : public Scales<T, Channels, Statistics> {
+/// Backward from x, dy and a residual, when there is one.
+///
+/// @param fixed  the statistics do not depend on x
+template <class T, int Channels>
+Gradients<T, Channels> input_gradients(const Options& options, const State<T, Channels>& state,
+                                       const StatisticsView<accumulator_t<T>>& statistics,
+                                       bool fixed, const BackwardOperands<T>& views,
+                                       const Execution& execution) {
   using A = accumulator_t<T>;
   using C = parameter_t<T>;
-  template <int Lanes>
-  using V = simd::Vector<A, Lanes>;
-
- public:
-  InputNumbers(const Options& options, const State<T, Channels>& state,
-               const Statistics& statistics)
-      : Scales<T, Channels, Statistics>(options, state, statistics), statistics_(statistics) {}
-
-  template <int Lanes>
-  [[gnu::always_inline]] void load(const loops::ChannelGroup& group, V<Lanes>& pivot, V<Lanes>& r,
-                                   V<Lanes>& pivot_error) const {
-    V<Lanes> variance;
-    statistics_.template load<Lanes>(group, pivot, variance);
-    pivot_error = pivot;
-    loops::round_lanes<C, A, Lanes>(pivot);
-    this->template load_inverse_std_dev<Lanes>(group, r);
-    pivot_error = (pivot_error - pivot) * r;
-  }
-
-  /// Those of the forward map, rounded as there, and the slope.
-  template <class K, int Lanes>
-  [[gnu::always_inline]] void write_source(const loops::ChannelGroup& group, K* const* to) const {
-    C forward[3][Lanes];
-    C* const parts[] = {forward[0], forward[1], forward[2]};
-    CentredCoefficients<T, Channels, Statistics>(this->options_, this->state_, statistics_)
-        .template write<C, Lanes>(group, parts);
-    for (Index lane = 0; lane < group.count; ++lane) {
-      to[0][lane] = convert<K>(forward[1][lane]);
-      to[1][lane] = convert<K>(forward[2][lane]);
-      to[2][lane] = convert<K>(this->options_.epilogue.slope());
-    }
-  }
-
- private:
-  const Statistics& statistics_;
-};
-
-/// Backward from dy, a residual when there is one, and x, to dL/dx and dL/dresidual.
-template <class T, int Channels, bool Constant, bool Residual, class Statistics>
-Gradients<T, Channels> input_gradients(const Options& options, const State<T, Channels>& state,
-                                       const Statistics& statistics,
-                                       const loops::Views<const T, Residual ? 3 : 2>& inputs,
-                                       const loops::Views<T, Residual ? 2 : 1>& outputs,
-                                       const Execution& execution) {
-  const InputNumbers<T, Channels, Statistics> numbers(options, state, statistics);
-  Gradients<T, Channels> result(state.channels());
-  with_epilogue(options.epilogue, [&](auto rectified) {
-    using Source = FromInput<parameter_t<T>, decltype(rectified)::value, Residual>;
-    result =
-        backward_view<Source, Constant, Channels>(execution, options, numbers, inputs, outputs);
-  });
-  return result;
+  GradientTables<T, Channels> tables(state.channels());
+  CentredCoefficients<A, C> coefficients{statistics, parameters_of(options, state)};
+  coefficients.pivot = tables.pivot();
+  coefficients.scale = tables.scale();
+  coefficients.shift = tables.shift();
+  coefficients.rounded_inverse = tables.inverse();
+  coefficients.inverse = tables.wide_inverse();
+  coefficients.pivot_error = tables.pivot_error();
+  for_channels<A>(0, state.channels(), coefficients);
+  auto formula = formula_options<C>(options.epilogue, views.in.residual != nullptr);
+  formula.fixed_statistics = fixed;
+  return backward_view<FromInput<C>>(execution, options, formula, tables, views);
 }
 
 }  // namespace detail

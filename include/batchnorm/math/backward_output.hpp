@@ -9,10 +9,6 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/loops/channels.hpp"
-#include "batchnorm/loops/execution.hpp"
-#include "batchnorm/loops/map.hpp"
-#include "batchnorm/loops/simd.hpp"
 #include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/statistics.hpp"
@@ -33,73 +29,51 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// From the output y, after dy. k: slope, 1 / slope, when there is an epilogue.
-template <bool Rectified>
+/// From the output y and dy.
 struct FromOutput {
-  static constexpr std::size_t inputs = 2;
-  static constexpr int coefficients = Rectified ? 2 : 0;
+  static constexpr int inputs = 2;
+  static constexpr int coefficients = 0;
 
   template <class V>
-  [[gnu::always_inline]] static void split(V& g, V& centred, const V* x, const V& pivot,
-                                           const V* k) {
-    V z = x[1];
-    g = x[0];
-    if constexpr (Rectified) {
-      const V below = g * k[0];
+  [[gnu::always_inline]] static void split(V& g, V& centred, const V* x, const V& pivot, const V*,
+                                           const FormulaOptions<V>& options) {
+    V z = x[0];
+    g = x[1];
+    if (options.rectified) {
+      const V below = g * options.slope;
       simd::keep_where_positive(g, z, below);
-      const V undone = z * k[1];
+      const V undone = z * options.inverse_slope;
       simd::replace_negative(z, undone);
-    } else {
-      static_cast<void>(k);
     }
     centred = z - pivot;
   }
 };
 
-/// The numbers of channels for backward from the output.
-template <class T, int Channels, class Statistics>
-class OutputNumbers : public Scales<T, Channels, Statistics> {
-  using A = accumulator_t<T>;
-  template <int Lanes>
-  using V = simd::Vector<A, Lanes>;
-
- public:
-  using Scales<T, Channels, Statistics>::Scales;
-
-  /// beta, 1 / gamma and 0
-  template <int Lanes>
-  [[gnu::always_inline]] void load(const loops::ChannelGroup& group, V<Lanes>& pivot, V<Lanes>& r,
-                                   V<Lanes>& pivot_error) const {
-    load_beta<Lanes>(pivot, this->options_, this->state_, group);
-    load_gamma<Lanes>(r, this->options_, this->state_, group);
-    r = A(1) / r;
-    pivot_error = V<Lanes>{0};
-  }
-
-  template <class K, int Lanes>
-  [[gnu::always_inline]] void write_source(const loops::ChannelGroup& group, K* const* to) const {
-    for (Index lane = 0; lane < group.count; ++lane) {
-      to[0][lane] = convert<K>(this->options_.epilogue.slope());
-      to[1][lane] = convert<K>(1.0 / this->options_.epilogue.slope());
-    }
-  }
-};
-
-/// Backward from dy and y to dL/dx.
-template <class T, int Channels, bool Constant, class Statistics>
+/// Backward from y and dy to dL/dx; views.in.x is y.
+///
+/// @param fixed  the statistics do not depend on x
+template <class T, int Channels>
 Gradients<T, Channels> output_gradients(const Options& options, const State<T, Channels>& state,
-                                        const Statistics& statistics,
-                                        const loops::Views<const T, 2>& inputs,
-                                        const BatchView<T>& in_gradient,
+                                        const StatisticsView<accumulator_t<T>>& statistics,
+                                        bool fixed, const BackwardOperands<T>& views,
                                         const Execution& execution) {
-  const OutputNumbers<T, Channels, Statistics> numbers(options, state, statistics);
-  Gradients<T, Channels> result(state.channels());
-  with_epilogue(options.epilogue, [&](auto rectified) {
-    using Source = FromOutput<decltype(rectified)::value>;
-    result = backward_view<Source, Constant, Channels>(execution, options, numbers, inputs,
-                                                       loops::Views<T, 1>{in_gradient});
-  });
-  return result;
+  using A = accumulator_t<T>;
+  using C = parameter_t<T>;
+  GradientTables<T, Channels> tables(state.channels());
+  CentredCoefficients<A, C> coefficients{statistics, parameters_of(options, state)};
+  coefficients.pivot = tables.pivot();
+  coefficients.scale = tables.scale();
+  coefficients.shift = tables.shift();
+  for_channels<A>(0, state.channels(), coefficients);
+  for (Index channel = 0; channel < state.channels(); ++channel) {
+    const A inverse = A(1) / gamma_of(options, state, channel);
+    tables.pivot()[channel] = convert<C>(beta_of(options, state, channel));
+    tables.wide_inverse()[channel] = inverse;
+    tables.inverse()[channel] = convert<C>(inverse);
+  }
+  auto formula = formula_options<C>(options.epilogue, false);
+  formula.fixed_statistics = fixed;
+  return backward_view<FromOutput>(execution, options, formula, tables, views);
 }
 
 /// The largest error of a recovered xhat, in deviations, that is still worth back-propagating.
@@ -127,7 +101,7 @@ void check_invertible(const char* function, const Options& options,
   const A smallest = convert<A>((std::numeric_limits<parameter_t<T>>::min)());
   for (Index channel = 0; channel < state.channels(); ++channel) {
     const A gamma = abs(gamma_of(options, state, channel));
-    const A rounding = unit * (gamma + abs(beta_of(options, state, channel))) + lost;
+    const A rounding = unit * (gamma + A(abs(beta_of(options, state, channel)))) + lost;
     const A least = (std::max)(smallest, A(rounding / A(largest_recovery_error)));
     if (gamma >= least) continue;
     fail_domain(function, text("gamma of channel ", channel, " is divided by"),

@@ -6,8 +6,8 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/loops/channels.hpp"
-#include "batchnorm/loops/simd.hpp"
+#include "batchnorm/kernels/channels.hpp"
+#include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/version.hpp"
 
@@ -43,13 +43,13 @@ struct FiniteMoments {
   Index& reached;
 
   template <int Lanes>
-  [[gnu::always_inline]] bool run(const loops::ChannelGroup& group) const {
+  [[gnu::always_inline]] bool run(const ChannelGroup& group) const {
     simd::Vector<A, Lanes> mean, squares, most;
-    loops::load_channels<A, Lanes>(mean, moments.mean.data(), group);
-    loops::load_channels<A, Lanes>(squares, moments.sum_of_squares.data(), group);
+    load_channels<A, Lanes>(mean, moments.mean.data(), group);
+    load_channels<A, Lanes>(squares, moments.sum_of_squares.data(), group);
     simd::broadcast<A, Lanes>(most, convert<A>((std::numeric_limits<T>::max)()));
     simd::replace_negative(mean, simd::Vector<A, Lanes>(-mean));
-    loops::AllLanes<A, Lanes> good;
+    AllLanes<A, Lanes> good;
     good.finite(mean);
     good.finite(squares);
     good.at_most(mean, most);
@@ -65,7 +65,7 @@ template <class T, class A, int Channels>
 Index first_non_finite_channel(const Moments<A, Channels>& moments) {
   const A least_divisor = from_index<A>(moments.count > 1 ? moments.count - 1 : 1);
   Index reached = moments.channels();
-  loops::for_channels<A>(0, reached, FiniteMoments<T, A, Channels>{moments, reached});
+  for_channels<A>(0, reached, FiniteMoments<T, A, Channels>{moments, reached});
   for (Index channel = reached; channel < moments.channels(); ++channel) {
     const A& squares = moments.sum_of_squares[channel];
     if (!is_finite_as<T>(moments.mean[channel])) return channel;

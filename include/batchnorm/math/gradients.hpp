@@ -2,23 +2,25 @@
 #ifndef BATCHNORM_MATH_GRADIENTS_HPP
 #define BATCHNORM_MATH_GRADIENTS_HPP
 
+#include <Eigen/Core>
+#include <algorithm>
 #include <cstddef>
+#include <initializer_list>
 #include <type_traits>
 
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/loops/channels.hpp"
-#include "batchnorm/loops/execution.hpp"
-#include "batchnorm/loops/map.hpp"
-#include "batchnorm/loops/reduce.hpp"
-#include "batchnorm/loops/resident.hpp"
-#include "batchnorm/loops/simd.hpp"
+#include "batchnorm/execution.hpp"
+#include "batchnorm/kernels/channels.hpp"
+#include "batchnorm/kernels/fused.hpp"
+#include "batchnorm/kernels/kernel.hpp"
+#include "batchnorm/kernels/reduce.hpp"
+#include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/batch_view.hpp"
 
-// The two loops of back-propagation. What they are made of, and from what g = f'(z) dy and the
-// centred values come, is in backward.hpp (from the input) and backward_output.hpp (from the
-// output): a Source and the Numbers of its channels.
+// The two loops of back-propagation. How g = f'(z) dy and the centred value come from the inputs is
+// a Source: from the input of the layer (backward.hpp) or from its output (backward_output.hpp).
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -35,216 +37,209 @@ struct Gradients {
 
 namespace detail {
 
-/// S1 and r S2 of every channel.
-template <class A, int Channels>
-struct GradientSums {
-  using Vector = ChannelVector<A, Channels>;
-  Vector output_gradient;  ///< S1 = sum f'(z) dy
-  Vector normalized;       ///< r S2 = sum f'(z) dy xhat
-
-  explicit GradientSums(Index channels)
-      : output_gradient(Vector::Zero(channels)), normalized(output_gradient) {}
-};
-
-/// The terms of S1 and r S2; k: pivot, r and what the source wants.
+/// S1 = sum g and r S2 = sum g centred r; coefficients pivot, r and those of the source.
 template <class Source>
-struct GradientTerms {
+struct GradientSums {
+  static constexpr int inputs = Source::inputs;
+  static constexpr int required_inputs = 2;
   static constexpr int sums = 2;
   static constexpr int coefficients = 2 + Source::coefficients;
+  static constexpr int required_coefficients = 2;
 
   template <class V>
-  [[gnu::always_inline]] static void add(V* s, const V* x, const V* k) {
+  [[gnu::always_inline]] static void add(V* s, const V* x, const V* k,
+                                         const FormulaOptions<V>& options) {
     V g, centred;
-    Source::split(g, centred, x, k[0], k + 2);
+    Source::split(g, centred, x, k[0], k + 2, options);
     s[0] += g;
     s[1] += g * (centred * k[1]);
   }
 };
 
-/// The Reduction to S1 and r S2; `Numbers` has pivot, r and what the source wants of a channel.
-template <class Source, class Numbers, class T, int Channels>
-class GradientReduction {
+/// dL/dx, and dL/dresidual as second output; coefficients pivot, a, b, c and those of the source:
+///
+///     dL/dx = a (g + centred b + c), with fixed statistics a g
+template <class Source>
+struct Backward {
+  static constexpr int inputs = Source::inputs;
+  static constexpr int required_inputs = 2;
+  static constexpr int outputs = 2;
+  static constexpr int coefficients = 4 + Source::coefficients;
+  static constexpr int required_coefficients = 4;
+
+  template <class V>
+  [[gnu::always_inline]] static void apply(V* dx, const V* x, const V* k,
+                                           const FormulaOptions<V>& options) {
+    V g, centred;
+    Source::split(g, centred, x, k[0], k + 4, options);
+    dx[1] = g;
+    if (!options.fixed_statistics) g += centred * k[2] + k[3];
+    dx[0] = k[1] * g;
+  }
+};
+
+/// What backward keeps per channel: tables of both formulas, and sums.
+template <class T, int Channels>
+class GradientTables {
+  using A = accumulator_t<T>;
+  using C = parameter_t<T>;
+  template <class Number, int Count>
+  using Tables = Eigen::Matrix<Number, Channels, Count,
+                               static_cast<int>(Eigen::ColMajor) | static_cast<int>(Eigen::DontAlign)>;
+
  public:
-  using Formula = GradientTerms<Source>;
-  using Accumulator = accumulator_t<T>;
-  using Lane = parameter_t<T>;
+  explicit GradientTables(Index channels)
+      : rounded_(channels, 6), wide_(Tables<A, 4>::Zero(channels, 4)) {
+    rounded_.setZero();
+  }
 
-  GradientReduction(const Numbers& numbers, GradientSums<Accumulator, Channels>& totals)
-      : numbers_(numbers), totals_(totals) {}
+  C* pivot() { return rounded_.col(0).data(); }
+  C* scale() { return rounded_.col(1).data(); }    ///< a = gamma / sqrt(variance + epsilon)
+  C* shift() { return rounded_.col(2).data(); }
+  C* inverse() { return rounded_.col(3).data(); }  ///< r, or what the source has in its place
+  C* b() { return rounded_.col(4).data(); }
+  C* c() { return rounded_.col(5).data(); }
+  A* wide_inverse() { return wide_.col(0).data(); }
+  A* pivot_error() { return wide_.col(1).data(); }
+  A* output_gradient() { return wide_.col(2).data(); }  ///< S1
+  A* normalized() { return wide_.col(3).data(); }       ///< r S2
 
-  template <class To, int Lanes>
-  [[gnu::always_inline]] void write(const loops::ChannelGroup& group, To* const* to) const {
-    simd::Vector<Accumulator, Lanes> pivot, r, pivot_error;
-    numbers_.template load<Lanes>(group, pivot, r, pivot_error);
-    loops::store_channels<Accumulator, Lanes>(to[0], group, pivot);
-    loops::store_channels<Accumulator, Lanes>(to[1], group, r);
-    if constexpr (Source::coefficients > 0) {
-      numbers_.template write_source<To, Lanes>(group, to + 2);
+ private:
+  Tables<C, 6> rounded_;
+  Tables<A, 4> wide_;
+};
+
+/// Takes from r S2 what the pivot's rounding has put there, and makes b and c of the sums:
+///
+///     r S2 -= (m - p) r S1     b = -r (r S2) / n     c = (m - p) r (r S2) / n - S1 / n
+///
+/// Stops at a group with a sum that is not finite, unless these sums are final.
+template <class A, class C>
+struct FinishGradients {
+  const A* inverse;
+  const A* pivot_error;
+  const A* output_gradient;
+  A* normalized;
+  C* b;
+  C* c;
+  A count;
+  bool final;
+  Index& reached;
+
+  template <int Lanes>
+  [[gnu::always_inline]] bool run(const ChannelGroup& group) const {
+    using V = simd::Vector<A, Lanes>;
+    V sum, product, r, error;
+    load_channels<A, Lanes>(sum, output_gradient, group);
+    load_channels<A, Lanes>(product, normalized, group);
+    load_channels<A, Lanes>(r, inverse, group);
+    load_channels<A, Lanes>(error, pivot_error, group);
+    if (!final) {
+      AllLanes<A, Lanes> good;
+      good.finite(sum);
+      good.finite(product);
+      if (!good.passed()) {
+        reached = group.first;
+        return false;
+      }
     }
+    product -= error * sum;
+    store_channels<A, Lanes>(normalized + group.first, group, product);
+    product /= count;
+    sum /= count;
+    store_channels<A, Lanes>(b + group.first, group, V(-r * product));
+    store_channels<A, Lanes>(c + group.first, group, V(error * product - sum));
+    return true;
   }
+};
 
-  Accumulator* result(int k) const {
-    return (k == 0 ? totals_.output_gradient : totals_.normalized).data();
+/// Reduces channels to S1 and r S2, and finishes with the coefficients of the map.
+template <class T, int Channels>
+class GradientReduction final : public Reduction<T> {
+  using A = accumulator_t<T>;
+  using C = parameter_t<T>;
+  static constexpr bool lanes_are_wide = std::is_same<A, C>::value;
+
+ public:
+  GradientReduction(GradientTables<T, Channels>& tables, Index count)
+      : tables_(tables), count_(from_index<A>(count)) {}
+
+  A* result(std::size_t j) override {
+    return j == 0 ? tables_.output_gradient() : tables_.normalized();
   }
-
+  void prepare(const Plan&, const Operands<T>&, InstructionSet, Index, Index) override {}
+  Index finish_many(Index first, Index last) override {
+    return finish_some(first, last, lanes_are_wide);
+  }
   /// A sum of floats that overflowed may fit in double.
-  loops::Verdict settle(Index channel, int, bool wide) {
-    const bool final = wide || std::is_same<Accumulator, Lane>::value;
-    const bool settled = final ? correct<1, true>({channel, 1}) : correct<1, false>({channel, 1});
-    return settled ? loops::Verdict::settled : loops::Verdict::again_wide;
+  Outcome finish(Index channel, int, bool in_accumulator) override {
+    const Index reached = finish_some(channel, channel + 1, in_accumulator);
+    return reached > channel ? Outcome::done : Outcome::retry_in_accumulator;
   }
-  Index settle_good(Index first, Index last) {
+
+ private:
+  Index finish_some(Index first, Index last, bool final) {
     Index reached = last;
-    loops::for_channels<Accumulator>(first, last, GoodChannels{*this, reached});
+    for_channels<A>(first, last,
+                    FinishGradients<A, C>{tables_.wide_inverse(), tables_.pivot_error(),
+                                          tables_.output_gradient(), tables_.normalized(),
+                                          tables_.b(), tables_.c(), count_, final, reached});
     return reached;
   }
 
- private:
-  struct GoodChannels {
-    GradientReduction& reduction;
-    Index& reached;
-
-    template <int Lanes>
-    [[gnu::always_inline]] bool run(const loops::ChannelGroup& group) const {
-      constexpr bool final = std::is_same<Accumulator, Lane>::value;
-      if (reduction.correct<Lanes, final>(group)) return true;
-      reached = group.first;
-      return false;
-    }
-  };
-
-  /// Takes from r S2 what the pivot's rounding has put there, unless a sum is not finite.
-  template <int Lanes, bool Final>
-  [[gnu::always_inline]] bool correct(const loops::ChannelGroup& group) {
-    simd::Vector<Accumulator, Lanes> sum, normalized, pivot, r, pivot_error;
-    Accumulator* const to = totals_.normalized.data();
-    loops::load_channels<Accumulator, Lanes>(sum, totals_.output_gradient.data(), group);
-    loops::load_channels<Accumulator, Lanes>(normalized, to, group);
-    if constexpr (!Final) {
-      loops::AllLanes<Accumulator, Lanes> good;
-      good.finite(sum);
-      good.finite(normalized);
-      if (!good.passed()) return false;
-    }
-    numbers_.template load<Lanes>(group, pivot, r, pivot_error);
-    normalized -= pivot_error * sum;
-    loops::store_channels<Accumulator, Lanes>(to + group.first, group, normalized);
-    return true;
-  }
-
-  const Numbers& numbers_;
-  GradientSums<Accumulator, Channels>& totals_;
-};
-
-/// dL/dx through the statistics, and dL/dresidual as second output; coefficients: pivot, a, b, c
-/// and those of the source.
-template <class Source, std::size_t Outputs>
-struct BackwardMap : loops::MapFormula<4 + Source::coefficients, 0, Outputs> {
-  template <class V>
-  [[gnu::always_inline]] static void apply(V* dx, const V* x, const V* k) {
-    V g, centred;
-    Source::split(g, centred, x, k[0], k + 4);
-    dx[0] = k[1] * (g + centred * k[2] + k[3]);
-    if constexpr (Outputs == 2) dx[1] = g;
-  }
-};
-
-/// The same with the statistics held constant; coefficients: pivot, a and those of the source.
-template <class Source, std::size_t Outputs>
-struct FrozenBackwardMap : loops::MapFormula<2 + Source::coefficients, 0, Outputs> {
-  template <class V>
-  [[gnu::always_inline]] static void apply(V* dx, const V* x, const V* k) {
-    V g, centred;
-    Source::split(g, centred, x, k[0], k + 2);
-    dx[0] = k[1] * g;
-    if constexpr (Outputs == 2) dx[1] = g;
-  }
-};
-
-/// Where the coefficients of the maps come from, once a channel's sums are there.
-template <class Source, class Numbers, class T, int Channels, bool Constant>
-class BackwardCoefficients {
-  using A = accumulator_t<T>;
-  using C = parameter_t<T>;
-
- public:
-  BackwardCoefficients(const Numbers& numbers, const GradientSums<A, Channels>& totals,
-                       Index values)
-      : numbers_(numbers), totals_(totals), count_(from_index<A>(values)) {}
-
-  template <class To, int Lanes>
-  [[gnu::always_inline]] void write(const loops::ChannelGroup& group, To* const* to) const {
-    using V = simd::Vector<A, Lanes>;
-    V pivot, r, pivot_error, scale;
-    numbers_.template load<Lanes>(group, pivot, r, pivot_error);
-    numbers_.template load_scale<Lanes>(group, scale);
-    loops::store_channels<A, Lanes>(to[0], group, pivot);
-    loops::store_channels<A, Lanes>(to[1], group, scale);
-    if constexpr (!Constant) {
-      V mean_product, mean_gradient;
-      loops::load_channels<A, Lanes>(mean_product, totals_.normalized.data(), group);
-      loops::load_channels<A, Lanes>(mean_gradient, totals_.output_gradient.data(), group);
-      mean_product /= count_;
-      mean_gradient /= count_;
-      loops::store_channels<A, Lanes>(to[2], group, -r * mean_product);
-      loops::store_channels<A, Lanes>(to[3], group, pivot_error * mean_product - mean_gradient);
-    }
-    if constexpr (Source::coefficients > 0) {
-      numbers_.template write_source<To, Lanes>(group, to + (Constant ? 2 : 4));
-    }
-  }
-
- private:
-  const Numbers& numbers_;
-  const GradientSums<A, Channels>& totals_;
+  GradientTables<T, Channels>& tables_;
   A count_;
 };
 
-/// Writes the gradients of the parameters from their sums; zero where the options leave a parameter
-/// out.
-template <class T, int Channels>
-struct GradientWriter {
-  using A = accumulator_t<T>;
-  const Options& options;
-  const GradientSums<A, Channels>& totals;
-  Gradients<T, Channels>& to;
-
-  template <int Lanes>
-  [[gnu::always_inline]] bool run(const loops::ChannelGroup& group) const {
-    simd::Vector<A, Lanes> sum;
-    if (options.scale) {
-      loops::load_channels<A, Lanes>(sum, totals.normalized.data(), group);
-      loops::store_channels<A, Lanes>(to.gamma.data() + group.first, group, sum);
-    }
-    if (options.shift) {
-      loops::load_channels<A, Lanes>(sum, totals.output_gradient.data(), group);
-      loops::store_channels<A, Lanes>(to.beta.data() + group.first, group, sum);
-    }
-    return true;
-  }
+/// The operands of backward: what is normalised first, dy, a residual; dL/dx, dL/dresidual.
+template <class T>
+struct BackwardOperands {
+  InputViews<T> in;
+  BatchView<const T> output_gradient;
+  BatchView<T> input_gradient;
+  const BatchView<T>* residual_gradient = nullptr;
 };
 
-/// Backward from the inputs of a source, dy first and what is normalised last, to dL/dx and, as
-/// second output, dL/dresidual. `Constant`: the statistics do not depend on x.
-template <class Source, bool Constant, int Channels, class Numbers, class T, std::size_t Outputs>
+/// Backward with tables in which pivot, scale, shift, r and pivot errors are set.
+template <class Source, class T, int Channels>
 Gradients<T, Channels> backward_view(const Execution& execution, const Options& options,
-                                     const Numbers& numbers,
-                                     const loops::Views<const T, Source::inputs>& inputs,
-                                     const loops::Views<T, Outputs>& outputs) {
-  const BatchView<const T>& lead = inputs[0];
-  GradientSums<accumulator_t<T>, Channels> totals(lead.channels());
-  if (!lead.empty()) {
-    GradientReduction<Source, Numbers, T, Channels> reduction(numbers, totals);
-    const BackwardCoefficients<Source, Numbers, T, Channels, Constant> coefficients(
-        numbers, totals, lead.values_per_channel());
-    using Map = std::conditional_t<Constant, FrozenBackwardMap<Source, Outputs>,
-                                   BackwardMap<Source, Outputs>>;
-    loops::reduce_and_map<parameter_t<T>, Map>(execution, reduction, inputs, coefficients, outputs,
-                                               inputs);
+                                     FormulaOptions<parameter_t<T>> formula,
+                                     GradientTables<T, Channels>& tables,
+                                     const BackwardOperands<T>& views) {
+  using C = parameter_t<T>;
+  const BatchView<const T>& x = views.in.x;
+  if (!x.empty()) {
+    const bool residual = views.in.residual != nullptr;
+    const ViewShape inputs[] = {ViewShape(x), ViewShape(views.output_gradient),
+                                residual ? ViewShape(*views.in.residual) : ViewShape()};
+    const ViewShape outputs[] = {
+        ViewShape(views.input_gradient),
+        residual ? ViewShape(*views.residual_gradient) : ViewShape()};
+    Operands<T> reduced;
+    reduced.from = {x.data(), views.output_gradient.data(),
+                    residual ? views.in.residual->data() : nullptr};
+    reduced.inputs = residual ? 3 : 2;
+    Operands<T> mapped = reduced;
+    mapped.to = {views.input_gradient.data(),
+                 residual ? views.residual_gradient->data() : nullptr};
+    mapped.outputs = residual ? 2 : 1;
+    GradientReduction<T, Channels> reduction(tables, x.values_per_channel());
+    const TableSource<C> sum_source{tables.pivot(), tables.inverse(), tables.scale(),
+                                    tables.shift()};
+    const TableSource<C> map_source{tables.pivot(), tables.scale(), tables.b(),
+                                    tables.c(),     tables.scale(), tables.shift()};
+    const FormulaCall<T> reduce_call(reduce_kernels<GradientSums<Source>, T>, sum_source, formula);
+    const FormulaCall<T> map_call(map_kernels<Backward<Source>, T>, map_source, formula);
+    reduce_and_map<T>(execution,
+                      {reduction, reduce_call, reduced, map_call, mapped,
+                       GradientSums<Source>::sums},
+                      outputs, inputs);
   }
-  Gradients<T, Channels> gradients(lead.channels());
-  loops::for_channels<accumulator_t<T>>(0, lead.channels(),
-                                        GradientWriter<T, Channels>{options, totals, gradients});
+  Gradients<T, Channels> gradients(x.channels());
+  for (Index channel = 0; channel < x.channels(); ++channel) {
+    if (options.scale) gradients.gamma[channel] = convert<C>(tables.normalized()[channel]);
+    if (options.shift) gradients.beta[channel] = convert<C>(tables.output_gradient()[channel]);
+  }
   return gradients;
 }
 

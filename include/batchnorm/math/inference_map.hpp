@@ -64,15 +64,17 @@ class InferenceMap {
                   "bfloat16");
     validate(options);
     detail::check_state(function, state, NonFinite::reject);
-    const detail::RunningStatistics<T, Channels> statistics(state);
-    detail::check_deviation<T>(function, options, state.channels(), statistics);
+    detail::check_deviation<parameter_t<T>>(function, options.epsilon, state.channels(),
+                                            detail::statistics_of(state));
     resize(state.channels());
     for (Index channel = 0; channel < state.channels(); ++channel) {
-      const detail::ChannelStatistics<double> use = detail::of_channel(statistics, channel);
+      double inverse;
+      detail::inverse_std_dev<double, 1>(inverse, state.running_variance[channel],
+                                         options.epsilon);
       const double gamma = detail::gamma_of(options, state, channel);
       check_finite(function, "gamma", channel, gamma);
-      mean_[channel] = use.mean;
-      scale_[channel] = gamma * use.inverse_std_dev(options.epsilon);
+      mean_[channel] = state.running_mean[channel];
+      scale_[channel] = gamma * inverse;
       shift_[channel] = detail::beta_of(options, state, channel);
     }
     shift_terms_ = shift_.cwiseAbs();

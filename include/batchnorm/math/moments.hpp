@@ -7,10 +7,11 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/loops/channels.hpp"
-#include "batchnorm/loops/execution.hpp"
-#include "batchnorm/loops/reduce.hpp"
-#include "batchnorm/loops/simd.hpp"
+#include "batchnorm/execution.hpp"
+#include "batchnorm/kernels/channels.hpp"
+#include "batchnorm/kernels/kernel.hpp"
+#include "batchnorm/kernels/pivot.hpp"
+#include "batchnorm/kernels/reduce.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/argument.hpp"
 #include "batchnorm/view/batch_view.hpp"
@@ -110,128 +111,165 @@ template <class V, class A>
 /// its mean. Squares that overflow a float lane, or whose last digits it cannot hold, are summed in
 /// double.
 struct MomentSums {
+  static constexpr int inputs = 1;
+  static constexpr int required_inputs = 1;
   static constexpr int sums = 2;
   static constexpr int coefficients = 1;
+  static constexpr int required_coefficients = 1;
 
   template <class V>
-  [[gnu::always_inline]] static void add(V* s, const V* x, const V* k) {
+  [[gnu::always_inline]] static void add(V* s, const V* x, const V* k, const FormulaOptions<V>&) {
     const V deviation = x[0] - k[0];
     s[0] += deviation;
     s[1] += deviation * deviation;
   }
 };
 
-template <class T, int Channels>
-class MomentsReduction {
+/// What turns the sums of channels into moments.
+template <class A>
+struct MomentAlgebra {
+  A count;
+  bool narrow_lanes;  ///< sums were made in lanes of float
+
+  /// S2 may be larger than the result by so much. In float lanes, a third; lanes of double lose
+  /// nothing that results for float data would miss.
+  A largest_loss(bool in_float) const { return in_float || !narrow_lanes ? A(0.3) : A(0.999999); }
+  /// (x - p)^2 of an average value in a float lane: smaller ones would lie among the denormals.
+  static A least_square() { return A(1e-30); }
+
+  /// S1 / n and S1^2 / n.
+  template <class V>
+  [[gnu::always_inline]] void about_pivot(V& offset, V& lost, const V& sum) const {
+    offset = sum / count;
+    lost = sum * offset;
+  }
+};
+
+/// Finishes the channels of a group for which the first attempt was good enough; stops at others.
+template <class A, class C>
+struct FinishMoments {
+  const MomentAlgebra<A>& algebra;
+  const C* pivots;
+  A* mean;     ///< S1 before
+  A* squares;  ///< S2 before
+  Index& reached;
+
+  template <int Lanes>
+  [[gnu::always_inline]] bool run(const ChannelGroup& group) const {
+    using V = simd::Vector<A, Lanes>;
+    V sum, square_sum, result, offset, lost;
+    load_channels<A, Lanes>(sum, mean, group);
+    load_channels<A, Lanes>(square_sum, squares, group);
+    load_channels<A, Lanes>(result, pivots, group);
+    algebra.about_pivot(offset, lost, sum);
+    AllLanes<A, Lanes> good;
+    good.at_most(lost, V(square_sum * algebra.largest_loss(true)));
+    good.finite(square_sum);
+    if (algebra.narrow_lanes) {
+      V least;
+      simd::broadcast<A, Lanes>(least, A(algebra.count * algebra.least_square()));
+      good.at_most(least, square_sum);
+    }
+    if (!good.passed()) {
+      reached = group.first;
+      return false;
+    }
+    result += offset;
+    store_channels<A, Lanes>(mean + group.first, group, result);
+    store_channels<A, Lanes>(squares + group.first, group, V(square_sum - lost));
+    return true;
+  }
+};
+
+/// Reduces channels to their moments; see MomentSums.
+template <class T>
+class MomentsReduction final : public Reduction<T>, public CoefficientSource<parameter_t<T>> {
+  using A = accumulator_t<T>;
+  using C = parameter_t<T>;
+  static constexpr bool narrow_lanes = !std::is_same<A, C>::value;
+  static constexpr int max_tries = 3;
+
  public:
-  using Formula = MomentSums;
-  using Accumulator = accumulator_t<T>;
-  using Lane = parameter_t<T>;
-
-  explicit MomentsReduction(Moments<Accumulator, Channels>& moments)
-      : moments_(moments),
-        count_(from_index<Accumulator>(moments.count)),
-        pivots_(moments.channels()) {}
-
-  Lane* pivots() { return pivots_.data(); }
-
-  template <class C>
-  void operator()(Index channel, C* k) const {
-    k[0] = convert<C>(pivots_[channel]);
-  }
-  void tables(const Lane** tables) const { tables[0] = pivots_.data(); }
-
-  Accumulator* result(int k) const {
-    return (k == 0 ? moments_.mean : moments_.sum_of_squares).data();
+  /// @param pivots  room for one number per channel
+  MomentsReduction(Index count, A* mean, A* squares, C* pivots)
+      : algebra_{from_index<A>(count), narrow_lanes},
+        mean_(mean),
+        squares_(squares),
+        pivots_(pivots) {
+    tables_[0] = pivots;
   }
 
-  Index settle_good(Index first, Index last) {
+  static const KernelTable<T>& kernels() { return reduce_kernels<MomentSums, T>; }
+
+  void write(Index first, Index last, C* const* to) const override {
+    std::copy(pivots_ + first, pivots_ + last, to[0]);
+  }
+  const C* const* tables() const override { return tables_; }
+
+  A* result(std::size_t j) override { return j == 0 ? mean_ : squares_; }
+
+  void prepare(const Plan& plan, const Operands<T>& data, InstructionSet set, Index first,
+               Index last) override {
+    PivotSampler<T>(kernels(), plan, data).sample(set, first, last, pivots_);
+  }
+
+  Index finish_many(Index first, Index last) override {
     Index reached = last;
-    loops::for_channels<Accumulator>(first, last, GoodChannels{*this, reached});
+    for_channels<A>(first, last,
+                    FinishMoments<A, C>{algebra_, pivots_, mean_, squares_, reached});
     return reached;
   }
 
-  loops::Verdict settle(Index channel, int tried, bool wide) {
+  Outcome finish(Index channel, int tried, bool in_accumulator) override {
     using std::abs;
-    Accumulator& sum = moments_.mean[channel];
-    Accumulator& squares = moments_.sum_of_squares[channel];
-    Accumulator offset, lost;
-    about_pivot(offset, lost, sum);
-    const bool narrow = has_narrow_lanes && !wide;
-    if (narrow && (!is_finite(sum) || !is_finite(squares) || squares < count_ * least_square())) {
-      return loops::Verdict::again_wide;
+    A& sum = mean_[channel];
+    A& squares = squares_[channel];
+    A offset, lost;
+    algebra_.about_pivot(offset, lost, sum);
+    const bool in_float = narrow_lanes && !in_accumulator;
+    if (in_float &&
+        (!is_finite(sum) || !is_finite(squares) || is_too_small(channel, sum, squares))) {
+      return Outcome::retry_in_accumulator;
     }
-    const Lane better = convert<Lane>(Accumulator(pivots_[channel] + offset));
-    if (tried < most_tries && is_finite(lost) && lost > largest_loss(narrow) * squares &&
+    const C better = convert<C>(A(convert<A>(pivots_[channel]) + offset));
+    if (tried < max_tries && is_finite(lost) && lost > algebra_.largest_loss(in_float) * squares &&
         is_finite(better)) {
       pivots_[channel] = better;
-      return wide && has_narrow_lanes ? loops::Verdict::again_wide : loops::Verdict::again;
+      return in_accumulator && narrow_lanes ? Outcome::retry_in_accumulator : Outcome::retry;
     }
-    sum = convert<Accumulator>(pivots_[channel]) + offset;
+    sum = convert<A>(pivots_[channel]) + offset;
     // Negative only by rounding. Its size is as good an answer as zero, and keeps a NaN to be seen,
     // which a comparison may lose under -ffast-math.
-    squares = abs(Accumulator(squares - lost));
-    return loops::Verdict::settled;
+    squares = abs(A(squares - lost));
+    return Outcome::done;
   }
 
  private:
-  /// S1 / n and S1^2 / n, of a channel or a vector of them.
-  template <class V>
-  [[gnu::always_inline]] void about_pivot(V& offset, V& lost, const V& sum) const {
-    offset = sum / count_;
-    lost = sum * offset;
+  /// Whether squares may have underflowed. Not where all values are the pivot: differences to one
+  /// that is not tiny are too large for that.
+  bool is_too_small(Index channel, const A& sum, const A& squares) const {
+    if (!(squares < algebra_.count * algebra_.least_square())) return false;
+    using std::abs;
+    const bool constant = !(squares > A(0)) && !(sum > A(0)) && !(sum < A(0)) &&
+                          abs(convert<A>(pivots_[channel])) > A(1e-12);
+    return !constant;
   }
 
-  static constexpr int most_tries = 3;
-  static constexpr bool has_narrow_lanes = !std::is_same<Accumulator, Lane>::value;
-  /// (x - p)^2 of an average value in a float lane: smaller ones would lie among the numbers that
-  /// float holds with fewer digits.
-  static Accumulator least_square() { return Accumulator(1e-30); }
-  /// Lanes of double lose nothing that results for float data would miss.
-  static Accumulator largest_loss(bool narrow) {
-    return narrow || !has_narrow_lanes ? Accumulator(0.3) : Accumulator(0.999999);
-  }
-
-  /// Settles channels for which the first attempt was good enough, as settle() does.
-  struct GoodChannels {
-    MomentsReduction& reduction;
-    Index& reached;
-
-    template <int Lanes>
-    [[gnu::always_inline]] bool run(const loops::ChannelGroup& group) const {
-      using A = Accumulator;
-      using V = simd::Vector<A, Lanes>;
-      A* const sums = reduction.result(0) + group.first;
-      A* const all_squares = reduction.result(1) + group.first;
-      V sum, squares, mean;
-      loops::load_channels<A, Lanes>(sum, sums, {0, group.count});
-      loops::load_channels<A, Lanes>(squares, all_squares, {0, group.count});
-      loops::load_channels<A, Lanes>(mean, reduction.pivots_.data(), group);
-      V offset, lost;
-      reduction.about_pivot(offset, lost, sum);
-      loops::AllLanes<A, Lanes> good;
-      good.at_most(lost, squares * largest_loss(true));
-      good.finite(squares);
-      if constexpr (has_narrow_lanes) {
-        V least;
-        simd::broadcast<A, Lanes>(least, reduction.count_ * least_square());
-        good.at_most(least, squares);
-      }
-      if (!good.passed()) {
-        reached = group.first;
-        return false;
-      }
-      mean += offset;
-      loops::store_channels<A, Lanes>(sums, group, mean);
-      loops::store_channels<A, Lanes>(all_squares, group, squares - lost);
-      return true;
-    }
-  };
-
-  Moments<Accumulator, Channels>& moments_;
-  Accumulator count_;
-  ChannelVector<Lane, Channels> pivots_;
+  MomentAlgebra<A> algebra_;
+  A* mean_;
+  A* squares_;
+  C* pivots_;
+  const C* tables_[1];
 };
+
+/// The operands of a loop that reads one view.
+template <class T>
+Operands<T> operands_of(const BatchView<const T>& view) {
+  Operands<T> data;
+  data.from[0] = view.data();
+  data.inputs = 1;
+  return data;
+}
 
 /// The moments of a view whose number of channels has been checked.
 template <int Channels, class T>
@@ -240,8 +278,16 @@ Moments<accumulator_t<T>, Channels> moments_of_view(const BatchView<const T>& vi
   Moments<accumulator_t<T>, Channels> moments(view.channels());
   if (view.empty()) return moments;
   moments.count = view.values_per_channel();
-  MomentsReduction<T, Channels> reduction(moments);
-  loops::reduce(execution, reduction, view);
+  ChannelVector<parameter_t<T>, Channels> pivots(view.channels());
+  MomentsReduction<T> reduction(moments.count, moments.mean.data(), moments.sum_of_squares.data(),
+                                pivots.data());
+  const FormulaCall<T> call(reduction.kernels(), reduction,
+                            {parameter_t<T>(1), parameter_t<T>(1)});
+  const Operands<T> data = operands_of<T>(view);
+  const ViewShape shape(view);
+  const Plan plan = plan_of(data, nullptr, &shape);
+  Reducer<T>(reduction, call, data, plan, MomentSums::sums)
+      .run(execution.for_elements(plan.traversal().elements()), 0, view.channels());
   return moments;
 }
 

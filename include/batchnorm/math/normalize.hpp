@@ -6,11 +6,11 @@
 #include <type_traits>
 
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/loops/channels.hpp"
-#include "batchnorm/loops/execution.hpp"
-#include "batchnorm/loops/map.hpp"
-#include "batchnorm/loops/resident.hpp"
-#include "batchnorm/loops/simd.hpp"
+#include "batchnorm/execution.hpp"
+#include "batchnorm/kernels/channels.hpp"
+#include "batchnorm/kernels/fused.hpp"
+#include "batchnorm/kernels/kernel.hpp"
+#include "batchnorm/kernels/map.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
@@ -44,100 +44,125 @@ template <class V>
   z = (x - pivot) * scale + shift;
 }
 
-/// The map y = f(z) or f(z + residual); its inputs are x and the residual, its constant the slope.
-template <bool Rectified, bool Residual>
-struct CentredMap : loops::MapFormula<3, Rectified ? 1 : 0> {
+/// z < 0 becomes slope z. A slope of 0 gives 0 for minus infinity, too.
+template <class V>
+[[gnu::always_inline]] inline void apply_epilogue(V& z, const V& slope) {
+  V below = z * slope;
+  simd::keep_where_positive(below, slope, V{0});
+  simd::replace_negative(z, below);
+}
+
+/// y = f(z) or f(z + residual); inputs x and the residual, coefficients pivot, scale and shift.
+struct Forward {
+  static constexpr int inputs = 2;
+  static constexpr int required_inputs = 1;
+  static constexpr int outputs = 1;
+  static constexpr int coefficients = 3;
+  static constexpr int required_coefficients = 3;
+
   template <class V>
-  [[gnu::always_inline]] static void apply(V* y, const V* x, const V* k) {
+  [[gnu::always_inline]] static void apply(V* y, const V* x, const V* k,
+                                           const FormulaOptions<V>& options) {
     centred_form(y[0], x[0], k[0], k[1], k[2]);
-    if constexpr (Residual) y[0] += x[1];
-    if constexpr (Rectified) {
-      // A slope of 0 gives 0 for minus infinity, too.
-      V below = y[0] * k[3];
-      simd::keep_where_positive(below, k[3], V{0});
-      simd::replace_negative(y[0], below);
-    }
+    if (options.residual) y[0] += x[1];
+    if (options.rectified) apply_epilogue(y[0], options.slope);
   }
 };
 
-/// Calls body(std::true_type or false_type) for whether there is an epilogue.
-template <class Body>
-void with_epilogue(const Epilogue& epilogue, const Body& body) {
-  if (epilogue.is_identity()) {
-    body(std::false_type());
-  } else {
-    body(std::true_type());
+template <class C>
+FormulaOptions<C> formula_options(const Epilogue& epilogue, bool residual) {
+  FormulaOptions<C> options{convert<C>(epilogue.slope()), convert<C>(1.0 / epilogue.slope())};
+  options.rectified = !epilogue.is_identity();
+  options.residual = residual;
+  return options;
+}
+
+/// An input, and the residual that is added to what becomes of it, where there is one.
+template <class T>
+struct InputViews {
+  BatchView<const T> x;
+  const BatchView<const T>* residual = nullptr;
+};
+
+/// The operands of the forward map, and their shapes.
+template <class T>
+struct ForwardOperands {
+  Operands<T> data;
+  ViewShape output;
+  ViewShape inputs[2];
+
+  ForwardOperands(const InputViews<T>& in, const BatchView<T>& out)
+      : output(out), inputs{ViewShape(in.x), ViewShape()} {
+    data.from[0] = in.x.data();
+    data.inputs = 1;
+    data.to[0] = out.data();
+    data.outputs = 1;
+    if (in.residual == nullptr) return;
+    data.from[1] = in.residual->data();
+    data.inputs = 2;
+    inputs[1] = ViewShape(*in.residual);
   }
-}
+};
 
-/// Normalises `in` into `out` with the given coefficients, and applies the epilogue; a residual is
-/// added when there is one.
-template <class C, class Coefficients, class T, std::size_t Inputs>
-void normalize_view(const Execution& execution, const Epilogue& epilogue,
-                    const Coefficients& coefficients, const BatchView<T>& out,
-                    const loops::Views<const T, Inputs>& inputs) {
-  with_epilogue(epilogue, [&](auto rectified) {
-    using Map = CentredMap<decltype(rectified)::value, Inputs == 2>;
-    loops::map<C, Map>(execution, coefficients, loops::Views<T, 1>{out}, inputs);
-  });
-}
-
-/// The coefficients of CentredMap, computed in the accumulator and rounded once.
-template <class T, int Channels, class Statistics>
-class CentredCoefficients {
+/// Computes the coefficients of the forward map for the channels that are wanted.
+template <class T>
+class ForwardSource final : public CoefficientSource<parameter_t<T>> {
   using A = accumulator_t<T>;
   using C = parameter_t<T>;
 
  public:
-  CentredCoefficients(const Options& options, const State<T, Channels>& state,
-                      const Statistics& statistics)
-      : options_(options), state_(state), statistics_(statistics) {}
+  ForwardSource(const StatisticsView<A>& statistics, const ParameterView<C>& parameters)
+      : coefficients_{statistics, parameters} {}
 
-  void constants(C* k) const { k[0] = convert<C>(options_.epilogue.slope()); }
-
-  template <class To, int Lanes>
-  [[gnu::always_inline]] void write(const loops::ChannelGroup& group, To* const* to) const {
-    using V = simd::Vector<A, Lanes>;
-    V mean, variance, scale, shift;
-    statistics_.template load<Lanes>(group, mean, variance);
-    load_beta<Lanes>(shift, options_, state_, group);
-    inverse_std_dev<A, Lanes>(scale, variance, options_.epsilon);
-    scale_by_gamma<Lanes>(scale, options_, state_, group);
-    V pivot = mean;
-    loops::round_lanes<C, A, Lanes>(pivot);
-    shift -= (mean - pivot) * scale;
-    loops::store_channels<A, Lanes>(to[0], group, pivot);
-    loops::store_channels<A, Lanes>(to[1], group, scale);
-    loops::store_channels<A, Lanes>(to[2], group, shift);
+  void write(Index first, Index last, C* const* to) const override {
+    CentredCoefficients<A, C> coefficients = coefficients_;
+    coefficients.first = first;
+    coefficients.pivot = to[0];
+    coefficients.scale = to[1];
+    coefficients.shift = to[2];
+    for_channels<A>(first, last, coefficients);
   }
 
  private:
-  const Options& options_;
-  const State<T, Channels>& state_;
-  const Statistics& statistics_;
+  CentredCoefficients<A, C> coefficients_;
 };
 
-/// Moments and output of a minibatch channel by channel, as far as the cache allows. Only where no
-/// minibatch is rejected: a channel is written before the next one is read.
-template <class T, int Channels, std::size_t Inputs>
-Moments<accumulator_t<T>, Channels> normalize_resident(const Options& options,
-                                                       const State<T, Channels>& state,
-                                                       const loops::Views<const T, Inputs>& inputs,
-                                                       const BatchView<T>& out,
-                                                       const Execution& execution) {
+/// Normalises `in` into `out`, with the coefficients of a source.
+template <class T>
+void normalize_view(const Execution& execution, const Epilogue& epilogue,
+                    const CoefficientSource<parameter_t<T>>& source, const InputViews<T>& in,
+                    const BatchView<T>& out) {
+  using C = parameter_t<T>;
+  const ForwardOperands<T> operands(in, out);
+  const FormulaCall<T> call(map_kernels<Forward, T>, source,
+                            formula_options<C>(epilogue, in.residual != nullptr));
+  map<T>(execution, call, operands.data, &operands.output, operands.inputs);
+}
+
+/// Moments and output of a minibatch, channel by channel where that saves a pass over memory. Only
+/// where no minibatch is rejected: a channel is written before the next one is read.
+template <class T, int Channels>
+Moments<accumulator_t<T>, Channels> normalize_fused(const Options& options,
+                                                    const State<T, Channels>& state,
+                                                    const InputViews<T>& in,
+                                                    const BatchView<T>& out,
+                                                    const Execution& execution) {
   using A = accumulator_t<T>;
+  using C = parameter_t<T>;
   Moments<A, Channels> batch(state.channels());
-  batch.count = inputs[0].values_per_channel();
-  MomentsReduction<T, Channels> reduction(batch);
-  const BatchStatistics<A, Channels> statistics(batch);
-  const CentredCoefficients<T, Channels, BatchStatistics<A, Channels>> coefficients(options, state,
-                                                                                    statistics);
-  with_epilogue(options.epilogue, [&](auto rectified) {
-    using Map = CentredMap<decltype(rectified)::value, Inputs == 2>;
-    loops::reduce_and_map<parameter_t<T>, Map>(execution, reduction,
-                                               loops::Views<const T, 1>{inputs[0]}, coefficients,
-                                               loops::Views<T, 1>{out}, inputs);
-  });
+  batch.count = in.x.values_per_channel();
+  ChannelVector<C, Channels> pivots(state.channels());
+  MomentsReduction<T> reduction(batch.count, batch.mean.data(), batch.sum_of_squares.data(),
+                                pivots.data());
+  const ForwardSource<T> source(statistics_of(batch), parameters_of(options, state));
+  const ForwardOperands<T> operands(in, out);
+  const Operands<T> reduced = operands_of<T>(in.x);
+  const FormulaCall<T> reduce_call(reduction.kernels(), reduction, {C(1), C(1)});
+  const FormulaCall<T> map_call(map_kernels<Forward, T>, source,
+                                formula_options<C>(options.epilogue, in.residual != nullptr));
+  reduce_and_map<T>(execution,
+                    {reduction, reduce_call, reduced, map_call, operands.data, MomentSums::sums},
+                    &operands.output, operands.inputs);
   return batch;
 }
 

@@ -8,8 +8,8 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/loops/channels.hpp"
-#include "batchnorm/loops/simd.hpp"
+#include "batchnorm/kernels/channels.hpp"
+#include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
@@ -69,14 +69,14 @@ class RunningStep {
   /// Whether the next statistics of some channels can be seen to be finite without computing them:
   /// an average lies between its terms, and a variance is not larger than the sum of squares.
   template <int Lanes>
-  [[gnu::always_inline]] bool surely_finite(const loops::ChannelGroup& group) const {
+  [[gnu::always_inline]] bool surely_finite(const ChannelGroup& group) const {
     V<Lanes> mean, variance, batch_mean, batch_squares, most;
     load<Lanes>(group, mean, variance, batch_mean, batch_squares);
     for (V<Lanes>* const number : {&mean, &variance, &batch_mean}) {
       simd::replace_negative(*number, V<Lanes>(-*number));
     }
     simd::broadcast<A, Lanes>(most, convert<A>((std::numeric_limits<parameter_t<T>>::max)()));
-    loops::AllLanes<A, Lanes> good;
+    AllLanes<A, Lanes> good;
     for (const V<Lanes>& sum : {V<Lanes>(mean + batch_mean), V<Lanes>(variance + batch_squares)}) {
       good.finite(sum);
       good.at_most(sum, most);
@@ -86,7 +86,7 @@ class RunningStep {
 
   /// The next running mean and variance of some channels.
   template <int Lanes>
-  [[gnu::always_inline]] void next(const loops::ChannelGroup& group, V<Lanes>& mean,
+  [[gnu::always_inline]] void next(const ChannelGroup& group, V<Lanes>& mean,
                                    V<Lanes>& variance) const {
     V<Lanes> batch_mean, batch_squares;
     load<Lanes>(group, mean, variance, batch_mean, batch_squares);
@@ -101,13 +101,13 @@ class RunningStep {
 
  private:
   template <int Lanes>
-  [[gnu::always_inline]] void load(const loops::ChannelGroup& group, V<Lanes>& mean,
+  [[gnu::always_inline]] void load(const ChannelGroup& group, V<Lanes>& mean,
                                    V<Lanes>& variance, V<Lanes>& batch_mean,
                                    V<Lanes>& batch_squares) const {
-    loops::load_channels<A, Lanes>(mean, state_.running_mean.data(), group);
-    loops::load_channels<A, Lanes>(variance, state_.running_variance.data(), group);
-    loops::load_channels<A, Lanes>(batch_mean, batch_.mean.data(), group);
-    loops::load_channels<A, Lanes>(batch_squares, batch_.sum_of_squares.data(), group);
+    load_channels<A, Lanes>(mean, state_.running_mean.data(), group);
+    load_channels<A, Lanes>(variance, state_.running_variance.data(), group);
+    load_channels<A, Lanes>(batch_mean, batch_.mean.data(), group);
+    load_channels<A, Lanes>(batch_squares, batch_.sum_of_squares.data(), group);
   }
 
   A divisor(Index count) const { return from_index<A>(count - bessel_); }
@@ -151,7 +151,7 @@ struct FiniteRunning {
   Index& reached;
 
   template <int Lanes>
-  [[gnu::always_inline]] bool run(const loops::ChannelGroup& group) const {
+  [[gnu::always_inline]] bool run(const ChannelGroup& group) const {
     const bool finite = step.template surely_finite<Lanes>(group);
     if (!finite) reached = group.first;
     return finite;
@@ -165,36 +165,61 @@ struct RunningWriter {
   State<T, Channels>& state;
 
   template <int Lanes>
-  [[gnu::always_inline]] bool run(const loops::ChannelGroup& group) const {
+  [[gnu::always_inline]] bool run(const ChannelGroup& group) const {
     using A = accumulator_t<T>;
     simd::Vector<A, Lanes> mean, variance;
     step.template next<Lanes>(group, mean, variance);
-    loops::store_channels<A, Lanes>(state.running_mean.data() + group.first, group, mean);
-    loops::store_channels<A, Lanes>(state.running_variance.data() + group.first, group, variance);
+    store_channels<A, Lanes>(state.running_mean.data() + group.first, group, mean);
+    store_channels<A, Lanes>(state.running_variance.data() + group.first, group, variance);
     return true;
   }
 };
 
 }  // namespace detail
 
+/// Refuses to count on from a state that does not say what it has seen, when the rule divides by
+/// it: taken for zero, an unknown count would drop the statistics that are there at the first step.
+/// So would a zero that stands beside statistics which some data must have left behind.
+/// @throws std::domain_error naming rule and counter.
+template <class T, int Channels>
+void check_counter(const char* function, const RunningUpdate& rule,
+                   const State<T, Channels>& state) {
+  if (rule.rule() == RunningUpdate::Rule::exponential) return;
+  const bool pooled = rule.rule() == RunningUpdate::Rule::population;
+  const Index count = pooled ? state.samples_seen : state.batches_seen;
+  if (count > 0) return;
+  const bool known = count == 0;
+  const bool others = pooled && state.batches_seen != 0;
+  if (known && !others && detail::has_initial_statistics(state)) return;
+  const char* const counter = pooled ? "samples_seen" : "batches_seen";
+  const char* const got = !known   ? "State::unknown"
+                          : others ? "0 in a state that has seen minibatches"
+                                   : "0 beside statistics that are not those of a new layer";
+  detail::fail_domain(
+      function,
+      pooled ? "the population rule weighs by samples seen"
+             : "cumulative, windowed and debiased rules divide by minibatches seen",
+      detail::text(
+          "a count of what the running statistics come from in state().", counter,
+          "; where nobody knows it, give a guess, use RunningUpdate::take_new or keep_old, "
+          "or start anew with state().forget_statistics()"),
+      got);
+}
+
 /// Refuses a step of the running statistics that cannot be taken, before anything is written: one
-/// whose result is not finite in the type of the state (unless that is to be propagated), or a
-/// pooled one from a state that has seen batches but does not say how many samples.
+/// whose result is not finite in the type of the parameters (unless that is to be propagated), or
+/// one by a rule that divides by what the state does not know.
 /// @throws std::domain_error naming the rule and the first channel that breaks it.
 template <class T, int Channels>
 void check_running_update(const char* function, const Options& options,
                           const Moments<accumulator_t<T>, Channels>& batch,
                           const State<T, Channels>& state) {
   using P = parameter_t<T>;
-  if (options.running.rule() == RunningUpdate::Rule::population && state.batches_seen > 0 &&
-      state.samples_seen == 0) {
-    detail::fail_domain(function, "the population rule weighs by samples seen",
-                        "samples_seen larger than 0 in a state that has seen batches", "0");
-  }
+  check_counter(function, options.running, state);
   if (options.non_finite == NonFinite::propagate) return;
   const detail::RunningStep<T, Channels> step(options, batch, state);
   Index reached = state.channels();
-  loops::for_channels<accumulator_t<T>>(0, reached,
+  detail::for_channels<accumulator_t<T>>(0, reached,
                                         detail::FiniteRunning<T, Channels>{step, reached});
   for (Index channel = reached; channel < state.channels(); ++channel) {
     accumulator_t<T> mean, variance;
@@ -211,17 +236,19 @@ void check_running_update(const char* function, const Options& options,
 ///     running_variance += f_k (variance - running_variance)
 ///
 /// and for RunningUpdate::population to the moments of all values seen so far. The step has been
-/// checked by check_running_update; this function cannot fail, so that a state never is half new.
+/// checked by check_running_update; this function cannot fail, so that a state never is half new. A
+/// counter that is unknown stays so.
 ///
 /// Cost: one pass over the channels; allocates nothing.
 template <class T, int Channels>
 void apply_running_update(const Options& options, const Moments<accumulator_t<T>, Channels>& batch,
                           State<T, Channels>& state) {
   const detail::RunningStep<T, Channels> step(options, batch, state);
-  loops::for_channels<accumulator_t<T>>(0, state.channels(),
+  detail::for_channels<accumulator_t<T>>(0, state.channels(),
                                         detail::RunningWriter<T, Channels>{step, state});
-  state.batches_seen += 1;
-  state.samples_seen += batch.count;
+  constexpr Index unknown = State<T, Channels>::unknown;
+  if (state.batches_seen != unknown) state.batches_seen += 1;
+  if (state.samples_seen != unknown) state.samples_seen += batch.count;
 }
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

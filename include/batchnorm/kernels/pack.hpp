@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_KERNELS_PACK_HPP
+#define BATCHNORM_KERNELS_PACK_HPP
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <type_traits>
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/kernels/coefficients.hpp"
+#include "batchnorm/kernels/tile.hpp"
+#include "batchnorm/kernels/traversal.hpp"
+#include "batchnorm/kernels/tuning.hpp"
+#include "batchnorm/version.hpp"
+
+// What no kernel can read in place, elements that are not contiguous and rows shorter than a unit,
+// is packed into rows on the stack, and unpacked after a map.
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+
+/// The operands of a call: inputs, and outputs of a map.
+template <class T>
+struct Operands {
+  std::array<const T*, max_inputs> from{};
+  std::array<T*, max_outputs> to{};
+  std::size_t inputs = 0;
+  std::size_t outputs = 0;
+
+  /// In a plan, the layouts of outputs come first.
+  const Layout& input_layout(const Plan& plan, std::size_t i) const {
+    return plan.layout(outputs + i);
+  }
+  /// Points a tile to an element of every operand.
+  void locate(Tile<T>& tile, const Plan& plan, Index column, Index outer, Index inner) const {
+    for (std::size_t i = 0; i < inputs; ++i) {
+      tile.from[i] = from[i] + input_layout(plan, i).offset(column, outer, inner);
+    }
+    for (std::size_t i = 0; i < outputs; ++i) {
+      tile.to[i] = to[i] + plan.layout(i).offset(column, outer, inner);
+    }
+    fill_unused(tile);
+  }
+  /// Kernels move the pointers of optional operands that are not there, too.
+  void fill_unused(Tile<T>& tile) const {
+    for (std::size_t i = inputs; i < max_inputs; ++i) tile.from[i] = tile.from[0];
+    for (std::size_t i = outputs; i < max_outputs; ++i) tile.to[i] = tile.to[0];
+  }
+  /// The steps between a tile's rows.
+  void set_steps(Tile<T>& tile, const Plan& plan, Index Layout::*axis) const {
+    for (std::size_t i = 0; i < inputs; ++i) tile.from_step[i] = input_layout(plan, i).*axis;
+    for (std::size_t i = 0; i < outputs; ++i) tile.to_step[i] = plan.layout(i).*axis;
+  }
+};
+
+/// A tile of packed rows: `lines` of `length` elements, line i of the column or row that the caller
+/// names, and its copies in and out.
+template <class T>
+class PackedTile {
+ public:
+  PackedTile(const Plan& plan, const Operands<T>& data) : plan_(plan), data_(data) {}
+
+  /// How many lines of `length` elements fit.
+  static Index lines(Index length) { return (std::max<Index>)(1, packed_elements / stride(length)); }
+
+  /// Packs the elements of rows [row, row + rows) in the columns [column, column + columns). Across
+  /// channels a line is a row, along channels a line is a column.
+  void pack(Tile<T>& tile, Index column, Index columns, Index row, Index rows) {
+    const bool across = plan_.traversal().along_rows;
+    tile.rows = across ? rows : columns;
+    tile.columns = across ? columns : rows;
+    const Index step = stride(tile.columns);
+    const Index start = margin + step - tile.columns;
+    for (std::size_t i = 0; i < data_.inputs; ++i) {
+      tile.from[i] = inputs_[i] + start;
+      tile.from_step[i] = step;
+      copy(data_.from[i], inputs_[i] + start, data_.input_layout(plan_, i), column, row, tile, step);
+    }
+    for (std::size_t i = 0; i < data_.outputs; ++i) {
+      tile.to[i] = outputs_[i] + start;
+      tile.to_step[i] = step;
+    }
+    data_.fill_unused(tile);
+  }
+
+  /// Writes the outputs to where they belong.
+  void unpack(const Tile<T>& tile, Index column, Index row) const {
+    for (std::size_t i = 0; i < data_.outputs; ++i) {
+      copy(data_.to[i], tile.to[i], plan_.layout(i), column, row, tile, tile.to_step[i]);
+    }
+  }
+
+ private:
+  static Index stride(Index length) { return (std::max)(length, margin / 2); }
+
+  /// Copies between a strided operand and packed lines: to whichever of them is not const.
+  template <class Strided, class Packed>
+  void copy(Strided* strided, Packed* packed, const Layout& layout, Index column, Index row,
+            const Tile<T>& tile, Index step) const {
+    const Traversal& shape = plan_.traversal();
+    const bool across = shape.along_rows;
+    for (Index line = 0; line < tile.rows; ++line) {
+      const Index first_row = across ? row + line : row;
+      Index outer = shape.outer == 1 ? 0 : first_row / shape.inner;
+      Index inner = first_row - outer * shape.inner;
+      for (Index i = 0; i < tile.columns; ++i) {
+        const Index at = layout.offset(across ? column + i : column + line, outer, inner);
+        if constexpr (std::is_const<Strided>::value) {
+          packed[line * step + i] = strided[at];
+        } else {
+          strided[at] = packed[line * step + i];
+        }
+        if (!across && ++inner == shape.inner) {
+          inner = 0;
+          ++outer;
+        }
+      }
+    }
+  }
+
+  const Plan& plan_;
+  const Operands<T>& data_;
+  T inputs_[max_inputs][margin + packed_elements + margin] = {};
+  T outputs_[max_outputs][margin + packed_elements + margin] = {};
+};
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_KERNELS_PACK_HPP

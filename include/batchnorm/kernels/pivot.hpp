@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_KERNELS_PIVOT_HPP
+#define BATCHNORM_KERNELS_PIVOT_HPP
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/kernels/coefficients.hpp"
+#include "batchnorm/kernels/map.hpp"
+#include "batchnorm/kernels/pack.hpp"
+#include "batchnorm/kernels/traversal.hpp"
+#include "batchnorm/version.hpp"
+
+// Pivots: a rough mean of every channel, from a few values, about which the values are summed
+// (shifted data: Chan, Golub and LeVeque 1983, eq. 1.7). A pivot within half a deviation of the mean
+// costs no accuracy; the reduction notices worse ones and retries.
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+
+/// Which rows are sampled: evenly spread, each at a pseudo-random place within its share, so that no
+/// period of the data (the width of an image) is in step with them. A power of two, so that their
+/// mean is exact where the data has few digits.
+class SampleRows {
+ public:
+  SampleRows(Index rows, Index most) : share_(0) {
+    while (2 * count_ <= (std::min)(rows, most)) count_ *= 2;
+    share_ = rows / count_;
+  }
+  Index count() const { return count_; }
+  Index row(Index sample) const {
+    // The golden ratio's fraction of 2^32.
+    const auto scattered = static_cast<std::uint32_t>(sample) * std::uint32_t{2654435769u};
+    return sample * share_ +
+           static_cast<Index>((scattered >> 16) * static_cast<std::uint64_t>(share_) >> 16);
+  }
+
+ private:
+  Index count_ = 1;
+  Index share_;
+};
+
+/// Rounds a pivot to a multiple of about a sixteenth of the deviation, so that differences to it
+/// have few digits where the data has: their sums are exact then. A pivot that is not finite becomes
+/// 0: NaN and infinity are for the sums to find.
+///
+/// @param square  mean square of the deviations from some value near the pivot
+template <class C>
+void round_pivot(C& pivot, const accumulator_t<C>& square) {
+  if constexpr (std::is_same<accumulator_t<C>, double>::value) {
+    // 2^(floor(log2(square)) / 2), from the bits of the exponent.
+    std::int64_t bits;
+    std::memcpy(&bits, &square, sizeof bits);
+    const std::int64_t exponent = (bits >> 52) - 1023;
+    if (square > 0.0 && exponent < 1024) {
+      const std::int64_t scale_bits = (exponent / 2 + 1023) << 52;
+      double scale;
+      std::memcpy(&scale, &scale_bits, sizeof scale);
+      // Added and taken away, a number with as many digits as C before that place rounds there.
+      const C shift = convert<C>(scale * (sizeof(C) == 4 ? 0x1.8p19 : 0x1.8p48));
+      const volatile C sum = pivot + shift;
+      pivot = sum - shift;
+    }
+  } else if constexpr (std::is_floating_point<C>::value) {
+    if (square > C(0) && is_finite(square)) {
+      int exponent = 0;
+      std::frexp(std::sqrt(square), &exponent);
+      const C shift = std::ldexp(C(1.5), exponent + std::numeric_limits<C>::digits - 6);
+      const volatile C sum = pivot + shift;
+      pivot = sum - shift;
+    }
+  } else {
+    static_cast<void>(square);
+  }
+  if (!is_finite(pivot)) pivot = C(0);
+}
+
+/// Samples the channels of one input with the kernel that sums x - k and (x - k)^2.
+template <class T>
+class PivotSampler {
+  using C = parameter_t<T>;
+  using A = accumulator_t<T>;
+
+ public:
+  PivotSampler(const KernelTable<T>& moment_sums, const Plan& plan, const Operands<T>& data)
+      : kernels_(moment_sums), plan_(plan), shape_(plan.traversal()), data_(data) {}
+
+  /// The pivot of channel c goes to pivots[c], for c in [first, last).
+  void sample(InstructionSet set, Index first, Index last, C* pivots) const {
+    if (shape_.along_rows) {
+      const Index block = (std::max<Index>)(1, max_block_columns / shape_.columns_per_channel);
+      if (shape_.channels_wrap()) return sample_rows(set, 0, shape_.columns, pivots);
+      for (Index channel = first; channel < last; channel += block) {
+        const Index end = (std::min)(last, channel + block);
+        sample_rows(set, channel * shape_.columns_per_channel, end * shape_.columns_per_channel,
+                    pivots);
+      }
+    } else {
+      for (Index channel = first; channel < last; channel += channels_per_tile) {
+        sample_runs(set, channel, (std::min)(last, channel + channels_per_tile), pivots);
+      }
+    }
+  }
+
+ private:
+  /// A first value and the sums about it, per column of a block or per lane of a channel.
+  struct Samples {
+    C start[margin + max_block_columns];
+    A sum[margin + max_block_columns];
+    A square[margin + max_block_columns];
+  };
+
+  Tile<T> sample_tile(Samples& samples, bool per_column, const FormulaOptions<C>& options) const {
+    Tile<T> tile;
+    tile.per_column = per_column;
+    tile.coefficients = 1;
+    tile.options = &options;
+    tile.k[0] = samples.start + margin;
+    tile.sums = {samples.sum + margin, samples.square + margin};
+    return tile;
+  }
+
+  C value(Index column, Index row) const {
+    const Index outer = shape_.outer == 1 ? 0 : row / shape_.inner;
+    return convert<C>(
+        data_.from[0][plan_.layout(0).offset(column, outer, row - outer * shape_.inner)]);
+  }
+
+  /// Whole rows of a block of columns.
+  void sample_rows(InstructionSet set, Index begin, Index end, C* pivots) const {
+    const Index columns = end - begin;
+    // The last row may be shorter than the others.
+    const Index rows = shape_.rows() - (shape_.last_width < shape_.columns ? 1 : 0);
+    const Index per_channel = shape_.columns / shape_.channels;
+    const SampleRows sampled(rows, (std::max)((std::min)(rows / 16, max_sampled_rows),
+                                              min_sampled_rows) /
+                                       (std::min<Index>)(per_channel, 8));
+    Samples samples;
+    std::fill(samples.sum, samples.sum + margin + columns, A(0));
+    std::fill(samples.square, samples.square + margin + columns, A(0));
+    for (Index c = 0; c < columns; ++c) {
+      samples.start[margin + c] = value(begin + c, sampled.row(0));
+    }
+    const FormulaOptions<C> options{C(1), C(1)};
+    Tile<T> tile = sample_tile(samples, true, options);
+    const bool packed = !plan_.contiguous() || columns < kernels_.width_of(set);
+    PackedTile<T> room(plan_, data_);
+    for (Index s = 0; s < sampled.count(); s += 2) {
+      const Index count = (std::min<Index>)(2, sampled.count() - s);
+      add_rows(set, tile, packed, room, begin, columns, sampled.row(s),
+               count == 2 ? sampled.row(s + 1) : sampled.row(s), count);
+    }
+    join_columns(begin, columns, sampled.count(), samples, pivots);
+  }
+
+  /// Two rows are one tile, however far apart they are.
+  void add_rows(InstructionSet set, Tile<T>& tile, bool packed, PackedTile<T>& room, Index begin,
+                Index columns, Index row, Index next, Index count) const {
+    if (packed) {
+      for (Index n = 0; n < count; ++n) {
+        room.pack(tile, begin, columns, n == 0 ? row : next, 1);
+        kernels_(set, tile);
+      }
+      return;
+    }
+    const Layout& layout = plan_.layout(0);
+    const auto at = [&](Index r) {
+      const Index outer = shape_.outer == 1 ? 0 : r / shape_.inner;
+      return layout.offset(begin, outer, r - outer * shape_.inner);
+    };
+    tile.rows = count;
+    tile.columns = columns;
+    tile.from[0] = data_.from[0] + at(row);
+    tile.from_step[0] = at(next) - at(row);
+    kernels_(set, tile);
+  }
+
+  /// The mean over the columns of a channel.
+  void join_columns(Index begin, Index columns, Index rows, const Samples& samples,
+                    C* pivots) const {
+    const Index width = shape_.columns_per_channel;
+    const Index period = shape_.channels_wrap() ? shape_.channels * width : columns;
+    const A count = from_index<A>(rows);
+    const A joined = count * from_index<A>(columns / period * width);
+    for (Index first = 0; first < period; first += width) {
+      const A start = convert<A>(samples.start[margin + first]);
+      A sum(0);
+      A square(0);
+      for (Index from = first; from < columns; from += period) {
+        for (Index c = margin + from; c < margin + from + width; ++c) {
+          const A offset = convert<A>(samples.start[c]) - start;
+          sum += offset * count + samples.sum[c];
+          square += offset * offset * count + samples.square[c];
+        }
+      }
+      C& pivot = pivots[(begin + first) / width];
+      pivot = convert<C>(A(start + sum / joined));
+      round_pivot(pivot, A(square / joined));
+    }
+  }
+
+  /// Some values at each sampled place of the runs of some channels.
+  void sample_runs(InstructionSet set, Index begin, Index end, C* pivots) const {
+    const Index channels = end - begin;
+    const Index length = (std::min)(kernels_.width_of(set), shape_.inner);
+    const Index rows = shape_.rows();
+    const SampleRows sampled(
+        rows, (std::min)((std::max)(rows / (16 * length), min_sampled_places), max_sampled_places));
+    const Index lanes = kernels_.lanes_of(set);
+    Samples samples;
+    std::fill(samples.sum, samples.sum + channels * lanes, A(0));
+    std::fill(samples.square, samples.square + channels * lanes, A(0));
+    for (Index c = 0; c < channels; ++c) samples.start[c] = value(begin + c, sampled.row(0));
+    const FormulaOptions<C> options{C(1), C(1)};
+    Tile<T> tile = sample_tile(samples, false, options);
+    tile.k[0] = samples.start;
+    tile.sums = {samples.sum, samples.square};
+    const bool packed = !plan_.contiguous() || length < kernels_.width_of(set);
+    PackedTile<T> room(plan_, data_);
+    for (Index s = 0; s < sampled.count(); ++s) {
+      const Index row = sampled.row(s);
+      const Index past_end = row % shape_.inner + length - shape_.inner;
+      add_runs(set, tile, packed, room, begin, channels, row - (std::max<Index>)(0, past_end),
+               length);
+    }
+    const A count = from_index<A>(length * sampled.count());
+    for (Index c = 0; c < channels; ++c) {
+      A sum(0);
+      A square(0);
+      for (Index lane = c * lanes; lane < (c + 1) * lanes; ++lane) {
+        sum += samples.sum[lane];
+        square += samples.square[lane];
+      }
+      C& pivot = pivots[begin + c];
+      pivot = convert<C>(A(convert<A>(samples.start[c]) + sum / count));
+      round_pivot(pivot, A(square / count));
+    }
+  }
+
+  void add_runs(InstructionSet set, Tile<T>& tile, bool packed, PackedTile<T>& room, Index begin,
+                Index channels, Index row, Index length) const {
+    if (packed) {
+      const Index lanes = kernels_.lanes_of(set);
+      const Index lines = PackedTile<T>::lines(length);
+      for (Index c = 0; c < channels; c += lines) {
+        Tile<T> part = tile;
+        part.k[0] += c;
+        for (A*& sums : part.sums) sums += c * lanes;
+        room.pack(part, begin + c, (std::min)(lines, channels - c), row, length);
+        kernels_(set, part);
+      }
+      return;
+    }
+    const Index outer = shape_.outer == 1 ? 0 : row / shape_.inner;
+    tile.rows = channels;
+    tile.columns = length;
+    data_.locate(tile, plan_, begin, outer, row - outer * shape_.inner);
+    data_.set_steps(tile, plan_, &Layout::column_stride);
+    kernels_(set, tile);
+  }
+
+  const KernelTable<T>& kernels_;
+  const Plan& plan_;
+  const Traversal& shape_;
+  const Operands<T>& data_;
+};
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_KERNELS_PIVOT_HPP

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_KERNELS_SIMD_MEMORY_HPP
+#define BATCHNORM_KERNELS_SIMD_MEMORY_HPP
+
+#include <Eigen/Core>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/kernels/simd.hpp"
+#include "batchnorm/kernels/half.hpp"
+#include "batchnorm/version.hpp"
+
+// Vectors from memory and back, converted in registers on the way where the elements are of
+// another type: half and bfloat16 to float, everything to double.
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+namespace simd {
+
+/// Reads a whole vector of neighbouring elements.
+template <class C, int Lanes, class T>
+[[gnu::always_inline]] inline void load(Vector<C, Lanes>& vector, const T* from) {
+  if constexpr (Lanes == 1) {
+    vector = convert<C>(*from);
+  } else if constexpr (std::is_same<T, C>::value) {
+    read<C, Lanes>(vector, from);
+  } else if constexpr (std::is_same<T, float>::value) {
+    Vector<float, Lanes> narrow;
+    read<float, Lanes>(narrow, from);
+    widen_lanes<C, float, Lanes>(vector, narrow);
+  } else {
+    static_assert(is_16_bit<T> && std::is_same<C, float>::value, "half and bfloat16 become float");
+    Vector<std::uint16_t, Lanes> bits;
+    read<std::uint16_t, Lanes>(bits, from);
+    widen_bits<Lanes>(vector, bits, T());
+  }
+}
+
+/// Writes a whole vector, rounded to T.
+template <class C, int Lanes, class T>
+[[gnu::always_inline]] inline void store(T* to, const Vector<C, Lanes>& vector) {
+  if constexpr (Lanes == 1) {
+    *to = convert<T>(vector);
+  } else if constexpr (std::is_same<T, C>::value) {
+    write<C, Lanes>(to, vector);
+  } else if constexpr (std::is_same<T, float>::value) {
+    Vector<float, Lanes> narrow;
+    narrow_lanes<float, C, Lanes>(narrow, vector);
+    write<float, Lanes>(to, narrow);
+  } else {
+    static_assert(is_16_bit<T> && std::is_same<C, float>::value, "half and bfloat16 are float");
+    Vector<std::uint16_t, Lanes> bits;
+    narrow_bits<Lanes>(bits, vector, T());
+    write<std::uint16_t, Lanes>(to, bits);
+  }
+}
+
+/// Reads `count` numbers into the first lanes; the others keep what they hold.
+template <class C, int Lanes, class T>
+[[gnu::always_inline]] inline void load_some(Vector<C, Lanes>& vector, const T* from, Index count) {
+  if constexpr (Lanes == 1) {
+    if (count > 0) vector = convert<C>(*from);
+  } else {
+    C lanes[Lanes];
+    copy_bits(lanes, vector);
+    for (Index lane = 0; lane < count; ++lane) lanes[lane] = static_cast<C>(from[lane]);
+    copy_bits(vector, lanes);
+  }
+}
+
+/// Writes the first `count` lanes, rounded to T.
+template <class C, int Lanes, class T>
+[[gnu::always_inline]] inline void store_some(T* to, const Vector<C, Lanes>& vector, Index count) {
+  if constexpr (Lanes == 1) {
+    if (count > 0) *to = convert<T>(vector);
+  } else {
+    C lanes[Lanes];
+    copy_bits(lanes, vector);
+    for (Index lane = 0; lane < count; ++lane) to[lane] = static_cast<T>(lanes[lane]);
+  }
+}
+
+/// `Vectors` vectors side by side.
+template <class C, int Lanes, int Vectors, class T>
+[[gnu::always_inline]] inline void store_unit(T* to, const Vector<C, Lanes> (&unit)[Vectors]) {
+  if constexpr (Vectors == 2 && narrows_in_pairs<C, Lanes, T>) {
+    Vector<std::uint16_t, 2 * Lanes> bits;
+    narrow_pair<Lanes>(bits, unit[0], unit[1], T());
+    write<std::uint16_t, 2 * Lanes>(to, bits);
+  } else {
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) store<C, Lanes>(to + v * Lanes, unit[v]);
+  }
+}
+
+/// The last `count` elements of a unit; the elements before them are written back as they are.
+template <class C, int Lanes, int Vectors, class T>
+[[gnu::always_inline]] inline void store_last(T* to, const Vector<C, Lanes> (&unit)[Vectors],
+                                              Index count) {
+  if constexpr (Lanes == 1) {
+    if (count > 0) store<C, Lanes>(to, unit[0]);
+  } else {
+    // Compared as bytes: a conversion and back would not keep every NaN.
+    constexpr int words = Lanes * static_cast<int>(sizeof(T)) / 4;
+    T rounded[Vectors * Lanes];
+    store_unit<C, Lanes, Vectors>(rounded, unit);
+    const Index bytes = count * static_cast<Index>(sizeof(T));
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) {
+      constexpr Index vector_bytes = words * 4;
+      const Index behind = (Vectors - 1 - v) * vector_bytes;
+      const Index kept = bytes <= behind ? 0 : bytes - behind;
+      Vector<std::int32_t, words> now, before;
+      read<std::int32_t, words>(now, rounded + v * Lanes);
+      read<std::int32_t, words>(before, to + v * Lanes);
+      keep_last_bytes(now, before, kept < vector_bytes ? kept : vector_bytes);
+      write<std::int32_t, words>(to + v * Lanes, now);
+    }
+  }
+}
+
+}  // namespace simd
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_KERNELS_SIMD_MEMORY_HPP
