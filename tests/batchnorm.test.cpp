@@ -7,7 +7,6 @@
 #endif
 
 #include "support/catch.hpp"
-#include "support/instances.hpp"
 
 TEST_CASE("one include gives the layer, its inference path and its statistics", "[umbrella]") {
   batchnorm::Options options = batchnorm::Options::onnx();

@@ -5,7 +5,6 @@
 #include <type_traits>
 
 #include "support/catch.hpp"
-#include "support/instances.hpp"
 
 using batchnorm::BatchNorm;
 using batchnorm::examples_in_columns;

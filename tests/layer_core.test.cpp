@@ -8,7 +8,6 @@
 
 #include "batchnorm/layer.hpp"
 #include "support/catch.hpp"
-#include "support/instances.hpp"
 
 using batchnorm::BatchNorm;
 using batchnorm::BatchView;

@@ -6,7 +6,6 @@
 
 #include "batchnorm/layer.hpp"
 #include "support/catch.hpp"
-#include "support/instances.hpp"
 
 using batchnorm::BatchNorm;
 using batchnorm::Index;

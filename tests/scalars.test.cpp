@@ -8,7 +8,6 @@
 #include "batchnorm/layer.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
-#include "support/instances.hpp"
 #include "support/layouts.hpp"
 
 using batchnorm::BatchNorm;

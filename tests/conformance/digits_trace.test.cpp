@@ -11,7 +11,6 @@
 #include "support/catch.hpp"
 #include "support/conformance.hpp"
 #include "support/digits.hpp"
-#include "support/instances.hpp"
 
 using namespace batchnorm;
 using namespace batchnorm_test;

@@ -10,7 +10,6 @@
 
 #include "support/catch.hpp"
 #include "support/conformance.hpp"
-#include "support/instances.hpp"
 #include "support/paths.hpp"
 
 using namespace batchnorm;

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/instances.hpp"
 #include "support/layer_files.hpp"
 
 using namespace batchnorm;

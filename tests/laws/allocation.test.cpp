@@ -6,7 +6,6 @@
 #include "batchnorm/layer.hpp"
 #include "support/allocation_counter.hpp"
 #include "support/catch.hpp"
-#include "support/instances.hpp"
 
 using namespace batchnorm;
 using batchnorm_test::allocations_during;

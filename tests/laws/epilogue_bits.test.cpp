@@ -10,7 +10,6 @@
 
 #include "support/catch.hpp"
 #include "support/epilogues.hpp"
-#include "support/instances.hpp"
 
 using namespace batchnorm;
 using namespace batchnorm_test;

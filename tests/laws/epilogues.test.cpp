@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/instances.hpp"
 
 using namespace batchnorm;
 using namespace batchnorm_test;

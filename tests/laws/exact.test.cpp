@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "support/catch.hpp"
-#include "support/instances.hpp"
 #include "support/layers.hpp"
 
 using namespace batchnorm;

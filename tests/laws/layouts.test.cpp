@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/instances.hpp"
 #include "support/layers.hpp"
 
 using namespace batchnorm;

@@ -13,7 +13,6 @@
 #include "support/bounds.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
-#include "support/instances.hpp"
 #include "support/layouts.hpp"
 
 using namespace batchnorm;

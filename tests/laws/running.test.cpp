@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/instances.hpp"
 #include "support/layers.hpp"
 #include "support/reference_running.hpp"
 

@@ -7,7 +7,6 @@
 
 #include "batchnorm/layer.hpp"
 #include "support/catch.hpp"
-#include "support/instances.hpp"
 
 using namespace batchnorm;
 

@@ -5,7 +5,6 @@
 #include <stdexcept>
 
 #include "support/catch.hpp"
-#include "support/instances.hpp"
 
 using namespace batchnorm_test;
 using batchnorm::Index;

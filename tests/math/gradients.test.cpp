@@ -6,7 +6,6 @@
 #include "batchnorm/layer.hpp"
 #include "batchnorm/loops/channels.hpp"
 #include "support/catch.hpp"
-#include "support/instances.hpp"
 
 using batchnorm::BatchNorm;
 using batchnorm::Epilogue;

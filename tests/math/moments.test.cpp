@@ -6,7 +6,6 @@
 
 #include "support/catch.hpp"
 #include "support/generators.hpp"
-#include "support/instances.hpp"
 #include "support/layouts.hpp"
 
 using namespace batchnorm_test;

@@ -17,7 +17,6 @@
 #include "batchnorm/io/safetensors.hpp"
 #include "batchnorm/view/batch_view.hpp"
 #include "support/catch.hpp"
-#include "support/instances.hpp"
 #include "support/paths.hpp"
 
 namespace batchnorm_test {

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <vector>
 
-#include "support/instances.hpp"
 #include "support/layers.hpp"
 
 namespace batchnorm_test {

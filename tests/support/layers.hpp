@@ -6,7 +6,6 @@
 #include "batchnorm/layer.hpp"
 #include "support/bounds.hpp"
 #include "support/generators.hpp"
-#include "support/instances.hpp"
 #include "support/layouts.hpp"
 #include "support/reference_batch_norm.hpp"
 

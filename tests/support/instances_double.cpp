@@ -1,4 +1,0 @@
-// SPDX-License-Identifier: MIT
-#include "support/instances.hpp"
-
-BATCHNORM_TEST_INSTANCES(, double)
