@@ -20,9 +20,8 @@ template <class T>
 void check_example(const State<T>& state) {
   CHECK(state.gamma == Eigen::Vector3f(1.5f, -2.0f, 0.5f).cast<typename State<T>::Scalar>());
   CHECK(state.beta == Eigen::Vector3f(0.25f, 0.0f, -1.0f).cast<typename State<T>::Scalar>());
-  CHECK(state.running_mean == Eigen::Vector3d(-1.0f, 3.0f, 0.5f).cast<typename State<T>::Scalar>());
-  CHECK(state.running_variance ==
-        Eigen::Vector3f(4.0f, 0.25f, 2.0f).cast<typename State<T>::Scalar>());
+  CHECK(state.running_mean == Eigen::Vector3d(-1.0, 3.0, 0.5));
+  CHECK(state.running_variance == Eigen::Vector3d(4.0, 0.25, 2.0));
 }
 
 LoadedState<float> loaded(const LayerKeys& keys, const LayerPrefix& prefix) {
