@@ -55,7 +55,7 @@ TEST_CASE("the maps are a (g + centred b + c) and a g, and g for the residual", 
 }
 
 TEST_CASE("parameters that are left out have no gradient, whatever the sums", "[gradients]") {
-  detail::GradientSums<double, 2> sums(2);
+  batchnorm::GradientSums<double, 2> sums(2);
   sums.normalized << 1.5, -2.0;
   sums.output_gradient << 3.0, 4.0;
   Options options;
