@@ -50,14 +50,14 @@ inline constexpr std::size_t views_of = is_with_residual<std::decay_t<A>> ? 2 : 
 template <class T, class First>
 struct HeldInput {
   First first;
-  const auto& lead() const { return first.view(); }
+  decltype(auto) lead() const { return first.view(); }
   std::array<BatchView<const T>, 1> views() const { return {first.view()}; }
 };
 template <class T, class First, class Residual>
 struct HeldInputs {
   First first;
   Residual residual;
-  const auto& lead() const { return first.view(); }
+  decltype(auto) lead() const { return first.view(); }
   std::array<BatchView<const T>, 2> views() const { return {first.view(), residual.view()}; }
 };
 
