@@ -10,9 +10,9 @@
 
 #include "batchnorm/frozen.hpp"
 #include "batchnorm/layer.hpp"
-#include "batchnorm/layer_core.hpp"
 #include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/backward_output.hpp"
+#include "batchnorm/math/check_inference.hpp"
 #include "batchnorm/math/check_moments.hpp"
 #include "batchnorm/math/fold.hpp"
 #include "batchnorm/math/fold_certificate.hpp"
@@ -34,5 +34,6 @@
 #include "batchnorm/view/check.hpp"
 #include "batchnorm/view/eigen.hpp"
 #include "batchnorm/view/overlap.hpp"
+#include "batchnorm/view/residual.hpp"
 
 #endif  // BATCHNORM_BATCHNORM_HPP

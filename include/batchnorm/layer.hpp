@@ -2,36 +2,46 @@
 #ifndef BATCHNORM_LAYER_HPP
 #define BATCHNORM_LAYER_HPP
 
-// Where each step lives. There is no loop and no formula in this file.
-//
-//   train      arguments to views        view/argument.hpp
-//              checks, order of steps    layer_core.hpp          (view/check.hpp, state.hpp)
-//              moments of the minibatch  math/moments.hpp        (loop 1, loops/reduce.hpp)
-//              output                    math/normalize.hpp      (loop 2, loops/map.hpp)
-//              running statistics, last  math/running.hpp        (commit)
-//   backward   two sums, then gradients  math/backward.hpp       (both, loops/resident.hpp)
-//   infer      output                    math/normalize.hpp      (loop 2)
-//   freeze     the map of infer, made up frozen.hpp
-
-#include <array>
-#include <cstddef>
 #include <type_traits>
 #include <utility>
 
+#include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/frozen.hpp"
-#include "batchnorm/layer_core.hpp"
 #include "batchnorm/math/backward.hpp"
+#include "batchnorm/math/backward_output.hpp"
+#include "batchnorm/math/check_batch.hpp"
+#include "batchnorm/math/check_inference.hpp"
+#include "batchnorm/math/check_moments.hpp"
 #include "batchnorm/math/moments.hpp"
+#include "batchnorm/math/normalize.hpp"
+#include "batchnorm/math/running.hpp"
+#include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
-#include "batchnorm/view/argument.hpp"
 #include "batchnorm/view/batch_view.hpp"
+#include "batchnorm/view/check.hpp"
+#include "batchnorm/view/input.hpp"
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+/// What train(in) returns: `auto [output, batch] = layer.train(in);`
+template <class Output, class Batch>
+struct TrainResult {
+  Output output;
+  Batch batch;
+};
+
+/// What backward without an output returns: `auto [in_gradient, gamma, beta] = ...`
+template <class Output, class Vector>
+struct BackwardResult {
+  Output in_gradient;
+  Vector gamma;
+  Vector beta;
+};
 
 /// A batch normalisation layer: trains, keeps running statistics, and hands out the inference path.
 ///
@@ -42,11 +52,11 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 /// to switch: the call says which. Whatever a call rejects, it rejects before it has changed the
 /// layer or written the output.
 ///
-/// Shapes: inputs are BatchViews of `channels()` channels, or Eigen objects of features x examples;
-/// an output has the shape of its input and is the same memory or memory that does not overlap it.
-/// Statistics are per channel, over samples and positions. Every call that loops takes an optional
-/// Execution last. Calls that are given their output allocate numbers per channel at most, and with
-/// `Channels` fixed nothing; infer allocates nothing.
+/// Shapes: inputs are BatchViews of `channels()` channels, Eigen objects of features x examples, or
+/// with_residual of two such; an output has the shape of its input and is the same memory or memory
+/// that does not overlap it. Statistics are per channel, over samples and positions. Every call
+/// that loops takes an optional Execution last. Calls that are given their output allocate numbers
+/// per channel at most, and with `Channels` fixed nothing; infer allocates nothing.
 ///
 /// A plain value: copy it, move it, keep it in a std::vector. Const members may be called from many
 /// threads at once. Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithms 1 and 2.
@@ -56,26 +66,53 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 /// @tparam Channels  number of channels when it is known to the compiler
 template <class T, int Channels = Eigen::Dynamic>
 class BatchNorm {
+  using A = accumulator_t<T>;
+  using C = parameter_t<T>;
+
  public:
   using Scalar = T;
-  using BatchMoments = Moments<accumulator_t<T>, Channels>;
+  using BatchMoments = Moments<A, Channels>;
+  using BatchSums = GradientSums<A, Channels>;
   using ParameterGradients = Gradients<T, Channels>;
+
+  /// A layer whose type says the number of channels and that has seen nothing; without a fixed
+  /// number an empty one, as a member that is assigned to later. Calling that is an error.
+  BatchNorm() = default;
+
+  /// The first, with options.
+  template <int Fixed = Channels, std::enable_if_t<Fixed != Eigen::Dynamic, int> = 0>
+  explicit BatchNorm(Options options) : options_(options) {
+    validate(options_);
+  }
 
   /// A layer that has seen nothing: gamma 1, beta 0.
   /// @throws std::invalid_argument when channels is not positive or epsilon is wrong
-  explicit BatchNorm(Index channels, Options options = {}) : core_(channels, options) {}
-
-  /// The same for a layer whose type says the number of channels.
-  template <int Fixed = Channels, std::enable_if_t<Fixed != Eigen::Dynamic, int> = 0>
-  BatchNorm() : BatchNorm(Fixed) {}
+  explicit BatchNorm(Index channels, Options options = {}) : options_(options), state_(channels) {
+    validate(options_);
+  }
 
   /// A layer that goes on from a state, say of a checkpoint.
   /// @throws std::invalid_argument when the parts of the state differ in size, or epsilon is wrong
   /// @throws std::domain_error when a running variance is negative or a running statistic is not
   ///         finite
-  BatchNorm(State<T, Channels> state, Options options) : core_(std::move(state), options) {}
+  BatchNorm(State<T, Channels> state, Options options)
+      : options_(options), state_(std::move(state)), state_given_(true) {
+    validate(options_);
+    detail::check_state("BatchNorm", state_, options_.non_finite);
+  }
 
-  Index channels() const { return core_.channels(); }
+  /// Refuse a bare number when compiled: it could be anything.
+  template <class Number, detail::if_bare_number<Number> = 0>
+  BatchNorm(Index, Number) {
+    detail::refuse_bare_number<Number>();
+  }
+  template <class Number, detail::if_bare_number<Number> = 0>
+  BatchNorm(const State<T, Channels>&, Number) {
+    detail::refuse_bare_number<Number>();
+  }
+
+  /// 0 for an empty layer.
+  Index channels() const { return state_.channels(); }
 
   /// Normalises a minibatch with its own statistics, then moves the running statistics on.
   ///
@@ -86,52 +123,50 @@ class BatchNorm {
   ///         otherwise), and for channels without variance when epsilon is 0
   /// An empty minibatch gives an empty output and changes nothing. Cost: two reads and one write of
   /// the data; one read with NonFinite::propagate, where channels lie apart and fit the cache.
-  template <class In, class Out, std::enable_if_t<!detail::is_execution<Out>, int> = 0>
-  BatchMoments train(const In& in, Out&& out, const Execution& execution = {}) {
-    const auto held = detail::as_input<T>(in);
-    return core_.train(Inputs<1>{held.view()}, detail::as_output<T>(std::forward<Out>(out)),
-                       execution);
-  }
-
-  /// The same with a residual: y = f(gamma xhat + beta + residual). `out` may be either input.
-  template <class In, class Residual, class Out,
-            std::enable_if_t<!detail::is_execution<Out>, int> = 0>
-  BatchMoments train(const In& in, const Residual& residual, Out&& out,
-                     const Execution& execution = {}) {
-    const auto held = detail::as_input<T>(in);
-    const auto added = detail::as_input<T>(residual);
-    return core_.train(Inputs<2>{held.view(), added.view()},
-                       detail::as_output<T>(std::forward<Out>(out)), execution);
+  BatchMoments train(const Input<T>& in, const Output<T>& out, const Execution& execution = {}) {
+    Forward pass = forward("BatchNorm::train", in, out, execution, true);
+    if (pass.update) apply_running_update(options_, pass.batch, state_);
+    return std::move(pass.batch);
   }
 
   /// The same into a new matrix or tensor of the kind of `in`.
   template <class In>
   auto train(const In& in, const Execution& execution = {}) {
-    const auto held = detail::as_input<T>(in);
-    auto output = detail::make_owner_like(held.view());
-    BatchMoments batch =
-        core_.train(Inputs<1>{held.view()}, detail::view_of_owner(held.view(), output), execution);
+    auto output = detail::make_owner_like(detail::lead_of(in));
+    BatchMoments batch = train(in, detail::view_of_owner(detail::lead_of(in), output), execution);
     return TrainResult<decltype(output), BatchMoments>{std::move(output), std::move(batch)};
   }
 
   /// train without the commit: the layer stays as it is, so that it may be called twice for one
   /// minibatch (recomputation) or on many threads. Throws what train throws.
-  template <class In, class Out, std::enable_if_t<!detail::is_execution<Out>, int> = 0>
-  BatchMoments normalize(const In& in, Out&& out, const Execution& execution = {}) const {
-    const auto held = detail::as_input<T>(in);
-    return core_.normalize(Inputs<1>{held.view()}, detail::as_output<T>(std::forward<Out>(out)),
-                           execution);
+  BatchMoments normalize(const Input<T>& in, const Output<T>& out,
+                         const Execution& execution = {}) const {
+    return forward("BatchNorm::normalize", in, out, execution, false).batch;
   }
 
-  /// The same with a residual, as train.
-  template <class In, class Residual, class Out,
-            std::enable_if_t<!detail::is_execution<Out>, int> = 0>
-  BatchMoments normalize(const In& in, const Residual& residual, Out&& out,
-                         const Execution& execution = {}) const {
-    const auto held = detail::as_input<T>(in);
-    const auto added = detail::as_input<T>(residual);
-    return core_.normalize(Inputs<2>{held.view(), added.view()},
-                           detail::as_output<T>(std::forward<Out>(out)), execution);
+  /// Normalises a piece of a minibatch that does not lie in one place: samples of several matrices,
+  /// of several devices, or read one after the other.
+  ///
+  ///     auto batch = moments_of(x1);
+  ///     batch.merge(moments_of(x2));             // of all pieces
+  ///     layer.normalize(batch, x1, y1);          // each piece with the moments of the whole
+  ///     layer.normalize(batch, x2, y2);
+  ///     layer.commit(batch);                     // once
+  ///
+  /// @param batch  the moments of the whole minibatch
+  /// @throws what normalize does, and std::invalid_argument for moments of another number of
+  ///         channels or of fewer values than `in`
+  /// Cost: one read and one write of the piece.
+  void normalize(const BatchMoments& batch, const Input<T>& in, const Output<T>& out,
+                 const Execution& execution = {}) const {
+    constexpr const char* function = "BatchNorm::normalize";
+    detail::check_state_shape(function, state_);
+    detail::check_forward(function, channels(), in, out);
+    detail::check_piece(function, batch, channels(), in.view());
+    if (in.view().empty()) return;
+    detail::check_batch_size(function, options_, batch.count);
+    if (batch.count > 1) detail::check_finite<C>(function, options_, batch);
+    write_output(statistics(function, batch), in, out, execution);
   }
 
   /// The other half of train: moves the running statistics on by the moments of one minibatch, or
@@ -139,91 +174,120 @@ class BatchNorm {
   /// @throws std::invalid_argument for another number of channels, a negative count, or one value
   ///         per channel (as train)
   /// @throws std::domain_error for moments that no data can have, and results that are not finite
-  void commit(const BatchMoments& batch) { core_.commit(batch); }
+  void commit(const BatchMoments& batch) {
+    constexpr const char* function = "BatchNorm::commit";
+    detail::check_state_shape(function, state_);
+    detail::check_moments(function, batch, channels());
+    if (batch.count == 0) return;
+    detail::check_batch_size(function, options_, batch.count);
+    if (batch.count == 1 || !detail::check_finite<C>(function, options_, batch)) return;
+    check_running_update(function, options_, batch, state_);
+    apply_running_update(options_, batch, state_);
+  }
 
   /// Back-propagates through the normalisation and through the statistics of the minibatch.
   ///
   /// @param batch         what train or normalize returned for `in`
   /// @param in            the input of that call
   /// @param out_gradient  dL/dy
-  /// @param in_gradient   receives dL/dx; may be the same memory as out_gradient or in
+  /// @param in_gradient   receives dL/dx; may be the same memory as out_gradient or in. For
+  ///                      with_residual(x, r), with_residual(dx, dr): dr may be the memory of dy, r
+  ///                      or x, but not of dx
   /// @return dL/dgamma and dL/dbeta, summed over the minibatch
   /// @throws std::invalid_argument for wrong shapes, overlapping memory, or moments of another
   ///         number of channels or values than `in`
   /// Cost: two reads of `in` and `out_gradient`, one write. math/backward.hpp has the derivation.
-  template <class In, class OutGradient, class InGradient,
-            std::enable_if_t<!detail::is_execution<InGradient>, int> = 0>
-  ParameterGradients backward(const BatchMoments& batch, const In& in,
-                              const OutGradient& out_gradient, InGradient&& in_gradient,
+  ParameterGradients backward(const BatchMoments& batch, const Input<T>& in,
+                              const Input<T>& out_gradient, const GradientOutput<T>& in_gradient,
                               const Execution& execution = {}) const {
-    const auto x = detail::as_input<T>(in);
-    const auto dy = detail::as_input<T>(out_gradient);
-    return core_.backward(batch, Inputs<1>{x.view()}, dy.view(),
-                          Outputs<1>{detail::as_output<T>(std::forward<InGradient>(in_gradient))},
-                          execution);
-  }
-
-  /// The same for a call with a residual.
-  /// @param residual_gradient  receives dL/dresidual; may be the memory of out_gradient, residual
-  ///                           or in, but not of in_gradient
-  template <class In, class Residual, class OutGradient, class InGradient, class ResidualGradient>
-  ParameterGradients backward(const BatchMoments& batch, const In& in, const Residual& residual,
-                              const OutGradient& out_gradient, InGradient&& in_gradient,
-                              ResidualGradient&& residual_gradient,
-                              const Execution& execution = {}) const {
-    const auto x = detail::as_input<T>(in);
-    const auto added = detail::as_input<T>(residual);
-    const auto dy = detail::as_input<T>(out_gradient);
-    return core_.backward(
-        batch, Inputs<2>{x.view(), added.view()}, dy.view(),
-        Outputs<2>{detail::as_output<T>(std::forward<InGradient>(in_gradient)),
-                   detail::as_output<T>(std::forward<ResidualGradient>(residual_gradient))},
-        execution);
+    constexpr const char* function = "BatchNorm::backward";
+    detail::check_state_shape(function, state_);
+    detail::check_backward(function, channels(), in, out_gradient, in_gradient);
+    detail::check_batch(function, batch, channels(), in.view());
+    if (in.view().empty()) return ParameterGradients(channels());
+    detail::check_batch_size(function, options_, batch.count);
+    return input_gradients(statistics(function, batch), batch.count == 1, in, out_gradient,
+                           in_gradient, execution);
   }
 
   /// The same into a new matrix or tensor of the kind of `in`.
-  template <class In, class OutGradient>
-  auto backward(const BatchMoments& batch, const In& in, const OutGradient& out_gradient,
-                const Execution& execution = {}) const {
-    const auto x = detail::as_input<T>(in);
-    const auto dy = detail::as_input<T>(out_gradient);
-    auto in_gradient = detail::make_owner_like(x.view());
+  template <class In>
+  [[nodiscard]] auto backward(const BatchMoments& batch, const In& in, const Input<T>& out_gradient,
+                              const Execution& execution = {}) const {
+    auto in_gradient = detail::make_owner_like(in);
     ParameterGradients gradients =
-        core_.backward(batch, Inputs<1>{x.view()}, dy.view(),
-                       Outputs<1>{detail::view_of_owner(x.view(), in_gradient)}, execution);
+        backward(batch, in, out_gradient, detail::view_of_owner(in, in_gradient), execution);
     return BackwardResult<decltype(in_gradient), typename ParameterGradients::Vector>{
         std::move(in_gradient), std::move(gradients.gamma), std::move(gradients.beta)};
   }
 
-  /// Back-propagates through infer: the running statistics are constants, gamma and beta still have
-  /// gradients. For fine-tuning with frozen statistics.
-  template <class In, class OutGradient, class InGradient,
-            std::enable_if_t<!detail::is_execution<InGradient>, int> = 0>
-  ParameterGradients backward_frozen(const In& in, const OutGradient& out_gradient,
-                                     InGradient&& in_gradient,
-                                     const Execution& execution = {}) const {
-    const auto x = detail::as_input<T>(in);
-    const auto dy = detail::as_input<T>(out_gradient);
-    return core_.backward_frozen(
-        Inputs<1>{x.view()}, dy.view(),
-        Outputs<1>{detail::as_output<T>(std::forward<InGradient>(in_gradient))}, execution);
+  /// The first half of backward for a piece of a minibatch: its share of the two sums that every
+  /// dL/dx depends on.
+  ///
+  ///     auto sums = layer.backward_sums(batch, x1, dy1);
+  ///     sums.merge(layer.backward_sums(batch, x2, dy2));       // of all pieces
+  ///     layer.backward(batch, sums, x1, dy1, dx1);             // each piece, with those of the whole
+  ///     layer.backward(batch, sums, x2, dy2, dx2);
+  ///     auto [gamma, beta] = layer.parameter_gradients(sums);  // once
+  ///
+  /// @param batch  the moments of the whole minibatch, those that its pieces were normalised with
+  /// @throws what backward does, but moments may be of more values than `in`
+  /// Cost: one read of `in` and `out_gradient`.
+  [[nodiscard]] BatchSums backward_sums(const BatchMoments& batch, const Input<T>& in,
+                                        const Input<T>& out_gradient,
+                                        const Execution& execution = {}) const {
+    constexpr const char* function = "BatchNorm::backward_sums";
+    detail::check_state_shape(function, state_);
+    detail::check_backward_inputs(function, channels(), in, out_gradient);
+    detail::check_piece(function, batch, channels(), in.view());
+    BatchSums sums(channels());
+    sums.count = in.view().values_per_channel();
+    if (in.view().empty()) return sums;
+    detail::check_batch_size(function, options_, batch.count);
+    auto tables = detail::input_tables(options_, state_, statistics(function, batch));
+    input_pass(tables, in, out_gradient, false).sum(execution, sums);
+    return sums;
   }
 
-  /// The same for a call with a residual, as backward.
-  template <class In, class Residual, class OutGradient, class InGradient, class ResidualGradient,
-            std::enable_if_t<!detail::is_execution<ResidualGradient>, int> = 0>
-  ParameterGradients backward_frozen(const In& in, const Residual& residual,
-                                     const OutGradient& out_gradient, InGradient&& in_gradient,
-                                     ResidualGradient&& residual_gradient,
+  /// The second half: dL/dx of a piece.
+  /// @param sums  those of the whole minibatch, of as many values as `batch`
+  /// @throws what backward does, and std::invalid_argument for sums of another number of channels
+  ///         or values
+  /// Cost: one read of `in` and `out_gradient`, one write.
+  void backward(const BatchMoments& batch, const BatchSums& sums, const Input<T>& in,
+                const Input<T>& out_gradient, const GradientOutput<T>& in_gradient,
+                const Execution& execution = {}) const {
+    constexpr const char* function = "BatchNorm::backward";
+    detail::check_state_shape(function, state_);
+    detail::check_backward(function, channels(), in, out_gradient, in_gradient);
+    detail::check_piece(function, batch, channels(), in.view());
+    detail::check_sums(function, sums, channels(), batch.count);
+    if (in.view().empty()) return;
+    detail::check_batch_size(function, options_, batch.count);
+    auto tables = detail::input_tables(options_, state_, statistics(function, batch));
+    input_pass(tables, in, out_gradient, batch.count == 1)
+        .map_with(execution, sums, {in_gradient.view(), in_gradient.residual()});
+  }
+
+  /// dL/dgamma and dL/dbeta from the sums: of the whole minibatch, or the share of a piece.
+  /// @throws std::invalid_argument for sums of another number of channels
+  [[nodiscard]] ParameterGradients parameter_gradients(const BatchSums& sums) const {
+    constexpr const char* function = "BatchNorm::parameter_gradients";
+    detail::check_state_shape(function, state_);
+    detail::check_sums(function, sums, channels(), sums.count);
+    return detail::gradients_of<T>(options_, sums);
+  }
+
+  /// Back-propagates through infer: the running statistics are constants, gamma and beta still have
+  /// gradients. For fine-tuning with frozen statistics.
+  ParameterGradients backward_frozen(const Input<T>& in, const Input<T>& out_gradient,
+                                     const GradientOutput<T>& in_gradient,
                                      const Execution& execution = {}) const {
-    const auto x = detail::as_input<T>(in);
-    const auto added = detail::as_input<T>(residual);
-    const auto dy = detail::as_input<T>(out_gradient);
-    return core_.backward_frozen(
-        Inputs<2>{x.view(), added.view()}, dy.view(),
-        Outputs<2>{detail::as_output<T>(std::forward<InGradient>(in_gradient)),
-                   detail::as_output<T>(std::forward<ResidualGradient>(residual_gradient))},
-        execution);
+    constexpr const char* function = "BatchNorm::backward_frozen";
+    detail::check_state_shape(function, state_);
+    detail::check_backward(function, channels(), in, out_gradient, in_gradient);
+    return input_gradients(running_statistics(function), true, in, out_gradient, in_gradient,
+                           execution);
   }
 
   /// backward for those who kept the output and not the input: train(x, x) in place, then this, so
@@ -236,62 +300,174 @@ class BatchNorm {
   ///         undone
   /// @throws std::domain_error when gamma of a channel is zero, or so small beside beta that the
   ///         error of xhat would exceed 1/128
-  template <class OutIn, class OutGradient, class InGradient>
-  ParameterGradients backward_from_output(const BatchMoments& batch, const OutIn& out,
-                                          const OutGradient& out_gradient, InGradient&& in_gradient,
+  ParameterGradients backward_from_output(const BatchMoments& batch, const Input<T>& out,
+                                          const Input<T>& out_gradient,
+                                          const GradientOutput<T>& in_gradient,
                                           const Execution& execution = {}) const {
-    const auto y = detail::as_input<T>(out);
-    const auto dy = detail::as_input<T>(out_gradient);
-    return core_.backward_from_output(batch, y.view(), dy.view(),
-                                      detail::as_output<T>(std::forward<InGradient>(in_gradient)),
-                                      execution);
+    constexpr const char* function = "BatchNorm::backward_from_output";
+    detail::check_state_shape(function, state_);
+    detail::check_no_residual(function, out);
+    detail::check_backward(function, channels(), out, out_gradient, in_gradient);
+    detail::check_batch(function, batch, channels(), out.view());
+    detail::check_invertible<T>(function, options_, state_);
+    BatchSums sums(channels());
+    if (out.view().empty()) return ParameterGradients(channels());
+    detail::check_batch_size(function, options_, batch.count);
+    auto tables = detail::output_tables(options_, state_, statistics(function, batch));
+    auto formula = detail::formula_options<C>(options_.epilogue, false);
+    formula.fixed_statistics = batch.count == 1;
+    sums.count = batch.count;
+    detail::OutputBackward<T, Channels>(formula, tables, {out.view()}, out_gradient.view())
+        .run(execution, sums, {in_gradient.view()});
+    return detail::gradients_of<T>(options_, sums);
   }
 
   /// Normalises one example or many with the running statistics, to the bits of freeze(), which is
   /// faster when many calls follow. Allocates nothing.
   /// @throws std::domain_error when the layer has no statistics: it never saw a minibatch and was
-  ///         given no state
-  template <class In, class Out, std::enable_if_t<!detail::is_execution<Out>, int> = 0>
-  void infer(const In& in, Out&& out, const Execution& execution = {}) const {
-    const auto held = detail::as_input<T>(in);
-    core_.infer(Inputs<1>{held.view()}, detail::as_output<T>(std::forward<Out>(out)), execution);
-  }
-
-  /// The same with a residual, as train.
-  template <class In, class Residual, class Out,
-            std::enable_if_t<!detail::is_execution<Out>, int> = 0>
-  void infer(const In& in, const Residual& residual, Out&& out,
-             const Execution& execution = {}) const {
-    const auto held = detail::as_input<T>(in);
-    const auto added = detail::as_input<T>(residual);
-    core_.infer(Inputs<2>{held.view(), added.view()}, detail::as_output<T>(std::forward<Out>(out)),
-                execution);
+  ///         given no state; or when gamma, beta, a running statistic or
+  ///         gamma / sqrt(variance + epsilon) is not finite (unless that is to be propagated)
+  void infer(const Input<T>& in, const Output<T>& out, const Execution& execution = {}) const {
+    constexpr const char* function = "BatchNorm::infer";
+    detail::check_state_shape(function, state_);
+    detail::check_forward(function, channels(), in, out);
+    write_output(running_statistics(function), in, out, execution);
   }
 
   /// The same into a new matrix or tensor of the kind of `in`.
   template <class In>
-  auto infer(const In& in, const Execution& execution = {}) const {
-    const auto held = detail::as_input<T>(in);
-    auto output = detail::make_owner_like(held.view());
-    core_.infer(Inputs<1>{held.view()}, detail::view_of_owner(held.view(), output), execution);
+  [[nodiscard]] auto infer(const In& in, const Execution& execution = {}) const {
+    auto output = detail::make_owner_like(detail::lead_of(in));
+    infer(in, detail::view_of_owner(detail::lead_of(in), output), execution);
     return output;
   }
 
   /// The inference path as an object of its own. @throws std::domain_error as infer
-  FrozenBatchNorm<T, Channels> freeze() const { return core_.freeze(); }
+  [[nodiscard]] FrozenBatchNorm<T, Channels> freeze() const {
+    detail::check_has_statistics("BatchNorm::freeze", state_, state_given_);
+    return FrozenBatchNorm<T, Channels>("BatchNorm::freeze", state_, options_);
+  }
 
   /// What the layer has learned and seen; to be changed, saved or replaced. Calls check it anew.
-  State<T, Channels>& state() { return core_.state; }
-  const State<T, Channels>& state() const { return core_.state; }
-  const Options& options() const { return core_.options; }
+  State<T, Channels>& state() { return state_; }
+  const State<T, Channels>& state() const { return state_; }
+  const Options& options() const { return options_; }
+
+  /// Refuse a residual as an argument of its own.
+  template <class In, class Residual, class Out, detail::if_operand<Out, void> = 0>
+  void train(const In&, const Residual&, Out&&, const Execution& = {}) const {
+    detail::refuse_positional_residual<In>();
+  }
+  template <class In, class Residual, class Out, detail::if_operand<Out, void> = 0,
+            detail::if_operand<In, BatchMoments> = 0>
+  void normalize(const In&, const Residual&, Out&&, const Execution& = {}) const {
+    detail::refuse_positional_residual<In>();
+  }
+  template <class In, class Residual, class Out, detail::if_operand<Out, void> = 0>
+  void infer(const In&, const Residual&, Out&&, const Execution& = {}) const {
+    detail::refuse_positional_residual<In>();
+  }
+  template <class In, class Residual, class Dy, class Dx, class Dr,
+            detail::if_operand<Dr, void> = 0>
+  void backward(const BatchMoments&, const In&, const Residual&, const Dy&, Dx&&, Dr&&,
+                const Execution& = {}) const {
+    detail::refuse_positional_residual<In>();
+  }
+  template <class In, class Residual, class Dy, class Dx, class Dr,
+            detail::if_operand<Dr, void> = 0>
+  void backward_frozen(const In&, const Residual&, const Dy&, Dx&&, Dr&&,
+                       const Execution& = {}) const {
+    detail::refuse_positional_residual<In>();
+  }
 
  private:
-  template <std::size_t N>
-  using Inputs = std::array<BatchView<const T>, N>;
-  template <std::size_t N>
-  using Outputs = std::array<BatchView<T>, N>;
+  using Statistics = detail::StatisticsView<A>;
 
-  detail::LayerCore<T, Channels> core_;
+  struct Forward {
+    BatchMoments batch;
+    bool update;  ///< whether the running statistics follow
+  };
+
+  /// Algorithm 1. When a commit follows, it is known before the output is written that it will
+  /// succeed: an output that is its input cannot be computed twice.
+  Forward forward(const char* function, const Input<T>& in, const Output<T>& out,
+                  const Execution& execution, bool commit_follows) const {
+    detail::check_state_shape(function, state_);
+    detail::check_forward(function, channels(), in, out);
+    const Index count = in.view().values_per_channel();
+    if (count == 0) return {BatchMoments(channels()), false};
+    detail::check_batch_size(function, options_, count);
+    if (count > 1 && nothing_to_reject()) {
+      if (commit_follows) check_counter(function, options_.running, state_);
+      return {detail::normalize_fused(options_, state_, {in.view(), in.residual()}, out.view(),
+                                      execution),
+              true};
+    }
+    BatchMoments batch = detail::moments_of_view<Channels, T>(in.view(), execution);
+    const bool update = count > 1 && detail::check_finite<C>(function, options_, batch);
+    const Statistics use = statistics(function, batch);
+    if (commit_follows && update) check_running_update(function, options_, batch, state_);
+    write_output(use, in, out, execution);
+    return {std::move(batch), update};
+  }
+
+  /// Whether no minibatch can be rejected, so that the output of one channel may be written before
+  /// the next one has been looked at.
+  bool nothing_to_reject() const {
+    return options_.non_finite == NonFinite::propagate &&
+           options_.epsilon > detail::min_invertible_variance;
+  }
+
+  /// What a minibatch is normalised with: its own statistics, or those of the layer where it has one
+  /// value per channel.
+  Statistics statistics(const char* function, const BatchMoments& batch) const {
+    if (batch.count == 1) return running_statistics(function);
+    const Statistics use = detail::statistics_of(batch);
+    detail::check_deviation<C>(function, options_.epsilon, channels(), use);
+    return use;
+  }
+
+  /// The running statistics, once they have turned out to be usable.
+  Statistics running_statistics(const char* function) const {
+    detail::check_has_statistics(function, state_, state_given_);
+    detail::check_statistics(function, state_, options_.non_finite);
+    const Statistics use = detail::statistics_of(state_);
+    detail::check_deviation<C>(function, options_.epsilon, channels(), use);
+    detail::check_inference(function, options_, state_);
+    return use;
+  }
+
+  void write_output(const Statistics& use, const Input<T>& in, const Output<T>& out,
+                    const Execution& execution) const {
+    const detail::ForwardSource<T> source(use, detail::parameters_of(options_, state_));
+    detail::normalize_view<T>(execution, options_.epilogue, source, {in.view(), in.residual()},
+                              out.view());
+  }
+
+  detail::InputBackward<T, Channels> input_pass(detail::GradientTables<T, Channels>& tables,
+                                                const Input<T>& in, const Input<T>& out_gradient,
+                                                bool fixed_statistics) const {
+    auto formula = detail::formula_options<C>(options_.epilogue, in.residual() != nullptr);
+    formula.fixed_statistics = fixed_statistics;
+    return {formula, tables, {in.view(), in.residual()}, out_gradient.view()};
+  }
+
+  ParameterGradients input_gradients(const Statistics& use, bool fixed, const Input<T>& in,
+                                     const Input<T>& out_gradient,
+                                     const GradientOutput<T>& in_gradient,
+                                     const Execution& execution) const {
+    BatchSums sums(channels());
+    sums.count = in.view().values_per_channel();
+    if (sums.count == 0) return ParameterGradients(channels());
+    auto tables = detail::input_tables(options_, state_, use);
+    input_pass(tables, in, out_gradient, fixed)
+        .run(execution, sums, {in_gradient.view(), in_gradient.residual()});
+    return detail::gradients_of<T>(options_, sums);
+  }
+
+  Options options_;
+  State<T, Channels> state_;
+  bool state_given_ = false;
 };
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

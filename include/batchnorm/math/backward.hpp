@@ -88,14 +88,10 @@ struct FromInput {
   }
 };
 
-/// Backward from x, dy and a residual, when there is one.
-///
-/// @param fixed  the statistics do not depend on x
+/// Tables for backward from the input.
 template <class T, int Channels>
-Gradients<T, Channels> input_gradients(const Options& options, const State<T, Channels>& state,
-                                       const StatisticsView<accumulator_t<T>>& statistics,
-                                       bool fixed, const BackwardOperands<T>& views,
-                                       const Execution& execution) {
+GradientTables<T, Channels> input_tables(const Options& options, const State<T, Channels>& state,
+                                         const StatisticsView<accumulator_t<T>>& statistics) {
   using A = accumulator_t<T>;
   using C = parameter_t<T>;
   GradientTables<T, Channels> tables(state.channels());
@@ -107,10 +103,11 @@ Gradients<T, Channels> input_gradients(const Options& options, const State<T, Ch
   coefficients.inverse = tables.wide_inverse();
   coefficients.pivot_error = tables.pivot_error();
   for_channels<A>(0, state.channels(), coefficients);
-  auto formula = formula_options<C>(options.epilogue, views.in.residual != nullptr);
-  formula.fixed_statistics = fixed;
-  return backward_view<FromInput<C>>(execution, options, formula, tables, views);
+  return tables;
 }
+
+template <class T, int Channels>
+using InputBackward = BackwardPass<FromInput<parameter_t<T>>, T, Channels>;
 
 }  // namespace detail
 }  // namespace BATCHNORM_INLINE_NAMESPACE

@@ -49,14 +49,10 @@ struct FromOutput {
   }
 };
 
-/// Backward from y and dy to dL/dx; views.in.x is y.
-///
-/// @param fixed  the statistics do not depend on x
+/// Tables for backward from the output.
 template <class T, int Channels>
-Gradients<T, Channels> output_gradients(const Options& options, const State<T, Channels>& state,
-                                        const StatisticsView<accumulator_t<T>>& statistics,
-                                        bool fixed, const BackwardOperands<T>& views,
-                                        const Execution& execution) {
+GradientTables<T, Channels> output_tables(const Options& options, const State<T, Channels>& state,
+                                          const StatisticsView<accumulator_t<T>>& statistics) {
   using A = accumulator_t<T>;
   using C = parameter_t<T>;
   GradientTables<T, Channels> tables(state.channels());
@@ -71,10 +67,11 @@ Gradients<T, Channels> output_gradients(const Options& options, const State<T, C
     tables.wide_inverse()[channel] = inverse;
     tables.inverse()[channel] = convert<C>(inverse);
   }
-  auto formula = formula_options<C>(options.epilogue, false);
-  formula.fixed_statistics = fixed;
-  return backward_view<FromOutput>(execution, options, formula, tables, views);
+  return tables;
 }
+
+template <class T, int Channels>
+using OutputBackward = BackwardPass<FromOutput, T, Channels>;
 
 /// The largest error of a recovered xhat, in deviations, that is still worth back-propagating.
 inline constexpr double largest_recovery_error = 1.0 / 128.0;

@@ -5,16 +5,16 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <cstddef>
-#include <initializer_list>
 #include <type_traits>
 
+#include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/kernels/channels.hpp"
 #include "batchnorm/kernels/fused.hpp"
 #include "batchnorm/kernels/kernel.hpp"
 #include "batchnorm/kernels/reduce.hpp"
-#include "batchnorm/math/statistics.hpp"
+#include "batchnorm/math/normalize.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/batch_view.hpp"
@@ -35,11 +35,51 @@ struct Gradients {
   explicit Gradients(Index channels) : gamma(Vector::Zero(channels)), beta(gamma) {}
 };
 
+/// What back-propagation has to know of a whole minibatch: two sums per channel. Those of pieces of
+/// it (BatchNorm::backward_sums) merge into those of the whole.
+///
+/// @tparam T         the type they are kept in, accumulator_t of the data
+/// @tparam Channels  number of channels when it is known to the compiler
+template <class T, int Channels = Eigen::Dynamic>
+struct GradientSums {
+  using Scalar = T;
+  using Vector = ChannelVector<T, Channels>;
+
+  Index count = 0;         ///< values per channel that were summed
+  Vector output_gradient;  ///< sum f'(z) dL/dy, which is dL/dbeta
+  Vector normalized;       ///< sum f'(z) dL/dy xhat, which is dL/dgamma
+
+  /// The sums of nothing; merging them with others gives exactly the others.
+  GradientSums() : GradientSums(Channels == Eigen::Dynamic ? 0 : Channels) {}
+  explicit GradientSums(Index channels)
+      : output_gradient(Vector::Zero(channels)), normalized(output_gradient) {}
+
+  Index channels() const { return output_gradient.size(); }
+
+  /// The sums over both sets of values together.
+  /// @throws std::invalid_argument when the numbers of channels differ (sums of nothing that were
+  ///         made without a number of channels merge with any). Nothing is changed then.
+  void merge(const GradientSums& other) {
+    if (other.count == 0 && other.channels() == 0) return;
+    if (count == 0 && channels() == 0) {
+      *this = other;
+      return;
+    }
+    if (channels() != other.channels()) {
+      detail::fail_argument("GradientSums::merge", "number of channels must be the same",
+                            detail::text(channels()), detail::text(other.channels()));
+    }
+    count += other.count;
+    output_gradient += other.output_gradient;
+    normalized += other.normalized;
+  }
+};
+
 namespace detail {
 
-/// S1 = sum g and r S2 = sum g centred r; coefficients pivot, r and those of the source.
+/// The terms of S1 = sum g and r S2 = sum g centred r; coefficients pivot, r and those of the source.
 template <class Source>
-struct GradientSums {
+struct GradientTerms {
   static constexpr int inputs = Source::inputs;
   static constexpr int required_inputs = 2;
   static constexpr int sums = 2;
@@ -78,7 +118,7 @@ struct Backward {
   }
 };
 
-/// What backward keeps per channel: tables of both formulas, and sums.
+/// The coefficients of both formulas, one table each.
 template <class T, int Channels>
 class GradientTables {
   using A = accumulator_t<T>;
@@ -89,27 +129,24 @@ class GradientTables {
 
  public:
   explicit GradientTables(Index channels)
-      : rounded_(channels, 6), wide_(Tables<A, 4>::Zero(channels, 4)) {
-    rounded_.setZero();
-  }
+      : rounded_(Tables<C, 6>::Zero(channels, 6)), wide_(Tables<A, 2>::Zero(channels, 2)) {}
 
   C* pivot() { return rounded_.col(0).data(); }
-  C* scale() { return rounded_.col(1).data(); }    ///< a = gamma / sqrt(variance + epsilon)
+  C* scale() { return rounded_.col(1).data(); }  ///< a = gamma / sqrt(variance + epsilon)
   C* shift() { return rounded_.col(2).data(); }
   C* inverse() { return rounded_.col(3).data(); }  ///< r, or what the source has in its place
   C* b() { return rounded_.col(4).data(); }
   C* c() { return rounded_.col(5).data(); }
   A* wide_inverse() { return wide_.col(0).data(); }
-  A* pivot_error() { return wide_.col(1).data(); }
-  A* output_gradient() { return wide_.col(2).data(); }  ///< S1
-  A* normalized() { return wide_.col(3).data(); }       ///< r S2
+  A* pivot_error() { return wide_.col(1).data(); }  ///< (m - p) r
 
  private:
   Tables<C, 6> rounded_;
-  Tables<A, 4> wide_;
+  Tables<A, 2> wide_;
 };
 
-/// Takes from r S2 what the pivot's rounding has put there, and makes b and c of the sums:
+/// Takes from r S2 what the pivot's rounding has put there, unless that is done, and makes b and c
+/// of the sums:
 ///
 ///     r S2 -= (m - p) r S1     b = -r (r S2) / n     c = (m - p) r (r S2) / n - S1 / n
 ///
@@ -123,6 +160,7 @@ struct FinishGradients {
   C* b;
   C* c;
   A count;
+  bool corrected;
   bool final;
   Index& reached;
 
@@ -143,8 +181,10 @@ struct FinishGradients {
         return false;
       }
     }
-    product -= error * sum;
-    store_channels<A, Lanes>(normalized + group.first, group, product);
+    if (!corrected) {
+      product -= error * sum;
+      store_channels<A, Lanes>(normalized + group.first, group, product);
+    }
     product /= count;
     sum /= count;
     store_channels<A, Lanes>(b + group.first, group, V(-r * product));
@@ -161,87 +201,130 @@ class GradientReduction final : public Reduction<T> {
   static constexpr bool lanes_are_wide = std::is_same<A, C>::value;
 
  public:
-  GradientReduction(GradientTables<T, Channels>& tables, Index count)
-      : tables_(tables), count_(from_index<A>(count)) {}
+  GradientReduction(GradientTables<T, Channels>& tables, GradientSums<A, Channels>& sums)
+      : tables_(tables), sums_(sums) {}
 
   A* result(std::size_t j) override {
-    return j == 0 ? tables_.output_gradient() : tables_.normalized();
+    return (j == 0 ? sums_.output_gradient : sums_.normalized).data();
   }
   void prepare(const Plan&, const Operands<T>&, InstructionSet, Index, Index) override {}
   Index finish_many(Index first, Index last) override {
-    return finish_some(first, last, lanes_are_wide);
+    return finish_some(first, last, false, lanes_are_wide);
   }
   /// A sum of floats that overflowed may fit in double.
   Outcome finish(Index channel, int, bool in_accumulator) override {
-    const Index reached = finish_some(channel, channel + 1, in_accumulator);
+    const Index reached = finish_some(channel, channel + 1, false, in_accumulator);
     return reached > channel ? Outcome::done : Outcome::retry_in_accumulator;
   }
+  /// b and c of sums that are there already.
+  void finish_given() { finish_some(0, sums_.channels(), true, true); }
 
  private:
-  Index finish_some(Index first, Index last, bool final) {
+  Index finish_some(Index first, Index last, bool corrected, bool final) {
     Index reached = last;
-    for_channels<A>(first, last,
-                    FinishGradients<A, C>{tables_.wide_inverse(), tables_.pivot_error(),
-                                          tables_.output_gradient(), tables_.normalized(),
-                                          tables_.b(), tables_.c(), count_, final, reached});
+    for_channels<A>(
+        first, last,
+        FinishGradients<A, C>{tables_.wide_inverse(), tables_.pivot_error(), result(0), result(1),
+                              tables_.b(), tables_.c(), from_index<A>(sums_.count), corrected,
+                              final, reached});
     return reached;
   }
 
   GradientTables<T, Channels>& tables_;
-  A count_;
+  GradientSums<A, Channels>& sums_;
 };
 
-/// The operands of backward: what is normalised first, dy, a residual; dL/dx, dL/dresidual.
-template <class T>
-struct BackwardOperands {
-  InputViews<T> in;
-  BatchView<const T> output_gradient;
-  BatchView<T> input_gradient;
-  const BatchView<T>* residual_gradient = nullptr;
-};
-
-/// Backward with tables in which pivot, scale, shift, r and pivot errors are set.
-template <class Source, class T, int Channels>
-Gradients<T, Channels> backward_view(const Execution& execution, const Options& options,
-                                     FormulaOptions<parameter_t<T>> formula,
-                                     GradientTables<T, Channels>& tables,
-                                     const BackwardOperands<T>& views) {
+/// The gradients of the parameters from the sums; zero for what the options leave out.
+template <class T, int Channels>
+Gradients<T, Channels> gradients_of(const Options& options,
+                                    const GradientSums<accumulator_t<T>, Channels>& sums) {
   using C = parameter_t<T>;
-  const BatchView<const T>& x = views.in.x;
-  if (!x.empty()) {
-    const bool residual = views.in.residual != nullptr;
-    const ViewShape inputs[] = {ViewShape(x), ViewShape(views.output_gradient),
-                                residual ? ViewShape(*views.in.residual) : ViewShape()};
-    const ViewShape outputs[] = {
-        ViewShape(views.input_gradient),
-        residual ? ViewShape(*views.residual_gradient) : ViewShape()};
-    Operands<T> reduced;
-    reduced.from = {x.data(), views.output_gradient.data(),
-                    residual ? views.in.residual->data() : nullptr};
-    reduced.inputs = residual ? 3 : 2;
-    Operands<T> mapped = reduced;
-    mapped.to = {views.input_gradient.data(),
-                 residual ? views.residual_gradient->data() : nullptr};
-    mapped.outputs = residual ? 2 : 1;
-    GradientReduction<T, Channels> reduction(tables, x.values_per_channel());
-    const TableSource<C> sum_source{tables.pivot(), tables.inverse(), tables.scale(),
-                                    tables.shift()};
-    const TableSource<C> map_source{tables.pivot(), tables.scale(), tables.b(),
-                                    tables.c(),     tables.scale(), tables.shift()};
-    const FormulaCall<T> reduce_call(reduce_kernels<GradientSums<Source>, T>, sum_source, formula);
-    const FormulaCall<T> map_call(map_kernels<Backward<Source>, T>, map_source, formula);
-    reduce_and_map<T>(execution,
-                      {reduction, reduce_call, reduced, map_call, mapped,
-                       GradientSums<Source>::sums},
-                      outputs, inputs);
-  }
-  Gradients<T, Channels> gradients(x.channels());
-  for (Index channel = 0; channel < x.channels(); ++channel) {
-    if (options.scale) gradients.gamma[channel] = convert<C>(tables.normalized()[channel]);
-    if (options.shift) gradients.beta[channel] = convert<C>(tables.output_gradient()[channel]);
+  Gradients<T, Channels> gradients(sums.channels());
+  for (Index channel = 0; channel < sums.channels(); ++channel) {
+    if (options.scale) gradients.gamma[channel] = convert<C>(sums.normalized[channel]);
+    if (options.shift) gradients.beta[channel] = convert<C>(sums.output_gradient[channel]);
   }
   return gradients;
 }
+
+/// Where backward writes: dL/dx, and dL/dresidual where there is a residual.
+template <class T>
+struct GradientViews {
+  BatchView<T> x;
+  const BatchView<T>* residual = nullptr;
+};
+
+/// Backward from what is normalised (input or output of the layer), dy and a residual, with tables
+/// in which pivot, scale, shift, r and pivot errors are set.
+template <class Source, class T, int Channels>
+class BackwardPass {
+  using A = accumulator_t<T>;
+  using C = parameter_t<T>;
+  using Sums = GradientSums<A, Channels>;
+
+ public:
+  BackwardPass(const FormulaOptions<C>& formula, GradientTables<T, Channels>& tables,
+               const InputViews<T>& in, const BatchView<const T>& out_gradient)
+      : tables_(tables),
+        sum_source_{tables.pivot(), tables.inverse(), tables.scale(), tables.shift()},
+        map_source_{tables.pivot(), tables.scale(), tables.b(),
+                    tables.c(),     tables.scale(), tables.shift()},
+        sum_call_(reduce_kernels<GradientTerms<Source>, T>, sum_source_, formula),
+        map_call_(map_kernels<Backward<Source>, T>, map_source_, formula),
+        inputs_{ViewShape(in.x), ViewShape(out_gradient),
+                in.residual != nullptr ? ViewShape(*in.residual) : ViewShape()} {
+    operands_.from = {in.x.data(), out_gradient.data(),
+                      in.residual != nullptr ? in.residual->data() : nullptr};
+    operands_.inputs = in.residual != nullptr ? 3 : 2;
+  }
+
+  /// The sums of these inputs, which are a whole minibatch or a piece of one.
+  void sum(const Execution& execution, Sums& sums) const {
+    GradientReduction<T, Channels> reduction(tables_, sums);
+    const Plan plan = plan_of(operands_, nullptr, inputs_);
+    Reducer<T>(reduction, sum_call_, operands_, plan, GradientTerms<Source>::sums)
+        .run(execution.for_elements(plan.traversal().elements()), 0, plan.traversal().channels);
+  }
+
+  /// dL/dx from the sums of the whole minibatch.
+  void map_with(const Execution& execution, Sums sums, const GradientViews<T>& out) const {
+    GradientReduction<T, Channels>(tables_, sums).finish_given();
+    const Outputs outputs(operands_, out);
+    map<T>(execution, map_call_, outputs.data, outputs.shapes, inputs_);
+  }
+
+  /// Both, fused where that saves a pass over memory.
+  void run(const Execution& execution, Sums& sums, const GradientViews<T>& out) const {
+    GradientReduction<T, Channels> reduction(tables_, sums);
+    const Outputs outputs(operands_, out);
+    reduce_and_map<T>(execution,
+                      {reduction, sum_call_, operands_, map_call_, outputs.data,
+                       GradientTerms<Source>::sums},
+                      outputs.shapes, inputs_);
+  }
+
+ private:
+  struct Outputs {
+    Operands<T> data;
+    ViewShape shapes[2];
+
+    Outputs(const Operands<T>& inputs, const GradientViews<T>& out)
+        : data(inputs),
+          shapes{ViewShape(out.x),
+                 out.residual != nullptr ? ViewShape(*out.residual) : ViewShape()} {
+      data.to = {out.x.data(), out.residual != nullptr ? out.residual->data() : nullptr};
+      data.outputs = out.residual != nullptr ? 2 : 1;
+    }
+  };
+
+  GradientTables<T, Channels>& tables_;
+  TableSource<C> sum_source_;
+  TableSource<C> map_source_;
+  FormulaCall<T> sum_call_;
+  FormulaCall<T> map_call_;
+  Operands<T> operands_;
+  ViewShape inputs_[3];
+};
 
 }  // namespace detail
 }  // namespace BATCHNORM_INLINE_NAMESPACE

@@ -15,6 +15,7 @@
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/argument.hpp"
 #include "batchnorm/view/batch_view.hpp"
+#include "batchnorm/view/input.hpp"
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -330,7 +331,7 @@ auto moments_of(const In& in, const Execution& execution = {}) {
                 "batchnorm: moments_of takes a BatchView or an Eigen matrix, array, map, ref, "
                 "block or expression");
   using T = std::remove_cv_t<typename In::Scalar>;
-  const auto held = detail::as_input<T>(in);
+  const detail::InputArray<T> held(in);
   return detail::moments_of_view<Eigen::Dynamic, T>(held.view(), execution);
 }
 

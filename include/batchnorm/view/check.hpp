@@ -9,6 +9,7 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/batch_view.hpp"
+#include "batchnorm/view/input.hpp"
 #include "batchnorm/view/overlap.hpp"
 
 namespace batchnorm {
@@ -97,6 +98,59 @@ void check_output(const char* function, const char* out_name, const BatchView<Ou
                   "strides that keep them apart", "a view in which two indices mean one element");
   }
   check_aliasing(function, out_name, out, in_name, in);
+}
+
+/// The shapes and memory of a forward call.
+template <class T>
+void check_forward(const char* function, Index channels, const Input<T>& in, const Output<T>& out) {
+  const BatchView<const T>* const residual = in.residual();
+  check_channels(function, in.view(), channels);
+  if (residual != nullptr) check_same_shape(function, "input", in.view(), "residual", *residual);
+  check_output(function, "output", out.view(), "input", in.view());
+  if (residual != nullptr) check_aliasing(function, "output", out.view(), "residual", *residual);
+}
+
+template <class T>
+void check_no_residual(const char* function, const Input<T>& in) {
+  if (in.residual() == nullptr) return;
+  fail_argument(function, "the output of a layer cannot be undone where a residual was added",
+                "the output", "with_residual");
+}
+
+/// The shapes of what backward reads.
+template <class T>
+void check_backward_inputs(const char* function, Index channels, const Input<T>& in,
+                           const Input<T>& out_gradient) {
+  check_channels(function, in.view(), channels);
+  check_same_shape(function, "input", in.view(), "output gradient", out_gradient.view());
+  if (in.residual() != nullptr) {
+    check_same_shape(function, "input", in.view(), "residual", *in.residual());
+  }
+  if (out_gradient.residual() == nullptr) return;
+  fail_argument(function, "an output has one gradient", "dy", "with_residual of two");
+}
+
+/// The shapes and memory of a backward call.
+template <class T>
+void check_backward(const char* function, Index channels, const Input<T>& in,
+                    const Input<T>& out_gradient, const GradientOutput<T>& gradients) {
+  check_backward_inputs(function, channels, in, out_gradient);
+  const bool residual = in.residual() != nullptr;
+  if (residual != (gradients.residual() != nullptr)) {
+    fail_argument(function, "an input with a residual has gradients with a residual",
+                  residual ? "with_residual(dx, dr) for with_residual(x, r)" : "dx for x",
+                  residual ? "one output" : "two outputs");
+  }
+  constexpr const char* names[] = {"input gradient", "residual gradient"};
+  for (int i = 0; i < (residual ? 2 : 1); ++i) {
+    const BatchView<T>& out = i == 0 ? gradients.view() : *gradients.residual();
+    check_output(function, names[i], out, "input", in.view());
+    check_output(function, names[i], out, "output gradient", out_gradient.view());
+    if (residual) check_aliasing(function, names[i], out, "residual", *in.residual());
+  }
+  if (residual) {
+    check_disjoint(function, names[0], gradients.view(), names[1], *gradients.residual());
+  }
 }
 
 }  // namespace detail

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_VIEW_INPUT_HPP
+#define BATCHNORM_VIEW_INPUT_HPP
+
+#include <Eigen/Core>
+#include <cstddef>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/execution.hpp"
+#include "batchnorm/version.hpp"
+#include "batchnorm/view/argument.hpp"
+#include "batchnorm/view/batch_view.hpp"
+#include "batchnorm/view/eigen.hpp"
+#include "batchnorm/view/residual.hpp"
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+namespace detail {
+
+/// Arguments that an implicit conversion to Input or Output is offered for: everything but what has
+/// a place of its own in a call. A mistake in the kind of argument ends in one of our messages.
+template <class A, class Self>
+using if_operand = std::enable_if_t<!is_execution<A> && !std::is_same<std::decay_t<A>, Self>::value,
+                                    int>;
+
+/// One array that is read. An expression without memory, such as W * h, is evaluated once.
+template <class T>
+class InputArray {
+ public:
+  template <class A>
+  explicit InputArray(const A& argument) : view_(view_of(argument, evaluated_)) {}
+  InputArray(const InputArray&) = delete;
+  InputArray& operator=(const InputArray&) = delete;
+
+  const BatchView<const T>& view() const { return view_; }
+
+ private:
+  using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
+
+  template <class A>
+  static BatchView<const T> view_of(const A& argument, Matrix& evaluated) {
+    static_assert(is_argument<A>,
+                  "batchnorm: an input is a BatchView or an Eigen matrix, array, map, ref, block or "
+                  "expression");
+    if constexpr (is_argument<A>) {
+      static_assert(std::is_same<std::remove_cv_t<typename A::Scalar>, T>::value,
+                    "batchnorm: the scalar of the input differs from that of the layer; convert it "
+                    "with cast<T>()");
+    }
+    if constexpr (is_batch_view<A>) {
+      return argument;
+    } else if constexpr (has_memory<A>) {
+      return view_of_matrix<Examples::in_columns>(argument);
+    } else {
+      evaluated = argument;
+      return view_of_matrix<Examples::in_columns>(evaluated);
+    }
+  }
+
+  Matrix evaluated_;  // before the view, which may be made of it
+  BatchView<const T> view_;
+};
+
+}  // namespace detail
+
+/// The parameter type of inputs: what is normalised, or a gradient that is propagated back. Takes
+/// BatchViews, Eigen objects of features x examples, and with_residual of two such, as Eigen::Ref and
+/// std::string_view take what they refer to. Not for keeping: it refers to its argument.
+template <class T>
+class Input {
+ public:
+  template <class A, detail::if_operand<A, Input> = 0>
+  Input(const A& argument) : x_(argument) {}
+  template <class First, class Residual>
+  Input(const WithResidual<First, Residual>& pair) : x_(pair.first) {
+    residual_.emplace(pair.residual);
+  }
+
+  const BatchView<const T>& view() const { return x_.view(); }
+  /// Null without a residual.
+  const BatchView<const T>* residual() const { return residual_ ? &residual_->view() : nullptr; }
+
+ private:
+  detail::InputArray<T> x_;
+  std::optional<detail::InputArray<T>> residual_;
+};
+
+/// The parameter type of outputs: a BatchView that writes, or an Eigen object with memory of its
+/// own.
+template <class T>
+class Output {
+ public:
+  template <class A, detail::if_operand<A, Output> = 0>
+  Output(A&& argument) : view_(detail::as_output<T>(std::forward<A>(argument))) {}
+
+  const BatchView<T>& view() const { return view_; }
+
+ private:
+  BatchView<T> view_;
+};
+
+/// Where gradients with respect to an Input go: one output, or with_residual of two.
+template <class T>
+class GradientOutput {
+ public:
+  template <class A, detail::if_operand<A, GradientOutput> = 0>
+  GradientOutput(A&& argument) : x_(std::forward<A>(argument)) {}
+  template <class First, class Residual>
+  GradientOutput(const WithResidual<First, Residual>& pair)
+      : x_(std::forward<First>(pair.first)) {
+    residual_.emplace(std::forward<Residual>(pair.residual));
+  }
+
+  const BatchView<T>& view() const { return x_.view(); }
+  const BatchView<T>* residual() const { return residual_ ? &residual_->view() : nullptr; }
+
+ private:
+  Output<T> x_;
+  std::optional<Output<T>> residual_;
+};
+
+namespace detail {
+
+/// The part of an argument that an allocated output is like.
+template <class In>
+const In& lead_of(const In& in) {
+  return in;
+}
+template <class First, class Residual>
+const auto& lead_of(const WithResidual<First, Residual>& pair) {
+  return pair.first;
+}
+
+/// Refuses when compiled a residual that is given as an argument of its own.
+template <class... A>
+void refuse_positional_residual() {
+  static_assert(sizeof...(A) == static_cast<std::size_t>(-1),
+                "batchnorm: a residual is said at its input and its gradient: "
+                "train(with_residual(x, r), y), "
+                "backward(batch, with_residual(x, r), dy, with_residual(dx, dr))");
+}
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_VIEW_INPUT_HPP
