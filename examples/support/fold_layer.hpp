@@ -3,8 +3,8 @@
 #define BATCHNORM_EXAMPLES_SUPPORT_FOLD_LAYER_HPP
 
 #include <algorithm>
+#include <batchnorm/fold/fold.hpp>
 #include <batchnorm/io/checkpoint.hpp>
-#include <batchnorm/math/fold.hpp>
 #include <cmath>
 #include <optional>
 #include <stdexcept>

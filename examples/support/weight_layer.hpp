@@ -2,8 +2,8 @@
 #ifndef BATCHNORM_EXAMPLES_SUPPORT_WEIGHT_LAYER_HPP
 #define BATCHNORM_EXAMPLES_SUPPORT_WEIGHT_LAYER_HPP
 
+#include <batchnorm/fold/fold.hpp>
 #include <batchnorm/io/tensors.hpp>
-#include <batchnorm/math/fold.hpp>
 #include <cstddef>
 #include <optional>
 #include <string>

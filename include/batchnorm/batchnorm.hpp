@@ -8,6 +8,13 @@
 //   batchnorm/io/safetensors.hpp     needs nlohmann/json
 //   batchnorm/io/checkpoint.hpp      needs nlohmann/json
 
+#include "batchnorm/fold/certificate.hpp"
+#include "batchnorm/fold/fold.hpp"
+#include "batchnorm/fold/geometry.hpp"
+#include "batchnorm/fold/inference_map.hpp"
+#include "batchnorm/fold/plan.hpp"
+#include "batchnorm/fold/probe.hpp"
+#include "batchnorm/fold/weights.hpp"
 #include "batchnorm/frozen.hpp"
 #include "batchnorm/layer.hpp"
 #include "batchnorm/layer_core.hpp"
@@ -41,14 +48,7 @@
 #include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/backward_output.hpp"
 #include "batchnorm/math/check_moments.hpp"
-#include "batchnorm/math/fold.hpp"
-#include "batchnorm/math/fold_certificate.hpp"
-#include "batchnorm/math/fold_geometry.hpp"
-#include "batchnorm/math/fold_plan.hpp"
-#include "batchnorm/math/fold_probe.hpp"
-#include "batchnorm/math/fold_weights.hpp"
 #include "batchnorm/math/gradients.hpp"
-#include "batchnorm/math/inference_map.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/running.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef BATCHNORM_MATH_FOLD_WEIGHTS_HPP
-#define BATCHNORM_MATH_FOLD_WEIGHTS_HPP
+#ifndef BATCHNORM_FOLD_WEIGHTS_HPP
+#define BATCHNORM_FOLD_WEIGHTS_HPP
 
 #include <Eigen/Core>
 #include <type_traits>
@@ -20,7 +20,7 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 enum class LayerKind {
   linear,                 ///< y[o] = b[o] + sum_i w[o,i] x[i]
   convolution,            ///< y[o,p] = b[o] + sum_ik w[o,i,k] x[i,q], where q = p stride + k ...
-  transposed_convolution  ///< the same sum, where p = q stride + k ... (math/fold_geometry.hpp)
+  transposed_convolution  ///< the same sum, where p = q stride + k ... (fold/geometry.hpp)
 };
 
 /// Counts of a weight tensor. A tap is one place of a kernel, whatever its number of axes: a kernel
@@ -216,4 +216,4 @@ WeightView<T> transposed_hwoi(T* data, Index out_channels, Index in_channels, In
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 
-#endif  // BATCHNORM_MATH_FOLD_WEIGHTS_HPP
+#endif  // BATCHNORM_FOLD_WEIGHTS_HPP

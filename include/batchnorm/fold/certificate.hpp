@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-#ifndef BATCHNORM_MATH_FOLD_CERTIFICATE_HPP
-#define BATCHNORM_MATH_FOLD_CERTIFICATE_HPP
+#ifndef BATCHNORM_FOLD_CERTIFICATE_HPP
+#define BATCHNORM_FOLD_CERTIFICATE_HPP
 
 #include <cmath>
 #include <cstdint>
 #include <vector>
 
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/math/inference_map.hpp"
+#include "batchnorm/fold/inference_map.hpp"
 #include "batchnorm/version.hpp"
 
 namespace batchnorm {
@@ -69,7 +69,7 @@ struct FoldCertificate {
   /// what folding, rounding and flushing the parameters changes. Up to 0.5 and a little is what
   /// rounding once costs; for double it is a few units, and behind a norm up to half the number
   /// of weights of a channel, because the computation is no finer than the result there. Computed
-  /// from the numbers themselves (derivation in math/fold_plan.hpp), not measured.
+  /// from the numbers themselves (derivation in fold/plan.hpp), not measured.
   double bound_ulps = 0.0;
 
   /// The largest change seen on the probes, in the same unit: the unfolded layer with its norm and
@@ -107,4 +107,4 @@ inline FoldCertificate certify_gains(const InferenceMap& norm) {
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 
-#endif  // BATCHNORM_MATH_FOLD_CERTIFICATE_HPP
+#endif  // BATCHNORM_FOLD_CERTIFICATE_HPP

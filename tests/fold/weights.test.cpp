@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "batchnorm/math/fold_weights.hpp"
+#include "batchnorm/fold/weights.hpp"
 
 #include <map>
 #include <stdexcept>

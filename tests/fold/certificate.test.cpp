@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // What a certificate says of folds whose result is known.
-#include "batchnorm/math/fold_certificate.hpp"
+#include "batchnorm/fold/certificate.hpp"
 
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <vector>
 
-#include "batchnorm/math/fold.hpp"
+#include "batchnorm/fold/fold.hpp"
 #include "support/catch.hpp"
 #include "support/fold_cases.hpp"
 

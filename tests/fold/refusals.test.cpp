@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "batchnorm/math/fold.hpp"
+#include "batchnorm/fold/fold.hpp"
 #include "support/catch.hpp"
 
 using namespace batchnorm;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef BATCHNORM_MATH_INFERENCE_MAP_HPP
-#define BATCHNORM_MATH_INFERENCE_MAP_HPP
+#ifndef BATCHNORM_FOLD_INFERENCE_MAP_HPP
+#define BATCHNORM_FOLD_INFERENCE_MAP_HPP
 
 #include <Eigen/Core>
 #include <cmath>
@@ -38,7 +38,7 @@ inline void check_foldable(const char* function, const Options& options) {
 ///                                         scale = gamma / sqrt(running_variance + epsilon)
 ///                                         shift = beta
 ///
-/// This is what the folds take (math/fold.hpp). Nothing is rounded to the type of the layer here,
+/// This is what the folds take (fold/fold.hpp). Nothing is rounded to the type of the layer here,
 /// so that a folded weight is rounded once; FrozenBatchNorm has rounded its numbers already and is
 /// for that reason not folded. A plain value; const member functions may run concurrently.
 /// Source: Ioffe and Szegedy 2015, algorithm 2, lines 10 and 11.
@@ -169,4 +169,4 @@ class InferenceMap {
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 
-#endif  // BATCHNORM_MATH_INFERENCE_MAP_HPP
+#endif  // BATCHNORM_FOLD_INFERENCE_MAP_HPP

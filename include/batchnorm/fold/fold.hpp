@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef BATCHNORM_MATH_FOLD_HPP
-#define BATCHNORM_MATH_FOLD_HPP
+#ifndef BATCHNORM_FOLD_FOLD_HPP
+#define BATCHNORM_FOLD_FOLD_HPP
 
 #include <Eigen/Core>
 #include <type_traits>
@@ -9,12 +9,12 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/math/fold_certificate.hpp"
-#include "batchnorm/math/fold_geometry.hpp"
-#include "batchnorm/math/fold_plan.hpp"
-#include "batchnorm/math/fold_probe.hpp"
-#include "batchnorm/math/fold_weights.hpp"
-#include "batchnorm/math/inference_map.hpp"
+#include "batchnorm/fold/certificate.hpp"
+#include "batchnorm/fold/geometry.hpp"
+#include "batchnorm/fold/inference_map.hpp"
+#include "batchnorm/fold/plan.hpp"
+#include "batchnorm/fold/probe.hpp"
+#include "batchnorm/fold/weights.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
@@ -288,4 +288,4 @@ auto fold_before_padded(const WeightView<T>& weights, const Bias& bias,
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 
-#endif  // BATCHNORM_MATH_FOLD_HPP
+#endif  // BATCHNORM_FOLD_FOLD_HPP

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef BATCHNORM_MATH_FOLD_PLAN_HPP
-#define BATCHNORM_MATH_FOLD_PLAN_HPP
+#ifndef BATCHNORM_FOLD_PLAN_HPP
+#define BATCHNORM_FOLD_PLAN_HPP
 
 #include <Eigen/Core>
 #include <algorithm>
@@ -11,10 +11,10 @@
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/rounding.hpp"
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/math/fold_certificate.hpp"
-#include "batchnorm/math/fold_geometry.hpp"
-#include "batchnorm/math/fold_weights.hpp"
-#include "batchnorm/math/inference_map.hpp"
+#include "batchnorm/fold/certificate.hpp"
+#include "batchnorm/fold/geometry.hpp"
+#include "batchnorm/fold/inference_map.hpp"
+#include "batchnorm/fold/weights.hpp"
 #include "batchnorm/version.hpp"
 
 // All folds are one formula. Between a norm in front (mean m_i, scale s_i, shift t_i of input
@@ -250,4 +250,4 @@ class FoldPlan {
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 
-#endif  // BATCHNORM_MATH_FOLD_PLAN_HPP
+#endif  // BATCHNORM_FOLD_PLAN_HPP
