@@ -8,6 +8,7 @@
 //   batchnorm/io/safetensors.hpp     needs nlohmann/json
 //   batchnorm/io/checkpoint.hpp      needs nlohmann/json
 
+#include "batchnorm/fold/bias.hpp"
 #include "batchnorm/fold/certificate.hpp"
 #include "batchnorm/fold/fold.hpp"
 #include "batchnorm/fold/geometry.hpp"
