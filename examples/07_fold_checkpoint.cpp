@@ -112,11 +112,14 @@ bool verify(const Tensors& before, const Tensors& after, const std::vector<Finis
       progress.show_share("probing", finished++, folds.size(), printable(fold.fold.text()));
       const double probed = probe_both(before, after, fold.fold, fold.maps, probes);
       table.add(certificate_row(fold.fold, fold.certificate, probed));
-      kept = kept && fold.certificate.probes_agree() &&
-             probed <= fold.certificate.bound_ulps + probe_tolerance(before, fold.fold.layer);
+      kept =
+          kept && fold.certificate.probes_agree() &&
+          probed <= fold.certificate.bound_within_ulps + probe_tolerance(before, fold.fold.layer);
     }
   }
-  if (!folds.empty()) table.print();
+  if (folds.empty()) return kept;
+  table.print();
+  for (const FinishedFold& fold : folds) print_reading(fold.fold, fold.certificate);
   return kept;
 }
 
@@ -140,9 +143,13 @@ int fold(const FoldArguments& arguments) {
   const std::vector<FinishedFold> folds = fold_all(before, after, plan, arguments);
   print_new_biases(before, folds);
   const bool kept = verify(before, after, folds, arguments.probes);
-  for (const LeftUnfolded& left : plan.left) {
+  for (const NormAndText& doubt : plan.doubts) {
+    std::printf("look at this fold: %s: %s\n", printable(doubt.norm).c_str(),
+                printable(doubt.text).c_str());
+  }
+  for (const NormAndText& left : plan.left) {
     std::printf("left as it is: %s: %s\n", printable(left.norm).c_str(),
-                printable(left.reason).c_str());
+                printable(left.text).c_str());
   }
   if (!kept) throw std::runtime_error("probes differ by more than certified; nothing was written");
   if (!arguments.dry_run && !folds.empty()) write(path, after, folds);
