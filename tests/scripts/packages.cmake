@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+# cmake -DSCRIPTS=cmake [-DREADME=README.md] -P packages.cmake
+# Prints the Debian packages that the tests need, as test.cmake would install them where none is
+# there. With README: fails unless the README tells its readers to install just these and CMake.
+cmake_minimum_required(VERSION 3.22)
+
+include("${SCRIPTS}/prerequisites.cmake")
+function(look_for_program package)
+  set(missing ${missing} ${package} PARENT_SCOPE)
+endfunction()
+function(look_for_header package)
+  set(missing ${missing} ${package} PARENT_SCOPE)
+endfunction()
+function(install_missing)
+  list(JOIN missing " " names)
+  say("${names}")
+  if(README)
+    file(READ "${README}" text)
+    if(NOT text MATCHES "apt install ([-+. \na-z0-9]+)`")
+      message(FATAL_ERROR "${README} names no packages: there is no `apt install ...`")
+    endif()
+    string(REGEX REPLACE "[ \n]+" ";" named "${CMAKE_MATCH_1}")
+    list(APPEND missing cmake)
+    list(SORT missing)
+    list(SORT named)
+    if(NOT named STREQUAL missing)
+      message(FATAL_ERROR "${README}: expected the packages ${missing}, got ${named}")
+    endif()
+  endif()
+endfunction()
+prepare(WITH_TESTS)
