@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Builds the benchmark with -O2 and runs it: a sample of the rows in three minutes, or all.
+# Installs what is missing, builds the benchmark with -O2 and runs it: a sample of the rows in three
+# minutes, or all.
 #
 #   cmake -P cmake/benchmark.cmake [-- arguments]
 #
@@ -10,6 +11,8 @@
 #   --large             more than 2^31 elements instead, which takes 4.3 GB
 #   -DRESULTS_DIR=dir   where results.json, report.md and chart.svg go (results in BUILD_DIR)
 #   -DBUILD_DIR=folder  where to build (build/benchmark in the source tree)
+#   -DINSTALL=OFF or ON     whether to install missing Debian packages, rivals included; by default
+#                           only root does (prerequisites.cmake)
 #   -DBATCHNORM_BENCHMARK_FLAGS=-O0  to see whether it works in less time (-O2)
 #   -DCMAKE_CXX_COMPILER= CMAKE_CXX_FLAGS= CMAKE_PREFIX_PATH=  as usual
 #

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
-# Builds the digits example and runs it on the data that it makes itself:
+# Installs what is missing, builds the digits example and runs it on the data that it makes itself:
 #
 #   cmake -P cmake/demo.cmake
 #
 #   -DBUILD_DIR=folder   where to build (build/demo in the source tree)
+#   -DINSTALL=OFF or ON  whether to install missing Debian packages, which by default only root does
+#                        (prerequisites.cmake)
 cmake_minimum_required(VERSION 3.22)
 
 include("${CMAKE_CURRENT_LIST_DIR}/prerequisites.cmake")

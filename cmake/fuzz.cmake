@@ -4,7 +4,8 @@
 #   cmake -P cmake/fuzz.cmake
 #
 #   -DSECONDS=60         how long to look for new inputs, all targets together; 0: the corpus only
-#   -DINSTALL=ON         install clang's fuzzing runtime with apt where that is permitted
+#   -DINSTALL=OFF or ON  whether to install clang, its fuzzing runtime and what else is missing, which
+#                        by default only root does (prerequisites.cmake)
 #   -DBUILD_DIR=folder   where to build (build/fuzz in the source tree)
 #   -DCMAKE_PREFIX_PATH= as usual
 #
@@ -45,7 +46,7 @@ function(try_libfuzzer)
 endfunction()
 
 try_libfuzzer()
-if(NOT works AND INSTALL)
+if(NOT works)
   set(missing "libclang-rt-${major}-dev")
   if(NOT clang)
     set(missing clang)

@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: MIT
-# Shared by the scripts demo.cmake, test.cmake and benchmark.cmake: looks for what they need,
-# installs what is missing where that is possible and permitted, configures and builds. What cannot
-# be installed is downloaded later, by the project itself (dependencies.cmake).
+# Shared by the scripts demo.cmake, test.cmake, benchmark.cmake and fuzz.cmake: looks for what they
+# need, installs what is missing, configures and builds. What cannot be installed is downloaded
+# later, with pinned hashes and into the build folder, by the project itself (dependencies.cmake).
+#
+#   -DINSTALL=ON   install missing Debian packages with apt-get, through sudo where you are not root
+#   -DINSTALL=OFF  install nothing
+#   neither        install as root; tell other users what to install
+#
+# Whatever is installed is named first.
 
 get_filename_component(source_dir "${CMAKE_CURRENT_LIST_DIR}" DIRECTORY)
 cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
@@ -34,26 +40,29 @@ function(look_for_header debian_package)
   endif()
 endfunction()
 
-# Sets `apt_get` to a command that may install packages, or to nothing.
+# Sets `apt_get` to a command that may install packages, or to nothing, and then `reason` to why.
 function(find_permitted_apt_get)
   set(apt_get "" PARENT_SCOPE)
+  if(DEFINED INSTALL AND NOT INSTALL)
+    set(reason "INSTALL is off" PARENT_SCOPE)
+    return()
+  endif()
   find_program(apt_get_program apt-get)
   if(NOT apt_get_program)
+    set(reason "apt-get is not here" PARENT_SCOPE)
     return()
   endif()
   set(command "${CMAKE_COMMAND}" -E env DEBIAN_FRONTEND=noninteractive "${apt_get_program}")
   execute_process(COMMAND id -u OUTPUT_VARIABLE user OUTPUT_STRIP_TRAILING_WHITESPACE)
+  find_program(sudo_program sudo)
   if(user STREQUAL "0")
     set(apt_get ${command} PARENT_SCOPE)
-    return()
-  endif()
-  find_program(sudo_program sudo)
-  if(sudo_program)
-    execute_process(COMMAND "${sudo_program}" -n true RESULT_VARIABLE refused
-                    OUTPUT_QUIET ERROR_QUIET)
-    if(refused EQUAL 0)
-      set(apt_get "${sudo_program}" -n ${command} PARENT_SCOPE)
-    endif()
+  elseif(NOT INSTALL)
+    set(reason "you are not root, and -DINSTALL=ON, which uses sudo, is not given" PARENT_SCOPE)
+  elseif(NOT sudo_program)
+    set(reason "you are not root, and sudo is not here" PARENT_SCOPE)
+  else()
+    set(apt_get "${sudo_program}" ${command} PARENT_SCOPE)
   endif()
 endfunction()
 
@@ -63,10 +72,10 @@ function(install_missing)
   find_permitted_apt_get()
   string(REPLACE ";" " " names "${missing}")
   if(NOT apt_get)
-    say("not installed: ${names}; apt-get is not here or not permitted")
+    say("missing, and not installed because ${reason}: ${names}")
     return()
   endif()
-  say("installing with apt-get: ${names}")
+  say("installing with apt-get (-DINSTALL=OFF does without): ${names}")
   set(install ${apt_get} install -y --no-install-recommends ${missing})
   execute_process(COMMAND ${install} RESULT_VARIABLE failed OUTPUT_QUIET ERROR_QUIET)
   if(NOT failed EQUAL 0)
@@ -83,7 +92,9 @@ endfunction()
 function(prepare)
   set(missing)
   look_for_program(g++ $ENV{CXX} ${CMAKE_CXX_COMPILER} c++ g++ clang++ cl)
-  look_for_program(ninja-build ninja ninja-build make nmake)
+  # Make also where Ninja is: a plain `cmake -B build`, as in README.md, uses it.
+  look_for_program(make make gmake nmake)
+  look_for_program(pkg-config pkg-config pkgconf)
   look_for_header(libeigen3-dev Eigen/Core)
   look_for_header(nlohmann-json3-dev nlohmann/json.hpp)
   if("${ARGN}" STREQUAL "WITH_TESTS")
@@ -95,7 +106,7 @@ function(prepare)
     install_missing()
   endif()
   foreach(need IN ITEMS "g++;a C++17 compiler;c++;g++;clang++;cl"
-                        "ninja-build;Ninja or make;ninja;ninja-build;make;nmake")
+                        "make;make or Ninja;make;gmake;nmake;ninja;ninja-build")
     list(POP_FRONT need package name)
     find_program(found_${package} NAMES $ENV{CXX} ${need})
     if(NOT found_${package})

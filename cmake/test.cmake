@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Builds and runs every test:
+# Installs what is missing, builds and runs every test:
 #
 #   cmake -P cmake/test.cmake
 #
@@ -10,6 +10,8 @@
 #   -DBATCHNORM_TEST_INSTRUCTION_SET=baseline  the unit tests without AVX2, as on processors without
 #                                       it; avx2: with AVX2, but without AVX-512
 #   -DBUILD_DIR=folder                  where to build (build/test in the source tree)
+#   -DINSTALL=OFF or ON                 whether to install missing Debian packages, which by default
+#                                       only root does (prerequisites.cmake)
 #   -DCMAKE_CXX_COMPILER= CMAKE_CXX_FLAGS= CMAKE_CXX_STANDARD= CMAKE_PREFIX_PATH=  as usual
 cmake_minimum_required(VERSION 3.22)
 
