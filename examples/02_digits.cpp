@@ -2,10 +2,24 @@
 // A network with batch norm learns to read handwritten digits from minibatches of 8 images, and
 // then reads them one at a time: 64 - 48 - 32 - 10, trained by gradient descent.
 //
-// What the batch norm layers use at test time is their idea of mean and variance. The program
-// follows several ways to come by one through the same training, and compares them.
+// At test time the batch norm layers need a mean and a variance. The program follows several ways
+// to estimate them through the same training, and compares how well the network reads with each.
 //
 // The network is in support/network.hpp, the running averages are in support/statistics.hpp.
+//
+// Prints, among other things,
+//
+//   digits   1437 to train, 360 to test: drawn by this program, seed 1
+//   network  64 - 48 - 32 - 10 with batch norm, trained for 60 epochs
+//   ...
+//   batch norm uses                       test accuracy     mean off   spread off
+//   running: take_new(0.1)                 98.6 % (355)      0.07 sd      x 1.08
+//   ...
+//   population: all training images        98.9 % (356)      0.00 sd      x 1.00
+//   ...
+//   identity: mean 0, variance 1           46.9 % (169)      1.18 sd      x 1.52
+//   ...
+//   test accuracy, one example at a time: 98.6 % (355 of 360)
 
 #include <algorithm>
 #include <cstddef>

@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: MIT
 // One minibatch, held in memory in every usual way: 4 images of 3 channels and 2 x 5 pixels. Batch
 // norm reads each of them where it lies, through a view, and gives the same numbers.
+//
+// Prints
+//
+//   NCHW, as PyTorch has it  means 5.03 110.15 214.55  pixel (1, 2, 3) becomes -0.2671
+//   NHWC, as Keras has it    means 5.03 110.15 214.55  pixel (1, 2, 3) becomes -0.2671
+//   features x examples      means 5.03 110.15 214.55  pixel (1, 2, 3) becomes -0.2671
+//   examples x features      means 5.03 110.15 214.55  pixel (1, 2, 3) becomes -0.2671
+//   Tensor, in place         means 5.03 110.15 214.55  pixel (1, 2, 3) becomes -0.2671
+//   Tensor, column-major     means 5.03 110.15 214.55  pixel (1, 2, 3) becomes -0.2671
+//   block of a larger matrix means 5.03 110.15 214.55  pixel (1, 2, 3) becomes -0.2671
 
 #include <batchnorm/batchnorm.hpp>
 #include <batchnorm/view/eigen_tensor.hpp>

@@ -3,6 +3,10 @@
 // learn something else from examples that come in one at a time: a single example has no variance
 // to be normalised with, and one user's data should not move the statistics of all. So forward is
 // infer(), backward is backward_frozen(), and only gamma, beta and the weights behind them learn.
+//
+// Prints
+//
+//   mean squared error on new examples: 0.2892 before, 0.0000 after fine-tuning
 
 #include <batchnorm/batchnorm.hpp>
 #include <cstdio>

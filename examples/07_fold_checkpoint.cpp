@@ -7,6 +7,14 @@
 //
 // --help says everything. Where the pieces are: support/fold_plan.hpp finds out which batch norm
 // belongs to which layer, support/fold_layer.hpp folds one and runs probes through both files.
+//
+// Prints as a demo, among other things,
+//
+//   folded  largest gain  gamma 0, < 0  subnormal  vanished  bound (ulp)  probes (ulp)
+//   0 -> 1  0.726         0, 1          0          0         0.291        0.211
+//   3 -> 4  1.26          0, 0          0          0         0.247        0.0955
+//   ...
+//   largest difference of an output on 100 inputs: 2.4e-06
 
 #include <batchnorm/io/checkpoint.hpp>
 #include <cstdint>

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+# cmake -DPROGRAM=file -DARGUMENTS=list -DSOURCE=file.cpp -P example_output.cmake
+# The opening comment of an example has a line that begins with "Prints", and below it, indented, the
+# output; a line "..." stands for lines that are left out. Digits count only where it is "Prints
+# exactly": the numbers of trained networks differ a little between compilers and processors, and
+# the program itself checks how good they are.
+cmake_minimum_required(VERSION 3.22)
+
+file(READ "${SOURCE}" source)
+string(REGEX MATCH "^(//[^\n]*\n)+" comment "${source}")
+if(NOT comment MATCHES "\n// Prints([^\n]*)\n//\n((//   [^\n]*\n|//\n)+)")
+  message(FATAL_ERROR "${SOURCE} does not open with what it prints")
+endif()
+set(how "${CMAKE_MATCH_1}")
+string(REGEX REPLACE "(^|\n)// ? ? ?" "\\1" expected "${CMAKE_MATCH_2}")
+string(STRIP "${expected}" expected)
+
+execute_process(COMMAND "${PROGRAM}" ${ARGUMENTS} RESULT_VARIABLE result OUTPUT_VARIABLE output
+                OUTPUT_STRIP_TRAILING_WHITESPACE)
+if(NOT result EQUAL 0)
+  message(FATAL_ERROR "the program ends with ${result}, output:\n${output}")
+endif()
+string(STRIP "${output}" output)
+set(shown "${expected}")
+set(rest "${output}")
+if(NOT how MATCHES "exactly")
+  foreach(text IN ITEMS shown rest)
+    string(REGEX REPLACE "[0-9]+([.][0-9]+)?(e[-+][0-9]+)?" "0" ${text} "${${text}}")
+    string(REGEX REPLACE " +" " " ${text} "${${text}}")
+  endforeach()
+endif()
+
+# Without lines that are left out the comment is all of the output; else its parts follow in order.
+set(same OFF)
+if(shown STREQUAL rest)
+  set(same ON)
+elseif(shown MATCHES "\n[.][.][.]\n")
+  set(same ON)
+  while(shown)
+    string(FIND "${shown}\n...\n" "\n...\n" end)
+    string(SUBSTRING "${shown}" 0 ${end} part)
+    string(LENGTH "${shown}" length)
+    math(EXPR after "${end} + 5")
+    if(after LESS length)
+      string(SUBSTRING "${shown}" ${after} -1 shown)
+    else()
+      set(shown "")
+    endif()
+    string(FIND "\n${rest}\n" "\n${part}\n" at)
+    if(at EQUAL -1)
+      set(same OFF)
+      break()
+    endif()
+    string(LENGTH "${part}" length)
+    math(EXPR at "${at} + ${length}")
+    string(SUBSTRING "${rest}" ${at} -1 rest)
+  endwhile()
+endif()
+if(NOT same)
+  message(FATAL_ERROR "${SOURCE} shows:\n${expected}\nthe program prints:\n${output}")
+endif()
