@@ -10,7 +10,7 @@
 # Source:  aten/src/ATen/native/cpu/batch_norm_kernel.cpp of pytorch/pytorch: the sums of
 #          batch_norm_cpu_collect_stats_contiguous_impl are of acc_type, which is double for float;
 #          the buffers of batch_norm_cpu_collect_stats_channels_last_impl are of the input's type.
-# Seen on: Intel Xeon with AVX-512, g++ 12.2.
+# Seen on: AMD EPYC with AVX2, g++ 12.2.
 #
 # Output seen (the mean's error and the output are in deviations):
 #

@@ -7,7 +7,7 @@
 # Version: oneDNN 2.6.3, Debian 12 (bookworm), packages libdnnl2 and libdnnl-dev 2.6.3-1.
 # Source:  https://github.com/uxlfoundation/oneDNN/issues/354 has the maintainers say that float is
 #          what mean and variance are computed in, and that the order depends on the threads.
-# Seen on: Intel Xeon with AVX-512, g++ 12.2, one thread.
+# Seen on: AMD EPYC with AVX2, g++ 12.2, one thread.
 #
 # Output seen (the mean's error and the output are in deviations):
 #
