@@ -28,6 +28,11 @@ constexpr const char* accuracy_usage =
     "  --results=FOLDER   also write accuracy.json and accuracy.md there\n"
     "  --smoke            three small rows, to see that everything works\n";
 
+/// Another way into a library, which is there to be fast.
+bool is_second_way(const std::string& name) {
+  return name.back() == '*';
+}
+
 void add_cell(AccuracyResult& result, const Contender& contender, const Problem& problem,
               const ExactBatch& batch) {
   const std::unique_ptr<Runner> runner = contender.prepare(problem);
@@ -55,7 +60,9 @@ AccuracyResult measure(const AccuracyRow& row, const ExactBatch& batch, const Co
   AccuracyResult result;
   result.row = row;
   add_cell(result, ours, problem, batch);
-  for (const auto& rival : rivals()) add_cell(result, *rival, problem, batch);
+  for (const auto& rival : rivals()) {
+    if (!is_second_way(rival->name())) add_cell(result, *rival, problem, batch);
+  }
   return result;
 }
 
@@ -90,7 +97,9 @@ std::string absent_rivals() {
 std::string tables(const Facts& facts, const AccuracyResults& results, const std::string& ours) {
   const auto all = [](const AccuracyRow&) { return true; };
   return "Each cell: error of the mean in deviations / of the variance as a share of it / largest "
-         "of the\noutput. Float values of deviation 1, 16 channels, the worst of them.\n\n" +
+         "of the\noutput. Float values of deviation 1 in 16 channels, of which the worst counts. "
+         "Images are of\n100 x 100 where there are a million values. Empty: it has no such way "
+         "or uses one thread.\n\n" +
          text_of(facts) + absent_rivals() + "\n" + accuracy_table(results, is_in_readme) +
          "\nAll of them:\n\n" + accuracy_table(results, all) + "\n" +
          listed("rows in which " + ours + " is further off than promised",
@@ -99,7 +108,10 @@ std::string tables(const Facts& facts, const AccuracyResults& results, const std
 
 int run(const Arguments& arguments) {
   const std::unique_ptr<Contender> ours = make_ours();
-  const Facts facts = facts_of_build(*ours);
+  Facts facts = facts_of_build(*ours);
+  const auto second_ways = std::remove_if(
+      facts.begin(), facts.end(), [](const auto& fact) { return is_second_way(fact.first); });
+  facts.erase(second_ways, facts.end());
   const AccuracyResults results = measure_all(arguments, *ours);
   const std::string text = tables(facts, results, ours->name());
   std::printf("%s", text.c_str());
