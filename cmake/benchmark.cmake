@@ -7,16 +7,18 @@
 #   --full              all rows
 #   --filter=text       all rows whose name contains the text
 #   --rows-only         the table and nothing else
-#   --smoke             two rows, hardly measured: whether it works and answers are right
+#   --smoke             two rows, hardly measured: whether everything builds, works and is right
 #   --large             more than 2^31 elements instead, which takes 4.3 GB
-#   -DRESULTS_DIR=dir   where results.json, report.md and chart.svg go (results in BUILD_DIR)
+#   --accuracy          errors of mean, variance and output instead, of all in two minutes
+#   -DRESULTS_DIR=dir   where results.json, report.md and chart.svg go, or accuracy.json and
+#                       accuracy.md (results in BUILD_DIR)
 #   -DBUILD_DIR=folder  where to build (build/benchmark in the source tree)
 #   -DINSTALL=OFF or ON     whether to install missing Debian packages, rivals included; by default
 #                           only root does (prerequisites.cmake)
 #   -DBATCHNORM_BENCHMARK_FLAGS=-O0  to see whether it works in less time (-O2)
 #   -DCMAKE_CXX_COMPILER= CMAKE_CXX_FLAGS= CMAKE_PREFIX_PATH=  as usual
 #
-# Fails when a row is slower than a rival by more than the noise.
+# Fails when a row is slower than a rival by more than the noise, or less accurate than promised.
 cmake_minimum_required(VERSION 3.22)
 
 include("${CMAKE_CURRENT_LIST_DIR}/prerequisites.cmake")
@@ -29,16 +31,22 @@ if(NOT RESULTS_DIR)
 endif()
 get_filename_component(RESULTS_DIR "${RESULTS_DIR}" ABSOLUTE)
 
-set(large OFF)
+set(programs benchmarks_memory benchmarks)
 set(arguments)
 foreach(at RANGE ${last_argument})
   set(argument "${CMAKE_ARGV${at}}")
-  if(argument STREQUAL "--large")
-    set(large ON)
+  if(argument MATCHES "^--(large|accuracy)$")
+    set(programs benchmarks_${CMAKE_MATCH_1})
   elseif(argument MATCHES "^--.")
     list(APPEND arguments "${argument}")
   endif()
 endforeach()
+
+set(targets ${programs})
+if("--smoke" IN_LIST arguments)
+  set(programs benchmarks_memory benchmarks benchmarks_accuracy)
+  set(targets ${programs} benchmarks_large)
+endif()
 
 # Rivals and the drawing program are left out where they cannot be had. One by one, so that one
 # that a system does not know takes no other with it.
@@ -50,14 +58,16 @@ function(install_if_possible)
 endfunction()
 
 prepare(WITH_BENCHMARKS)
-if(NOT large AND NOT "--smoke" IN_LIST arguments)
+if(NOT programs STREQUAL "benchmarks_large" AND NOT "--smoke" IN_LIST arguments)
   set(missing)
   look_for_header(libdnnl-dev oneapi/dnnl/dnnl.hpp)
   look_for_header(libtorch-dev ATen/ops/native_batch_norm.h)
-  look_for_program(gnuplot-nox gnuplot)
+  if(benchmarks IN_LIST programs)
+    look_for_program(gnuplot-nox gnuplot)
+  endif()
   install_if_possible(${missing})
 endif()
-configure_and_build("${BUILD_DIR}" "benchmarks;benchmarks_memory;benchmarks_large"
+configure_and_build("${BUILD_DIR}" "${targets}"
   "-DBATCHNORM_BENCHMARK_FLAGS=${BATCHNORM_BENCHMARK_FLAGS}"
   -DBATCHNORM_BUILD_BENCHMARKS=ON -DBATCHNORM_BUILD_TESTS=OFF -DBATCHNORM_BUILD_EXAMPLES=OFF)
 
@@ -70,10 +80,11 @@ function(run name)
   endif()
 endfunction()
 
-if(large)
-  run(benchmarks_large)
-else()
-  run(benchmarks_memory)
-  file(MAKE_DIRECTORY "${RESULTS_DIR}")
-  run(benchmarks "--results=${RESULTS_DIR}" ${arguments})
-endif()
+foreach(program IN LISTS programs)
+  if(program MATCHES "memory|large")
+    run(${program})
+  else()
+    file(MAKE_DIRECTORY "${RESULTS_DIR}")
+    run(${program} "--results=${RESULTS_DIR}" ${arguments})
+  endif()
+endforeach()

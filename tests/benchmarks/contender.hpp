@@ -27,6 +27,11 @@ struct Problem {
   std::vector<double> batch_mean, batch_variance;  ///< of `in`, for backward; biased
 };
 
+/// Of a minibatch, one number per channel.
+struct BatchStatistics {
+  std::vector<double> mean, variance;  ///< biased
+};
+
 /// A contender that is ready for one problem, which outlives it.
 class Runner {
  public:
@@ -43,6 +48,9 @@ class Runner {
 
   /// Of the last run of backward: the gradients of gamma and then those of beta. Otherwise empty.
   virtual std::vector<double> parameter_gradients() { return {}; }
+
+  /// Of the last run of a training, in the precision in which it hands them out. Otherwise empty.
+  virtual BatchStatistics batch_statistics() { return {}; }
 };
 
 class Contender {

@@ -12,7 +12,10 @@ namespace batchnorm_benchmarks {
 /// Of one core.
 std::int64_t level_2_cache_bytes();
 
-/// Machine, compiler, flags, versions and date: what every table of times has to say.
+/// Date, processor, compiler, flags and versions: what every table has to say.
+Facts facts_of_build(const Contender& ours);
+
+/// The same, the cache and how busy the machine is: what tables of times have to say.
 Facts facts_of_this_run(const Contender& ours);
 
 }  // namespace batchnorm_benchmarks

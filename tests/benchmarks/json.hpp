@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The results as JSON: seconds throughout, one object per row.
+// Results as JSON, one object per row; times are seconds.
 #ifndef BATCHNORM_TESTS_BENCHMARKS_JSON_HPP
 #define BATCHNORM_TESTS_BENCHMARKS_JSON_HPP
 
@@ -57,7 +57,9 @@ inline std::string json_row(const RowResult& result) {
 /// Facts about the run, by name: machine, compiler, versions, date, other measurements.
 using Facts = std::vector<std::pair<std::string, std::string>>;
 
-inline std::string json(const Facts& facts, const std::vector<RowResult>& results) {
+/// The facts, and under "rows" what json_row() makes of each result.
+template <class Result = RowResult>
+std::string json(const Facts& facts, const std::vector<Result>& results) {
   std::string text = "{\n";
   for (const auto& fact : facts) {
     text += "  " + json_text(fact.first) + ": " + json_text(fact.second) + ",\n";

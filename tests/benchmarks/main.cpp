@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +14,7 @@
 #include "benchmarks/buffers.hpp"
 #include "benchmarks/chart.hpp"
 #include "benchmarks/facts.hpp"
+#include "benchmarks/files.hpp"
 #include "benchmarks/json.hpp"
 #include "benchmarks/measure.hpp"
 #include "benchmarks/report.hpp"
@@ -75,22 +75,11 @@ Measured measure(const std::vector<Row>& rows, const Contender& ours, const Effo
   return all;
 }
 
-std::string text_of(const Facts& facts) {
-  std::string text;
-  for (const auto& fact : facts) text += fact.first + ": " + fact.second + "\n";
-  return text;
-}
-
 void write_files(const std::string& folder, const Facts& facts, const Results& results) {
-  const auto write = [&](const std::string& name, const std::string& text) {
-    std::ofstream file(folder + "/" + name);
-    file << text;
-    if (!file.flush()) std::printf("cannot write %s/%s\n", folder.c_str(), name.c_str());
-  };
-  write("results.json", json(facts, results));
-  write("report.md", text_of(facts) + "\n" + report(results));
+  write_file(folder, "results.json", json(facts, results));
+  write_file(folder, "report.md", text_of(facts) + "\n" + report(results));
   if (charted(results).empty()) return;
-  write("chart.gnuplot", chart_script(results, "chart.svg"));
+  write_file(folder, "chart.gnuplot", chart_script(results, "chart.svg"));
   const std::string draw = "cd \"" + folder + "\" && gnuplot chart.gnuplot 2>/dev/null";
   if (std::system(draw.c_str()) != 0) std::printf("no chart: gnuplot did not run\n");
 }

@@ -106,7 +106,15 @@ template <class T>
 class Train : public OurRunner<T> {
  public:
   using OurRunner<T>::OurRunner;
-  void run() override { this->layer_.train(this->in_, this->out_, this->execution_); }
+  void run() override { batch_ = this->layer_.train(this->in_, this->out_, this->execution_); }
+
+  BatchStatistics batch_statistics() override {
+    const auto variance = batch_.population_variance().eval();
+    return {{batch_.mean.begin(), batch_.mean.end()}, {variance.begin(), variance.end()}};
+  }
+
+ private:
+  typename batchnorm::BatchNorm<T>::BatchMoments batch_;
 };
 
 template <class T>

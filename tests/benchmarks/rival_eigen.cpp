@@ -219,6 +219,12 @@ class EigenRunner : public Runner {
 
   const void* result() override { return problem_.out; }
 
+  BatchStatistics batch_statistics() override {
+    if (!trains(problem_.row.work)) return {};
+    return {{layer_.mean.begin(), layer_.mean.end()},
+            {layer_.variance.begin(), layer_.variance.end()}};
+  }
+
   std::vector<double> parameter_gradients() override {
     std::vector<double> all;
     for (const T value : layer_.gamma_gradient) all.push_back(static_cast<double>(value));

@@ -86,13 +86,24 @@ class OneDnnRunner : public Runner {
   std::vector<double> parameter_gradients() override {
     std::vector<double> all;
     for (const memory& part : gradients_) {
-      const auto* data = static_cast<const float*>(part.get_data_handle());
-      all.insert(all.end(), data, data + problem_.gamma.size());
+      const std::vector<double> numbers = numbers_of(part);
+      all.insert(all.end(), numbers.begin(), numbers.end());
     }
     return all;
   }
 
+  BatchStatistics batch_statistics() override {
+    if (!trains(problem_.row.work)) return {};
+    const Arguments& arguments = steps_[0].arguments;
+    return {numbers_of(arguments.at(DNNL_ARG_MEAN)), numbers_of(arguments.at(DNNL_ARG_VARIANCE))};
+  }
+
  private:
+  std::vector<double> numbers_of(const memory& per_channel) const {
+    const auto* data = static_cast<const float*>(per_channel.get_data_handle());
+    return {data, data + problem_.gamma.size()};
+  }
+
   static normalization_flags flags_for(Work work) {
     normalization_flags flags = normalization_flags::use_scale | normalization_flags::use_shift;
     if (infers(work)) flags = flags | normalization_flags::use_global_stats;

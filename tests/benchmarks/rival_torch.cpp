@@ -129,14 +129,27 @@ class TorchRunner : public Runner {
     std::vector<double> all;
     for (const at::Tensor& part : {gamma_gradient_, beta_gradient_}) {
       if (!part.defined()) continue;
-      const at::Tensor numbers = part.to(at::kDouble).contiguous();
-      const double* data = numbers.data_ptr<double>();
-      all.insert(all.end(), data, data + numbers.numel());
+      const std::vector<double> numbers = numbers_of(part);
+      all.insert(all.end(), numbers.begin(), numbers.end());
     }
     return all;
   }
 
+  // It keeps 1 / sqrt(variance + epsilon).
+  BatchStatistics batch_statistics() override {
+    if (!trains(work_)) return {};
+    BatchStatistics statistics = {numbers_of(saved_mean_), numbers_of(saved_inverse_std_dev_)};
+    for (double& number : statistics.variance) number = 1.0 / (number * number) - epsilon;
+    return statistics;
+  }
+
  private:
+  static std::vector<double> numbers_of(const at::Tensor& per_channel) {
+    const at::Tensor numbers = per_channel.to(at::kDouble).contiguous();
+    const double* data = numbers.data_ptr<double>();
+    return {data, data + numbers.numel()};
+  }
+
   void forward(bool training) {
     std::tie(out_, saved_mean_, saved_inverse_std_dev_) = at::native_batch_norm(
         in_, gamma_, beta_, mean_, variance_, training, new_batch_weight, epsilon);
