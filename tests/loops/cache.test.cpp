@@ -1,20 +1,48 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/loops/cache.hpp"
 
+#include <cstddef>
+
 #include "support/catch.hpp"
 
 using batchnorm::Index;
 using namespace batchnorm::loops;
 
-TEST_CASE("some of the caches may be counted on") {
-  CHECK(resident_bytes() > 0);
-  CHECK(resident_bytes() <= static_cast<Index>(Eigen::l2CacheSize()) / 2);
-  CHECK(last_level_bytes() > 0);
-  CHECK(last_level_bytes() <= static_cast<Index>(Eigen::l3CacheSize()));
+namespace {
+
+/// Makes Eigen report caches of known sizes, of all processors alike.
+class Caches {
+ public:
+  Caches(Index second_level, Index last_level) {
+    Eigen::setCpuCacheSizes(Index{32} << 10, second_level, last_level);
+  }
+  Caches(const Caches&) = delete;
+  Caches& operator=(const Caches&) = delete;
+  ~Caches() { Eigen::setCpuCacheSizes(first_, second_, last_); }
+
+ private:
+  std::ptrdiff_t first_ = Eigen::l1CacheSize(), second_ = Eigen::l2CacheSize(),
+                 last_ = Eigen::l3CacheSize();
+};
+
+}  // namespace
+
+TEST_CASE("a quarter of the second-level cache may be counted on, and the last level") {
+  const Caches caches(Index{1} << 20, Index{8} << 20);
+  CHECK(resident_bytes() == 262144);
+  CHECK(last_level_bytes() == 8388608);
+  CHECK_FALSE(worth_streaming(6291456));
+  CHECK(worth_streaming(6291457));
 }
 
 TEST_CASE("what processors report of their last level is not believed beyond 32 MiB") {
-  CHECK(last_level_bytes() <= Index{32} << 20);
+  const Caches caches(Index{1} << 20, Index{256} << 20);
+  CHECK(last_level_bytes() == 33554432);
+}
+
+TEST_CASE("the caches of this processor are found") {
+  CHECK(resident_bytes() > 0);
+  CHECK(last_level_bytes() > 0);
 }
 
 TEST_CASE("streaming is worth it from one size on") {
