@@ -13,6 +13,7 @@
 #if defined(__unix__) || defined(__APPLE__)
 #include <dlfcn.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #endif
 
 #include "support/catch.hpp"
@@ -200,7 +201,7 @@ TEST_CASE("a disk that is full leaves the old file, and is the reason given") {
 // work, as they do on a network drive that loses the connection.
 namespace {
 
-enum class Failing { none, fsync, fclose };
+enum class Failing { none, fsync, fclose, chmod };
 Failing failing = Failing::none;
 int flushes = 0;
 
@@ -226,12 +227,23 @@ extern "C" int fclose(std::FILE* file) {
   return result_of(Failing::fclose, original<int(std::FILE*)>("fclose")(file));
 }
 
-TEST_CASE("bytes that reach neither disk nor server leave the old file, and are the reason given") {
+// The one of these two that is behind std::filesystem::permissions.
+extern "C" int chmod(const char* path, mode_t mode) {
+  return result_of(Failing::chmod, original<int(const char*, mode_t)>("chmod")(path, mode));
+}
+extern "C" int fchmodat(int folder, const char* path, mode_t mode, int flags) {
+  return result_of(Failing::chmod, original<int(int, const char*, mode_t, int)>("fchmodat")(
+                                       folder, path, mode, flags));
+}
+
+TEST_CASE("each step that fails leaves the old file, and is the reason given") {
   const TemporaryFolder folder;
   const std::string path = folder.file("target");
   write_bytes(path, "old");
-  for (const auto& [call, expected] : {std::pair(Failing::fsync, "expected to flush "),
-                                       std::pair(Failing::fclose, "expected to close ")}) {
+  for (const auto& [call, expected] :
+       {std::pair(Failing::fsync, "expected to flush "),
+        std::pair(Failing::fclose, "expected to close "),
+        std::pair(Failing::chmod, "expected to keep the permissions of ")}) {
     INFO(expected);
     detail::AtomicFile file(path);
     file.write("new", 3);
@@ -240,7 +252,7 @@ TEST_CASE("bytes that reach neither disk nor server leave the old file, and are 
     failing = Failing::none;
     CHECK_FALSE(done);
     CHECK_THAT(file.failure(), contains_text(expected));
-    CHECK_THAT(file.failure(), contains_text(path + ".0.tmp, got "));
+    CHECK_THAT(file.failure(), contains_text(path));
     CHECK_THAT(file.failure(), contains_text(std::generic_category().message(EIO)));
     CHECK(read_bytes(path) == "old");
     CHECK(folder.number_of_files() == 1);
