@@ -103,6 +103,33 @@ TEST_CASE("shapes of input, output and gradients", "[bad input]") {
   CHECK(y == ramp(3, 7));
 }
 
+TEST_CASE("backward from the output refuses what backward refuses", "[bad input]") {
+  Unchanged test;
+  Eigen::MatrixXf y = ramp(3, 8), dx = ramp(3, 8), memory = ramp(3, 12);
+  const auto batch = moments_of(y);
+  const auto refused = [&](const auto& out, const auto& dy, auto&& in_gradient, const char* text) {
+    test.refuses<std::invalid_argument>(
+        [&] { test.layer.backward_from_output(batch, out, dy, in_gradient); },
+        (std::string("BatchNorm::backward_from_output: ") + text).c_str());
+  };
+  refused(ramp(5, 8), y, dx, "number of channels must be the layer's: expected 3, got 5");
+  refused(y, ramp(3, 7), dx, "shape of output gradient must be that of input: expected 8 samples");
+  refused(y, y, memory.leftCols(7), "shape of input gradient must be that of input: expected 8");
+  const char* partly = " must be the same memory or disjoint: expected no partial overlap, got";
+  refused(memory.leftCols(8), y, memory.middleCols(1, 8),
+          (std::string("input gradient and input") + partly).c_str());
+  refused(y, memory.leftCols(8), memory.middleCols(1, 8),
+          (std::string("input gradient and output gradient") + partly).c_str());
+  refused(ramp(3, 9), ramp(3, 9), memory.leftCols(9),
+          "the moments must be those of this input: expected moments of 9 values per channel, got "
+          "moments of 8");
+  test.layer.state().beta.resize(2);
+  CHECK_THROWS_MATCHES(test.layer.backward_from_output(batch, y, y, dx), std::invalid_argument,
+                       says("size of beta must be that of gamma: expected 3, got 2"));
+  CHECK(dx == ramp(3, 8));
+  CHECK(memory == ramp(3, 12));
+}
+
 TEST_CASE("memory that partly overlaps", "[bad input]") {
   Unchanged test;
   Eigen::MatrixXf memory = ramp(3, 12);
@@ -145,7 +172,9 @@ TEST_CASE("a residual of another shape", "[bad input]") {
   test.refuses<std::invalid_argument>(
       [&] { test.layer.backward(batch, x, x, x, out, seven); },
       "BatchNorm::backward: shape of residual gradient must be that of input: expected 8 samples");
-  CHECK((out == ramp(3, 8) && other == out && seven == ramp(3, 7)));
+  CHECK(out == ramp(3, 8));
+  CHECK(other == ramp(3, 8));
+  CHECK(seven == ramp(3, 7));
 }
 
 TEST_CASE("residuals and gradients that overlap", "[bad input]") {
@@ -174,7 +203,9 @@ TEST_CASE("residuals and gradients that overlap", "[bad input]") {
   test.refuses<std::invalid_argument>([&] { test.layer.backward(batch, x, x, x, out, out); }, rule);
   test.refuses<std::invalid_argument>(
       [&] { test.layer.backward(batch, x, x, x, memory.leftCols(8), shifted); }, rule);
-  CHECK((memory == ramp(3, 12) && x == ramp(3, 8) && out == x));
+  CHECK(memory == ramp(3, 12));
+  CHECK(x == ramp(3, 8));
+  CHECK(out == ramp(3, 8));
 }
 
 TEST_CASE("null data", "[bad input]") {

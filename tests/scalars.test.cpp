@@ -99,7 +99,39 @@ TEST_CASE("an automatic-differentiation scalar goes through and finds the same g
 
   const Matrix inferred = layer.infer(dual);
   CHECK_THAT(inferred(1, 2).value(), Catch::Matchers::WithinAbs(plain_layer.infer(x)(1, 2), 1e-14));
-  Matrix dx(2, 3);
-  const auto gradients = layer.backward(batch, dual, out, dx);
-  CHECK_THAT(gradients.beta[0].value(), Catch::Matchers::WithinAbs(0.0, 1e-14));
+}
+
+// With dy = y = xhat, gamma 1 and beta 0, the gradient has a short form, and so has its derivative:
+//   dL/dx_i = epsilon (x_i - m) / s^2,   s = v + epsilon
+//   its derivative by x_j = epsilon [ (delta_ij - 1/n) / s^2 - 4 (x_i - m) (x_j - m) / (n s^3) ]
+TEST_CASE("back-propagation with such a scalar is differentiated in turn", "[scalars]") {
+  using Dual = Eigen::AutoDiffScalar<Eigen::Matrix<double, 8, 1>>;
+  using Matrix = Eigen::Matrix<Dual, Eigen::Dynamic, Eigen::Dynamic>;
+  // Row 0 has mean 3 and variance 5, row 1 mean 0 and variance 4.
+  const Eigen::MatrixXd x = (Eigen::MatrixXd(2, 4) << 0, 2, 4, 6, -2, 2, 2, -2).finished();
+  const double mean[2] = {3.0, 0.0}, variance[2] = {5.0, 4.0}, n = 4.0;
+  Matrix dual(2, 4), y(2, 4), dx(2, 4);
+  for (Index i = 0; i < 8; ++i) dual.data()[i] = Dual(x.data()[i], 8, static_cast<int>(i));
+  batchnorm::Options options;
+  options.epsilon = 0.5;
+  BatchNorm<Dual> layer(2, options);
+  const auto batch = layer.train(dual, y);
+  const auto gradients = layer.backward(batch, dual, y, dx);
+  for (Index c = 0; c < 2; ++c) {
+    const double s = variance[c] + 0.5;
+    for (Index i = 0; i < 4; ++i) {
+      const double centred = x(c, i) - mean[c];
+      CHECK_THAT(dx(c, i).value(), Catch::Matchers::WithinAbs(0.5 * centred / (s * s), 1e-14));
+      for (Index j = 0; j < 4; ++j) {
+        const double other = x(c, j) - mean[c];
+        const double expected = 0.5 * (((i == j ? 1.0 : 0.0) - 1 / n) / (s * s) -
+                                       4 * centred * other / (n * s * s * s));
+        CHECK_THAT(dx(c, i).derivatives()[2 * j + c], Catch::Matchers::WithinAbs(expected, 1e-14));
+        CHECK_THAT(dx(c, i).derivatives()[2 * j + 1 - c], Catch::Matchers::WithinAbs(0.0, 1e-14));
+      }
+    }
+    // sum y = 0 and sum y xhat = n v / s
+    CHECK_THAT(gradients.beta[c].value(), Catch::Matchers::WithinAbs(0.0, 1e-14));
+    CHECK_THAT(gradients.gamma[c].value(), Catch::Matchers::WithinAbs(n * variance[c] / s, 1e-14));
+  }
 }

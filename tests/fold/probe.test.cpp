@@ -48,10 +48,13 @@ TEST_CASE("SplitMix64 gives its published numbers", "[fold]") {
     least = std::min(least, value);
     most = std::max(most, value);
     const Index below = numbers.below(3);
-    CHECK((below >= 0 && below < 3));
+    CHECK(below >= 0);
+    CHECK(below < 3);
   }
-  CHECK((least >= -1.0 && least < -0.99));
-  CHECK((most < 1.0 && most > 0.99));
+  CHECK(least >= -1.0);
+  CHECK(least < -0.99);
+  CHECK(most > 0.99);
+  CHECK(most < 1.0);
 }
 
 TEST_CASE("probes of a right fold stay within the bound, at the border too", "[fold]") {

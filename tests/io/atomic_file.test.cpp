@@ -4,12 +4,16 @@
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
+#include <cstdio>
 #include <filesystem>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #if defined(__unix__) || defined(__APPLE__)
+#include <dlfcn.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #endif
 
 #include "support/catch.hpp"
@@ -105,6 +109,24 @@ TEST_CASE("a target that is a folder is refused and left alone") {
   CHECK(folder.number_of_files() == 1);
 }
 
+TEST_CASE("after a thousand temporary files that others have left, it gives up") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("target");
+  const auto left_over = [&](int number) { return path + "." + std::to_string(number) + ".tmp"; };
+  for (int number = 0; number < 999; ++number) write_bytes(left_over(number), "");
+  {
+    detail::AtomicFile last(path);
+    CHECK(last.failure().empty());
+    detail::AtomicFile none(path);
+    none.write("x", 1);
+    CHECK_FALSE(none.commit());
+    CHECK(none.failure() == "expected to create " + left_over(999) + ", got " +
+                                std::generic_category().message(EEXIST));
+    CHECK(folder.number_of_files() == 1000);
+  }
+  CHECK(folder.number_of_files() == 999);
+}
+
 TEST_CASE("when the rename fails the temporary file is removed") {
   const TemporaryFolder folder;
   const std::string path = folder.file("target");
@@ -172,6 +194,82 @@ TEST_CASE("a disk that is full leaves the old file, and is the reason given") {
   }
   CHECK(write_limited(path, 1000, failure));
 }
+
+#ifdef __GLIBC__
+
+// Programs may define functions of glibc anew. These fail on demand, after they have done their
+// work, as they do on a network drive that loses the connection.
+namespace {
+
+enum class Failing { none, fsync, fclose, chmod };
+Failing failing = Failing::none;
+int flushes = 0;
+
+template <class Function>
+Function* original(const char* name) {
+  return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
+}
+
+int result_of(Failing call, int result) {
+  if (failing != call) return result;
+  errno = EIO;
+  return -1;
+}
+
+}  // namespace
+
+extern "C" int fsync(int descriptor) {
+  ++flushes;
+  return result_of(Failing::fsync, original<int(int)>("fsync")(descriptor));
+}
+
+extern "C" int fclose(std::FILE* file) {
+  return result_of(Failing::fclose, original<int(std::FILE*)>("fclose")(file));
+}
+
+// The one of these two that is behind std::filesystem::permissions.
+extern "C" int chmod(const char* path, mode_t mode) {
+  return result_of(Failing::chmod, original<int(const char*, mode_t)>("chmod")(path, mode));
+}
+extern "C" int fchmodat(int folder, const char* path, mode_t mode, int flags) {
+  return result_of(Failing::chmod, original<int(int, const char*, mode_t, int)>("fchmodat")(
+                                       folder, path, mode, flags));
+}
+
+TEST_CASE("each step that fails leaves the old file, and is the reason given") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("target");
+  write_bytes(path, "old");
+  for (const auto& [call, expected] :
+       {std::pair(Failing::fsync, "expected to flush "),
+        std::pair(Failing::fclose, "expected to close "),
+        std::pair(Failing::chmod, "expected to keep the permissions of ")}) {
+    INFO(expected);
+    detail::AtomicFile file(path);
+    file.write("new", 3);
+    failing = call;
+    const bool done = file.commit();
+    failing = Failing::none;
+    CHECK_FALSE(done);
+    CHECK_THAT(file.failure(), contains_text(expected));
+    CHECK_THAT(file.failure(), contains_text(path));
+    CHECK_THAT(file.failure(), contains_text(std::generic_category().message(EIO)));
+    CHECK(read_bytes(path) == "old");
+    CHECK(folder.number_of_files() == 1);
+    CHECK_FALSE(file.commit());
+  }
+}
+
+TEST_CASE("the bytes are on the disk before they get the name of the target") {
+  const TemporaryFolder folder;
+  detail::AtomicFile file(folder.file("target"));
+  file.write("new", 3);
+  const int before = flushes;
+  CHECK(file.commit());
+  CHECK(flushes == before + 1);
+}
+
+#endif  // __GLIBC__
 
 TEST_CASE("a link in the place of the temporary file is not followed") {
   const TemporaryFolder folder;

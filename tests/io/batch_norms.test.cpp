@@ -139,6 +139,14 @@ TEST_CASE("names that mean nothing else are listed although something is wrong")
   CHECK(found(tensors) == Texts{"PyTorch bn. gbmvc 3 F32"});
 }
 
+TEST_CASE("the number of channels is that of the first vector, statistics first") {
+  Tensors tensors = pytorch_layer();
+  tensors.set("bn.weight", {2}, std::vector<float>(2));
+  CHECK(found(tensors) == Texts{"PyTorch bn. gbmvc 3 F32"});
+  tensors.set("bn.running_mean", {7, 1}, std::vector<float>(7));
+  CHECK(found(tensors) == Texts{"PyTorch bn. gbmvc 3 F32"});
+}
+
 TEST_CASE("the dtype is that of the statistics") {
   Tensors tensors = pytorch_layer();
   tensors.set("bn.weight", {3}, std::vector<Eigen::bfloat16>(3, Eigen::bfloat16(1.0f)));

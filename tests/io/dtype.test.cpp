@@ -39,6 +39,69 @@ TEST_CASE("names, sizes and ranks of dtypes") {
   CHECK(detail::dtype_rank("F4") == 0);
 }
 
+// docs.rs/safetensors, enum Dtype: "by increasing alignment". Sizes are those of the names.
+TEST_CASE("all dtypes have the size of their name and the rank of the reference implementation") {
+  const struct {
+    const char* name;
+    std::size_t size;
+  } expected[] = {{"BOOL", 1},    {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1},
+                  {"F8_E8M0", 1}, {"I16", 2}, {"U16", 2}, {"F16", 2},     {"BF16", 2},
+                  {"I32", 4},     {"U32", 4}, {"F32", 4}, {"C64", 8},     {"F64", 8},
+                  {"I64", 8},     {"U64", 8}};
+  int rank = 0;
+  for (const auto& [name, size] : expected) {
+    INFO(name);
+    CHECK(detail::dtype_size(name) == size);
+    CHECK(detail::dtype_rank(name) == ++rank);
+  }
+}
+
+TEST_CASE(
+    "elements of every dtype are decoded, as floats and as whole numbers where that is right") {
+  const struct {
+    const char* dtype;
+    std::vector<unsigned char> bytes;  // of two elements, lowest byte first
+    double first, second;
+    bool whole;
+  } cases[] = {
+      {"F64", {0, 0, 0, 0, 0, 0, 0xf8, 0x3f, 0, 0, 0, 0, 0, 0, 0, 0xc0}, 1.5, -2, false},
+      {"F32", {0, 0, 0xc0, 0x3f, 0, 0, 0, 0xc0}, 1.5, -2, false},
+      {"F16", {0x00, 0x3e, 0x00, 0xc0}, 1.5, -2, false},
+      {"BF16", {0xc0, 0x3f, 0x00, 0xc0}, 1.5, -2, false},
+      {"I64", {1, 2, 0, 0, 0, 0, 0, 0, 254, 255, 255, 255, 255, 255, 255, 255}, 513, -2, true},
+      {"I32", {1, 2, 0, 0, 254, 255, 255, 255}, 513, -2, true},
+      {"I16", {1, 2, 254, 255}, 513, -2, true},
+      {"I8", {7, 254}, 7, -2, true},
+      {"U64", {1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0}, 513, 4294967296, true},
+      {"U32", {1, 2, 0, 0, 0, 0, 0, 128}, 513, 2147483648, true},
+      {"U16", {1, 2, 254, 255}, 513, 65534, true},
+      {"U8", {7, 254}, 7, 254, true}};
+  for (const auto& [dtype, bytes, first, second, whole] : cases) {
+    INFO(dtype);
+    std::size_t done = 0;
+    std::vector<double> numbers(2, 9.0);
+    CHECK(detail::decode(dtype, bytes.data(), numbers, done));
+    CHECK(done == 2);
+    CHECK(numbers == std::vector<double>{first, second});
+    std::vector<std::int64_t> integers(2, 9);
+    CHECK(detail::decode(dtype, bytes.data(), integers, done) == whole);
+    if (whole) {
+      CHECK(integers == std::vector<std::int64_t>{static_cast<std::int64_t>(first),
+                                                  static_cast<std::int64_t>(second)});
+    } else {
+      CHECK(integers == std::vector<std::int64_t>{9, 9});
+    }
+  }
+  std::vector<int> flags(2, 9);
+  std::size_t done = 0;
+  const unsigned char two_flags[] = {0, 3};
+  CHECK(detail::decode("BOOL", two_flags, flags, done));
+  CHECK(flags == std::vector<int>{0, 1});
+  std::vector<float> none(2);
+  CHECK_FALSE(detail::decode("BOOL", two_flags, none, done));
+  CHECK_FALSE(detail::decode("F8_E4M3", two_flags, none, done));
+}
+
 TEST_CASE("ranks follow sizes, or tensors would be misaligned") {
   std::size_t before = 1;
   for (const detail::Dtype& dtype : detail::dtypes) {
@@ -54,6 +117,10 @@ TEST_CASE("each scalar has the dtype of its bits") {
   CHECK(detail::dtype_name<Eigen::bfloat16>() == std::string("BF16"));
   CHECK(detail::dtype_name<std::int64_t>() == std::string("I64"));
   CHECK(detail::dtype_name<long long>() == std::string("I64"));
+  CHECK(detail::dtype_name<std::uint64_t>() == std::string("U64"));
+  CHECK(detail::dtype_name<std::int32_t>() == std::string("I32"));
+  CHECK(detail::dtype_name<std::uint16_t>() == std::string("U16"));
+  CHECK(detail::dtype_name<std::int8_t>() == std::string("I8"));
   CHECK(detail::dtype_name<std::uint32_t>() == std::string("U32"));
   CHECK(detail::dtype_name<std::int16_t>() == std::string("I16"));
   CHECK(detail::dtype_name<unsigned char>() == std::string("U8"));

@@ -110,6 +110,8 @@ TEST_CASE("without statistics nothing can be frozen, and training starts anew") 
   CHECK_THROWS_AS(FrozenBatchNorm<float>(layer.state, layer.options), std::domain_error);
   BatchNorm<float> training = layer.layer();
   CHECK(training.state().gamma == Eigen::Vector3f(1.5f, -2.0f, 0.5f));
+  CHECK(training.state().beta == Eigen::Vector3f(0.25f, 0.0f, -1.0f));
+  CHECK(training.state().running_mean == Eigen::Vector3d(0, 0, 0));
   CHECK(training.state().running_variance == Eigen::Vector3d(1, 1, 1));
   CHECK_THROWS_AS(training.freeze(), std::domain_error);
   training.train(Eigen::MatrixXf::Random(3, 4));

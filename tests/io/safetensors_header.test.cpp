@@ -2,11 +2,15 @@
 #include "batchnorm/io/safetensors_header.hpp"
 
 #include <cstdint>
+#include <exception>
+#include <map>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "support/catch.hpp"
 #include "support/safetensors_bytes.hpp"
+#include "support/safetensors_malformed.hpp"
 
 using namespace batchnorm;
 using namespace batchnorm_test;
@@ -19,6 +23,13 @@ detail::SafetensorsHeader parse(const std::string& json, std::uint64_t data_size
   return detail::parse_header(context, json.data(), json.size(), 8 + json.size() + data_size);
 }
 
+/// Matches an exception by its whole message.
+auto says_all(const std::string& message) {
+  return Catch::Matchers::Predicate<std::exception>(
+      [message](const std::exception& error) { return error.what() == message; },
+      "says exactly \"" + message + "\"");
+}
+
 std::size_t length_of(const std::string& bytes, std::uint64_t file_size) {
   const ExactCopy copy(bytes);
   return detail::parse_header_length(context, static_cast<const unsigned char*>(copy.data()),
@@ -26,6 +37,81 @@ std::size_t length_of(const std::string& bytes, std::uint64_t file_size) {
 }
 
 }  // namespace
+
+TEST_CASE("every malformed header is refused with its reason, and nothing after it is looked at") {
+  for (const Malformed& malformed : malformed_files()) {
+    INFO(malformed.what);
+    const std::string& bytes = malformed.bytes;
+    const auto refused = [&] {
+      const std::size_t length = length_of(bytes, bytes.size());
+      detail::parse_header(context, bytes.data() + 8, length, bytes.size());
+    };
+    CHECK_THROWS_MATCHES(refused(), std::runtime_error,
+                         says_all("read: \"big.safetensors\": " + malformed.message));
+  }
+}
+
+TEST_CASE("every kind of value is refused where another belongs") {
+  const auto refused = [](const std::string& json, const std::string& message) {
+    INFO(json);
+    CHECK_THROWS_MATCHES(parse(json, 8), std::runtime_error,
+                         says_all("read: \"big.safetensors\": " + message));
+  };
+  const struct {
+    const char* json;
+    const char* name;
+  } values[] = {{"null", "null"},
+                {"true", "true or false"},
+                {"-1", "a negative number"},
+                {"0.5", "a number that is no whole number of 64 bits"},
+                {"1", "a number"},
+                {"\"x\"", "a string"},
+                {"{}", "an object"},
+                {"[]", "an array"}};
+  for (const auto& value : values) {
+    const std::string json = value.json, name = value.name, got = ", got " + name;
+    if (json != "{}") {
+      refused("{\"a\":" + json + "}",
+              "tensor \"a\": entry of the header: expected an object" + got);
+      refused("{\"__metadata__\":" + json + "}",
+              "__metadata__: entry of the header: expected an object" + got);
+    }
+    if (json != "\"x\"") {
+      refused(R"({"__metadata__":{"k":)" + json + "}}",
+              "__metadata__: value of \"k\": expected a string" + got);
+      refused(R"({"a":{"dtype":)" + json + "}}", "tensor \"a\": dtype: expected a string" + got);
+    }
+    for (const std::string field : {"shape", "data_offsets"}) {
+      if (json != "[]") {
+        refused(R"({"a":{")" + field + "\":" + json + "}}",
+                "tensor \"a\": " + field + ": expected an array" + got);
+      }
+      if (json != "1") {
+        refused(
+            R"({"a":{")" + field + "\":[" + json + "]}}",
+            "tensor \"a\": number in " + field + ": expected a whole number, zero or larger" + got);
+      }
+    }
+  }
+}
+
+TEST_CASE("a tensor takes nothing over from the one before it") {
+  const std::string first = R"("a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]})";
+  CHECK_THROWS_MATCHES(
+      parse("{" + first + R"(,"b":{"shape":[2],"data_offsets":[2,4]}})", 4), std::runtime_error,
+      says("tensor \"b\": fields: expected dtype, shape and data_offsets, got 2 of "
+           "the three"));
+  const detail::SafetensorsHeader header =
+      parse("{" + first +
+                R"(,"__metadata__":{"dtype":"x","shape":"y"},)"
+                R"("b":{"data_offsets":[2,3],"dtype":"I8","shape":[]}})",
+            3);
+  CHECK(header.tensors.at("a").shape == std::vector<Index>{2});
+  CHECK(header.tensors.at("b").shape.empty());
+  CHECK(header.tensors.at("b").dtype == "I8");
+  CHECK(header.tensors.at("b").begin == 2);
+  CHECK(header.metadata == std::map<std::string, std::string>{{"dtype", "x"}, {"shape", "y"}});
+}
 
 TEST_CASE("the length of the header is little endian") {
   CHECK(length_of(std::string("\x02\x01\0\0\0\0\0\0", 8), 8 + 258) == 258);

@@ -65,6 +65,7 @@ TEST_CASE("a name of a dtype is short and in capitals") {
   CHECK_FALSE(detail::is_dtype_name(""));
   CHECK_FALSE(detail::is_dtype_name("f32"));
   CHECK_FALSE(detail::is_dtype_name("F32\n"));
+  CHECK(detail::is_dtype_name(std::string(32, 'F')));
   CHECK_FALSE(detail::is_dtype_name(std::string(33, 'F')));
 }
 
@@ -79,6 +80,60 @@ TEST_CASE("a tensor is checked against the file and its own shape") {
   CHECK(refusal.expected == "a multiple of 8");
   // Nothing is known about the bytes of another library's dtype.
   CHECK(detail::check_tensor({"F6_E3M2", {4}, 1, 4}, 4, refusal));
+}
+
+TEST_CASE("each rule of a tensor refuses in its own words, and fills in all of them but the name") {
+  constexpr Index half = Index{1} << 32;
+  const struct {
+    detail::TensorInfo info;
+    const char *rule, *expected, *got;
+  } cases[] = {
+      {{"", {2}, 0, 2}, "dtype", "a name such as F32", "\"\""},
+      {{"f32", {2}, 0, 8}, "dtype", "a name such as F32", "\"f32\""},
+      {{"U8", {2}, 5, 3}, "data_offsets", "begin <= end", "5 and 3"},
+      {{"U8", {3}, 6, 9}, "the file is truncated: data_offsets end inside of it", "at most 8", "9"},
+      {{"U8", {half, half}, 0, 8},
+       "number of elements",
+       "one that fits into 63 bits",
+       "[4294967296, 4294967296]"},
+      {{"F32", {2}, 0, 7},
+       "bytes between the data_offsets",
+       "2 elements of 4 bytes for shape [2]",
+       "7 bytes"},
+      {{"F32", {}, 0, 8},
+       "bytes between the data_offsets",
+       "1 elements of 4 bytes for shape []",
+       "8 bytes"},
+      {{"I16", {2}, 3, 7}, "alignment: data_offsets begin", "a multiple of 2", "3"}};
+  for (const auto& [info, rule, expected, got] : cases) {
+    INFO(rule << got);
+    detail::Refusal refusal{"left over", "", "", ""};
+    CHECK_FALSE(detail::check_tensor(info, 8, refusal));
+    CHECK(refusal.tensor.empty());
+    CHECK(refusal.rule == rule);
+    CHECK(refusal.expected == expected);
+    CHECK(refusal.got == got);
+  }
+  detail::Refusal none;
+  CHECK(detail::check_tensor({"U8", {}, 7, 8}, 8, none));
+  CHECK(detail::check_tensor({"F64", {3, 0}, 8, 8}, 8, none));
+  CHECK(none.rule.empty());
+}
+
+TEST_CASE("a refusal is raised with the name of the tensor, where there is one") {
+  const detail::FileContext context{"read", "f"};
+  const auto raised = [&](const char* tensor) {
+    std::string message;
+    try {
+      detail::fail_file(context, detail::Refusal{tensor, "rule", "this", "that"});
+    } catch (const std::runtime_error& error) {
+      message = error.what();
+    }
+    return message;
+  };
+  CHECK(raised("") == "read: \"f\": rule: expected this, got that");
+  CHECK(raised("__metadata__") == "read: \"f\": __metadata__: rule: expected this, got that");
+  CHECK(raised("a\n") == "read: \"f\": tensor \"a\\x0a\": rule: expected this, got that");
 }
 
 TEST_CASE("tensors that follow each other are accepted in any order of names") {
@@ -102,4 +157,10 @@ TEST_CASE("overlaps and holes are refused with both names") {
   CHECK(refusal.got == "6");
   detail::SafetensorsHeader inside = header_of({{"a", {0, 4}}, {"b", {2, 2}}});
   CHECK_FALSE(detail::check_neighbours(inside, refusal));
+  CHECK(refusal.rule == "overlaps tensor \"a\", begins");
+  detail::SafetensorsHeader front = header_of({{"a", {1, 4}}});
+  CHECK_FALSE(detail::check_neighbours(front, refusal));
+  CHECK(refusal.rule == "leaves a hole after the header, begins");
+  CHECK(refusal.expected == "at byte 0 of the data");
+  CHECK(refusal.got == "1");
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What is taken from the heap: nothing at test time, nothing at all with a fixed number of
-// channels, and numbers per channel, whatever the size of the minibatch, in training.
+// channels. What training takes otherwise is counted in heap_bytes.test.cpp.
 #include <vector>
 
 #include "batchnorm/layer.hpp"
@@ -81,20 +81,4 @@ TEST_CASE("with fixed channels nothing at all is allocated, training included") 
           const State<float, 6> copy = layer.state();
           layer.state() = copy;
         }) == 0);
-}
-
-// The vectors per channel are Eigen's, which this counter does not count. That nothing of the size
-// of the minibatch is among them follows from the test above: the same code with fixed vectors.
-TEST_CASE("training asks operator new for nothing, however many examples there are") {
-  BatchNorm<float> layer = trained<Eigen::Dynamic>(4);
-  const auto allocations = [&](Index count) {
-    Matrix x = examples(4, count), dy = examples(4, count), y = x, dx = x;
-    const long before = batchnorm_test::detail::calls().load();
-    const auto batch = layer.train(x, y);
-    layer.backward(batch, x, dy, dx);
-    layer.backward_frozen(x, dy, dx);
-    return batchnorm_test::detail::calls().load() - before;
-  };
-  CHECK(allocations(8) == 0);
-  CHECK(allocations(50000) == 0);
 }

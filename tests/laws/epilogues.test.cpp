@@ -88,7 +88,8 @@ void check_backward(const Case<T>& with, const BatchNorm<T>& layer, const BatchM
   CHECK(beyond(dr.read(), expected.residual, [&](Size n, Size c, Size p) {
           return Bounds<T>::residual_gradient(problem.dy.at(n, c, p));
         }) == "");
-  CHECK((other.read().values == dr.read().values && dr.gaps_are_untouched()));
+  CHECK(other.read().values == dr.read().values);
+  CHECK(dr.gaps_are_untouched());
   Stored<T> r_over_dy = with.dy, x_over_r = with.r;
   run(with.x, x_over_r, r_over_dy, x_over_r, r_over_dy);
   CHECK(r_over_dy.read().values == dr.read().values);
@@ -114,7 +115,8 @@ void check_training(const EpilogueProblem& problem, Layout layout) {
   check_backward<T>(with, layer, &batch, true);
   check_forward_in_place(with, out, [&](const auto& x, const auto& r, auto& to) {
     const auto same = call_normalize<T>(layer, with.residual, x.view(), r.view(), to.view());
-    CHECK((same.mean == batch.mean && same.sum_of_squares == batch.sum_of_squares));
+    CHECK(same.mean == batch.mean);
+    CHECK(same.sum_of_squares == batch.sum_of_squares);
   });
 }
 

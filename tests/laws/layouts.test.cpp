@@ -52,7 +52,8 @@ void check_training(const Problem& problem, Layout layout) {
   CHECK(beyond(out.read(), y, y_bound) == "");
   const Gradients<T> gradients = layer.backward(batch, x.view(), dy.view(), dx.view());
   check_gradients(problem, bounds, expected, dx.read(), gradients);
-  CHECK((out.gaps_are_untouched() && dx.gaps_are_untouched()));
+  CHECK(out.gaps_are_untouched());
+  CHECK(dx.gaps_are_untouched());
 
   Stored<T> gradient = dy, in_place = x;
   layer.backward(batch, x.view(), gradient.view(), gradient.view());
@@ -82,7 +83,8 @@ void check_inference(Problem problem, Layout layout) {
   CHECK(beyond(out.read(), y, y_bound) == "");
   const Gradients<T> gradients = layer.backward_frozen(x.view(), dy.view(), dx.view());
   check_gradients(problem, bounds, expected, dx.read(), gradients);
-  CHECK((out.gaps_are_untouched() && dx.gaps_are_untouched()));
+  CHECK(out.gaps_are_untouched());
+  CHECK(dx.gaps_are_untouched());
 
   Stored<T> gradient = dy, in_place = x;
   layer.backward_frozen(x.view(), gradient.view(), gradient.view());

@@ -70,7 +70,8 @@ Trained<T> train(const EpilogueProblem& problem, Layout layout, NonFinite policy
                         ? layer.normalize(again.view(), r.view(), again.view(), execution)
                         : layer.normalize(again.view(), again.view(), execution);
   CHECK(again.read().values == out.read().values);
-  CHECK((same.mean == batch.mean && same.sum_of_squares == batch.sum_of_squares));
+  CHECK(same.mean == batch.mean);
+  CHECK(same.sum_of_squares == batch.sum_of_squares);
   return {out.read(), batch, layer.state()};
 }
 

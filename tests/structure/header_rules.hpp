@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -21,10 +22,9 @@ using Complaints = std::vector<std::string>;
 /// The rooms, and how far from the ground each is: a header includes its own rank or lower ones.
 inline const std::map<std::string, int>& room_ranks() {
   static const std::map<std::string, int> ranks = {
-      {"detail", 0},  {"version", 0},     {"options", 0},     {"state", 0}, {"execution", 0},
-      {"view", 1},    {"kernels", 2},     {"math", 3},        {"layer", 4}, {"frozen", 4},
-      {"fold", 5},    {"recalibrate", 5}, {"io", 5},          {"batchnorm", 6},
-      {"distributed", 5}};
+      {"detail", 0}, {"version", 0}, {"options", 0}, {"state", 0},  {"execution", 0},
+      {"view", 1},   {"kernels", 2}, {"math", 3},    {"layer", 4},  {"frozen", 4},
+      {"fold", 5},   {"io", 5},      {"batchnorm", 6}};
   return ranks;
 }
 
@@ -36,6 +36,33 @@ inline Complaints unknown_rooms(const std::vector<Header>& headers) {
     }
   }
   return complaints;
+}
+
+/// Rooms of the map in which no header is: a map of what was planned misleads.
+inline Complaints empty_rooms(const std::vector<Header>& headers) {
+  Complaints complaints;
+  for (const auto& [room, rank] : room_ranks()) {
+    const auto is_there = [&name = room](const Header& header) { return header.room() == name; };
+    if (std::none_of(headers.begin(), headers.end(), is_there)) {
+      complaints.push_back("the map has a room " + room + ", in which there is nothing");
+    }
+  }
+  return complaints;
+}
+
+/// The map as the house rules write it: "detail, version -> view", the lowest rank first.
+inline std::map<std::string, int> written_ranks(const std::string& map) {
+  std::map<std::string, int> ranks;
+  std::istringstream words(map);
+  int rank = 0;
+  for (std::string word; words >> word;) {
+    if (word == "->") {
+      ++rank;
+    } else {
+      ranks[word.substr(0, word.find(','))] = rank;
+    }
+  }
+  return ranks;
 }
 
 inline Complaints wrong_directions(const std::vector<Header>& headers) {
@@ -97,20 +124,19 @@ inline std::string outside_need(const Header& header) {
   for (const std::string& target : header.outside_includes) {
     if (starts_with(target, "unsupported/Eigen/")) return "unsupported";
     if (starts_with(target, "nlohmann/")) return "nlohmann/json";
-    if (target == "mpi.h") return "MPI";
     const bool standard = target.find('/') == std::string::npos || starts_with(target, "sys/");
     if (!standard && !starts_with(target, "Eigen/")) return target;
   }
   return "";
 }
 
-/// The headers that the umbrella must include: all but the internal ones, the rooms of files and
-/// machines, and those that need, directly or through others, more than Eigen.
+/// The headers that the umbrella must include: all but the internal ones, the room of files, and
+/// those that need, directly or through others, more than Eigen.
 inline std::set<std::string> umbrella_share(const std::vector<Header>& headers) {
   std::set<std::string> left_out = {"batchnorm/batchnorm.hpp"};
   for (const Header& header : headers) {
     const std::string room = header.room();
-    if (room == "io" || room == "distributed" || !outside_need(header).empty()) {
+    if (room == "io" || !outside_need(header).empty()) {
       left_out.insert(header.path);
     }
   }
@@ -145,8 +171,7 @@ inline Complaints umbrella_gaps(const std::vector<Header>& headers) {
   }
   for (const Header& header : headers) {
     const std::string need = outside_need(header);
-    const bool whole_room = header.room() == "io" || header.room() == "distributed";
-    const std::string name = whole_room ? "batchnorm/" + header.room() + "/" : header.path;
+    const std::string name = header.room() == "io" ? "batchnorm/io/" : header.path;
     if (!need.empty() && !has_comment_line(*umbrella, name, need)) {
       complaints.push_back("the umbrella's comment must say that " + name + " needs " + need);
     }
