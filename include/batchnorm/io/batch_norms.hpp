@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/io/dtype.hpp"
 #include "batchnorm/io/naming.hpp"
 #include "batchnorm/io/tensors.hpp"
 #include "batchnorm/version.hpp"
@@ -110,10 +111,6 @@ inline bool is_called_batch_norm(const std::string& prefix) {
     }
   }
   return letters.find("batchnorm") != std::string::npos;
-}
-
-inline bool is_real_dtype(const std::string& dtype) {
-  return dtype == "F64" || dtype == "F32" || dtype == "F16" || dtype == "BF16";
 }
 
 /// Whether all vectors of a layer are vectors of one size, of real numbers.
