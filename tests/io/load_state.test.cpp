@@ -20,9 +20,8 @@ template <class T>
 void check_example(const State<T>& state) {
   CHECK(state.gamma == Eigen::Vector3f(1.5f, -2.0f, 0.5f).cast<typename State<T>::Scalar>());
   CHECK(state.beta == Eigen::Vector3f(0.25f, 0.0f, -1.0f).cast<typename State<T>::Scalar>());
-  CHECK(state.running_mean == Eigen::Vector3f(-1.0f, 3.0f, 0.5f).cast<typename State<T>::Scalar>());
-  CHECK(state.running_variance ==
-        Eigen::Vector3f(4.0f, 0.25f, 2.0f).cast<typename State<T>::Scalar>());
+  CHECK(state.running_mean == Eigen::Vector3d(-1.0, 3.0, 0.5));
+  CHECK(state.running_variance == Eigen::Vector3d(4.0, 0.25, 2.0));
 }
 
 LoadedState<float> loaded(const LayerKeys& keys, const LayerPrefix& prefix) {
@@ -112,7 +111,7 @@ TEST_CASE("without statistics nothing can be frozen, and training starts anew") 
   CHECK_THROWS_AS(FrozenBatchNorm<float>(layer.state, layer.options), std::domain_error);
   BatchNorm<float> training = layer.layer();
   CHECK(training.state().gamma == Eigen::Vector3f(1.5f, -2.0f, 0.5f));
-  CHECK(training.state().running_variance == Eigen::Vector3f(1, 1, 1));
+  CHECK(training.state().running_variance == Eigen::Vector3d(1, 1, 1));
   CHECK_THROWS_AS(training.freeze(), std::domain_error);
   training.train(Eigen::MatrixXf::Random(3, 4));
   CHECK_NOTHROW(training.freeze());
@@ -245,7 +244,7 @@ TEST_CASE("RTNeural's list has four arrays or two") {
   CHECK(tensors.keys() == std::vector<std::string>{"bn.0", "bn.1"});
   CHECK(tensors.values<float>("bn.1") == std::vector<float>{5.0f, 6.0f});
   const auto layer = load_state<float>(tensors, "bn.", LoadOptions::saved());
-  CHECK(layer.state.running_mean == Eigen::Vector2f(3.0f, 4.0f));
+  CHECK(layer.state.running_mean == Eigen::Vector2d(3.0f, 4.0f));
 }
 
 TEST_CASE("saving a layer again leaves nothing of the old one") {

@@ -69,8 +69,8 @@ TEST_CASE("PyTorch's names mean gamma, beta, mean and variance") {
   const State<float> state = load_state<float>(pytorch_file(), "bn.", Options());
   CHECK(state.gamma == Eigen::Vector2f(1.5f, -2.5f));
   CHECK(state.beta == Eigen::Vector2f(0.5f, 0.25f));
-  CHECK(state.running_mean == Eigen::Vector2f(-1.0f, 3.0f));
-  CHECK(state.running_variance == Eigen::Vector2f(4.0f, 0.0f));
+  CHECK(state.running_mean == Eigen::Vector2d(-1.0f, 3.0f));
+  CHECK(state.running_variance == Eigen::Vector2d(4.0f, 0.0f));
   CHECK(state.batches_seen == 460);
   CHECK(state.samples_seen == 0);
 }
@@ -117,6 +117,41 @@ TEST_CASE("states of all scalars come back as they were") {
              example_state<Eigen::bfloat16>());
   CHECK(tensors.dtype("h.weight") == "F32");
   CHECK(tensors.dtype("d.weight") == "F64");
+}
+
+TEST_CASE("statistics keep the digits that float has not, unless one type is asked for") {
+  State<float> state = example_state<float>();
+  state.running_mean << 1e4 + 0x1p-30, -0.1, 3.0;
+  state.running_variance << 0.1, 1.0 + 0x1p-40, 2.0;
+  Tensors tensors;
+  save_state(tensors, "exact.", state);
+  save_state(tensors, "named.", state, Options::keras());
+  save_state(tensors, "flax.", state, Options::flax(), Naming::keras());
+  for (const char* const name : {"exact.running_mean", "exact.running_var", "named.running_mean",
+                                 "flax.moving_mean", "flax.moving_variance"}) {
+    CHECK(tensors.dtype(name) == "F64");
+  }
+  CHECK(tensors.dtype("exact.weight") == "F32");
+  check_same(load_state<float>(tensors, "exact.", Options()), state);
+  check_same(load_state<float>(tensors, "named."), state);
+
+  const StoredStatistics in_float = StoredStatistics::as_parameters;
+  save_state(tensors, "exact.", state, in_float);
+  save_state(tensors, "named.", state, Options::keras(), in_float);
+  save_state(tensors, "flax.", state, Options::flax(), Naming::keras(), in_float);
+  for (const char* const name : {"exact.running_mean", "exact.running_var", "named.running_mean",
+                                 "flax.moving_mean", "flax.moving_variance"}) {
+    CHECK(tensors.dtype(name) == "F32");
+  }
+  const State<float> rounded = load_state<float>(tensors, "named.");
+  CHECK(rounded.running_mean == Eigen::Vector3d(1e4, static_cast<double>(-0.1f), 3.0));
+  CHECK(rounded.running_variance == Eigen::Vector3d(static_cast<double>(0.1f), 1.0, 2.0));
+
+  state.running_variance[1] = 1e39;
+  CHECK_NOTHROW(save_state(tensors, "exact.", state));
+  CHECK_THROWS_MATCHES(save_state(tensors, "exact.", state, in_float), std::domain_error,
+                       says("save_state: \"exact.running_var\" of channel 1: expected a number in "
+                            "the range of float, got one outside of it"));
 }
 
 TEST_CASE("channels fixed by the type are the same in the file") {

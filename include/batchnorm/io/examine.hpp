@@ -35,7 +35,8 @@ struct Expectations {
   bool statistics_required = true;   ///< whether a layer without running statistics is an error
   bool is_inplace_abn = false;       ///< whether gamma is |weight| + epsilon
   const char* dtype = nullptr;       ///< that of the scalar asked for; none for wider scalars
-  bool dtype_matters = true;         ///< whether a conversion is worth an entry
+  const char* statistics_dtype = nullptr;  ///< that the state keeps statistics in; likewise
+  bool dtype_matters = true;               ///< whether a conversion is worth an entry
 };
 
 class LayerExamination {
@@ -126,13 +127,18 @@ class LayerExamination {
     }
     note(report_, Finding::used, key,
          text(what(role), ", ", tensor.dtype, " ", shape_text(tensor.shape)));
-    if (expected_.dtype_matters &&
-        (expected_.dtype == nullptr || tensor.dtype != expected_.dtype)) {
-      note(report_, Finding::converted, key,
-           text(tensor.dtype, " -> ",
-                expected_.dtype == nullptr ? "a wider type" : expected_.dtype));
-    }
+    if (expected_.dtype_matters) note_conversion(role, tensor.dtype);
     return true;
+  }
+
+  /// Statistics in the scalar asked for are what most files have, whatever the state keeps them in.
+  void note_conversion(Role role, const std::string& dtype) {
+    const bool is_statistic = role == Role::mean || role == Role::variance;
+    const char* const to = is_statistic ? expected_.statistics_dtype : expected_.dtype;
+    const auto is = [&](const char* name) { return name != nullptr && dtype == name; };
+    if (is(to) || (is_statistic && is(expected_.dtype))) return;
+    note(report_, Finding::converted, layer_.key(role),
+         text(dtype, " -> ", to == nullptr ? "a wider type" : to));
   }
 
   static bool is_number_dtype(const std::string& dtype) {

@@ -141,6 +141,7 @@ LoadedState<T, Channels> load_state(const Tensors& tensors, const LayerPrefix& p
   expectations.statistics_required = false;
   expectations.is_inplace_abn = options.is_inplace_abn();
   expectations.dtype = detail::dtype_name<Scalar>();
+  expectations.statistics_dtype = detail::dtype_name<typename State<T, Channels>::Statistic>();
   State<T, Channels> state = detail::load_layer<T, Channels>(tensors, *found, expectations, report);
   if (options.is_inplace_abn()) {
     detail::apply_inplace_abn(state, *found, resolved.epsilon, report);

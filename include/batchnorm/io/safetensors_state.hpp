@@ -28,7 +28,7 @@
 // asked for:
 //   1.weight                gamma         left out when Options::scale is false
 //   1.bias                  beta          left out when Options::shift is false
-//   1.running_mean          running mean
+//   1.running_mean          running mean, F64 also of float layers unless F32 is asked for
 //   1.running_var           running variance, the variance itself
 //   1.num_batches_tracked   batches_seen, I64 of shape []
 // What PyTorch has no tensor for stands in the metadata, where its readers do not look:
@@ -37,26 +37,46 @@
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+/// The type that running statistics are written in.
+enum class StoredStatistics {
+  exact,         ///< that of the state, double for a float layer: nothing is lost
+  as_parameters  ///< that of gamma and beta, for readers that want all of a layer in one
+};
+
 namespace detail {
 
-/// One vector of a state. Scalars without a dtype of their own become F64, rounded once.
-template <class Vector>
+/// One vector of a state, as numbers of type To. Scalars without a dtype of their own become F64.
+/// Rounded once.
+template <class To, class Vector>
 void save_channels(Tensors& tensors, const std::string& key, const Vector& channels) {
-  using Scalar = typename Vector::Scalar;
-  if constexpr (dtype_name<Scalar>() != nullptr) {
-    tensors.set(key, {channels.size()}, channels.data());
-  } else {
-    static_assert(std::is_constructible<double, const Scalar&>::value,
+  using From = typename Vector::Scalar;
+  if constexpr (dtype_name<To>() == nullptr) {
+    static_assert(std::is_constructible<double, const From&>::value,
                   "batchnorm: only states whose scalar converts to double can be saved");
-    std::vector<double> rounded;
+    save_channels<double>(tensors, key, channels);
+  } else {
+    std::vector<To> rounded;
     for (Index channel = 0; channel < channels.size(); ++channel) {
-      if (is_finite(channels[channel]) && !is_finite_as<double>(channels[channel])) {
+      if (is_finite(channels[channel]) && !is_finite_as<To>(channels[channel])) {
         fail_domain("save_state", text(in_quotes(key), " of channel ", channel),
-                    "a number in the range of double", "one outside of it");
+                    text("a number in the range of ", sizeof(To) == 4 ? "float" : "double"),
+                    "one outside of it");
       }
-      rounded.push_back(convert<double>(channels[channel]));
+      rounded.push_back(convert<To>(channels[channel]));
     }
     tensors.set(key, {channels.size()}, rounded);
+  }
+}
+
+/// The running statistics of a state.
+template <class T, int Channels, class Vector>
+void save_statistics(Tensors& tensors, const std::string& key, const Vector& channels,
+                     StoredStatistics stored) {
+  if (stored == StoredStatistics::exact) {
+    save_channels<typename State<T, Channels>::Statistic>(tensors, key, channels);
+  } else {
+    save_channels<typename State<T, Channels>::Scalar>(tensors, key, channels);
   }
 }
 
@@ -82,7 +102,8 @@ inline bool is_stored(const Options* options, Role role) {
 /// is.
 template <class T, int Channels>
 void save_layer(Tensors& tensors, const LayerPrefix& prefix, const State<T, Channels>& state,
-                const Options* options, const Naming& naming) {
+                const Options* options, const Naming& naming, StoredStatistics stored) {
+  using Scalar = typename State<T, Channels>::Scalar;
   check_state_shape("save_state", state);
   if (options != nullptr) validate(*options);
   check_can_be_named(naming, options);
@@ -92,10 +113,10 @@ void save_layer(Tensors& tensors, const LayerPrefix& prefix, const State<T, Chan
     const int skipped = is_short_list ? 2 : 0;  // the list begins with the mean
     return key_of(prefix, naming, static_cast<Role>(static_cast<int>(role) - skipped));
   };
-  if (is_stored(options, Role::gamma)) save_channels(layer, key(Role::gamma), state.gamma);
-  if (is_stored(options, Role::beta)) save_channels(layer, key(Role::beta), state.beta);
-  save_channels(layer, key(Role::mean), state.running_mean);
-  save_channels(layer, key(Role::variance), state.running_variance);
+  if (is_stored(options, Role::gamma)) save_channels<Scalar>(layer, key(Role::gamma), state.gamma);
+  if (is_stored(options, Role::beta)) save_channels<Scalar>(layer, key(Role::beta), state.beta);
+  save_statistics<T, Channels>(layer, key(Role::mean), state.running_mean, stored);
+  save_statistics<T, Channels>(layer, key(Role::variance), state.running_variance, stored);
   nlohmann::json object = options == nullptr ? nlohmann::json::object() : options_to_json(*options);
   object["samples_seen"] = state.samples_seen;
   if (naming.names(Role::counter).empty()) {
@@ -133,12 +154,12 @@ inline Index read_counter(const FileContext& context, const Tensors& tensors,
 /// nothing normalises with.
 template <class T, int Channels>
 State<T, Channels> read_layer(const Tensors& tensors, const FoundBatchNorm& layer) {
-  using Scalar = typename State<T, Channels>::Scalar;
+  using Statistic = typename State<T, Channels>::Statistic;
   const FileContext context{"load_state", tensors.name()};
   State<T, Channels> state(layer.channels);
   if (!layer.has_statistics()) {
-    state.running_mean.setConstant(std::numeric_limits<Scalar>::quiet_NaN());
-    state.running_variance.setConstant(std::numeric_limits<Scalar>::quiet_NaN());
+    state.running_mean.setConstant(std::numeric_limits<Statistic>::quiet_NaN());
+    state.running_variance.setConstant(std::numeric_limits<Statistic>::quiet_NaN());
   }
   read_channels(tensors, layer, Role::gamma, state.gamma);
   read_channels(tensors, layer, Role::beta, state.beta);
@@ -209,21 +230,25 @@ State<T, Channels> load_exactly(const Tensors& tensors, const std::string& prefi
 }  // namespace detail
 
 /// Puts the state of a layer into a collection, under PyTorch's names after the prefix. Vectors are
-/// stored in the scalar of the state (F32, F64, ...), other scalars than those of files as F64.
-/// Without options the file does not carry epsilon, and whoever loads the layer has to know it.
+/// stored in the types of the state: gamma and beta of a float layer as F32, its running statistics
+/// as F64, so that loading gives back every bit. PyTorch and load_state read either type into
+/// either. Scalars that files do not have become F64. Without options the file does not carry
+/// epsilon, and whoever loads the layer has to know it.
 /// @param prefix  what the layer is called, with its dot: "1." or "encoder.bn3."
+/// @param stored  StoredStatistics::as_parameters for statistics in the type of gamma and beta
 /// @throws std::invalid_argument when the vectors differ in size; std::domain_error when a number
-///         is outside the range of double.
+///         is outside the range of the type it is stored in.
 template <class T, int Channels>
-void save_state(Tensors& tensors, const std::string& prefix, const State<T, Channels>& state) {
-  detail::save_layer(tensors, prefix, state, nullptr, Naming::pytorch());
+void save_state(Tensors& tensors, const std::string& prefix, const State<T, Channels>& state,
+                StoredStatistics stored = StoredStatistics::exact) {
+  detail::save_layer(tensors, prefix, state, nullptr, Naming::pytorch(), stored);
 }
 
 /// The same with the options of the layer, so that load_options gives back epsilon and update rule.
 template <class T, int Channels>
 void save_state(Tensors& tensors, const std::string& prefix, const State<T, Channels>& state,
-                const Options& options) {
-  detail::save_layer(tensors, prefix, state, &options, Naming::pytorch());
+                const Options& options, StoredStatistics stored = StoredStatistics::exact) {
+  detail::save_layer(tensors, prefix, state, &options, Naming::pytorch(), stored);
 }
 
 /// The same under the names of another system. Where that has no counter, batches_seen is kept in
@@ -232,8 +257,9 @@ void save_state(Tensors& tensors, const std::string& prefix, const State<T, Chan
 /// @throws std::invalid_argument also for RTNeural's list when only one of scale and shift is on
 template <class T, int Channels>
 void save_state(Tensors& tensors, const LayerPrefix& prefix, const State<T, Channels>& state,
-                const Options& options, const Naming& naming) {
-  detail::save_layer(tensors, prefix, state, &options, naming);
+                const Options& options, const Naming& naming,
+                StoredStatistics stored = StoredStatistics::exact) {
+  detail::save_layer(tensors, prefix, state, &options, naming, stored);
 }
 
 /// Takes the state of a layer with PyTorch's names out of a collection, converting it to the scalar
