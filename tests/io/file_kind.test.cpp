@@ -60,7 +60,8 @@ std::vector<OtherFile> other_files() {
       {"page.safetensors", "<!DOCTYPE html><html></html>", "page of the web", "download"},
       {"text.safetensors", "\n {\"weight_map\": {}}", "JSON", "ends in .json"},
       {"model.json", "{\"modelTopology\": {}, \"weightsManifest\": []}", "TensorFlow.js", "HDF5"},
-      {"neural.json", "{\"in_shape\": [null, 1], \"layers\": []}", "RTNeural", "weights"}};
+      {"neural.json", "{\"in_shape\": [null, 1], \"layers\": []}", "RTNeural", "weights"},
+      {"norm.json", "{\"weight\": [1.0], \"running_var\": [1.0]}", "RTNeural", "weights"}};
 }
 
 std::string refusal(const std::string& path) {

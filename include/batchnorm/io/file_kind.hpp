@@ -92,7 +92,7 @@ inline constexpr FileKind kind_tensorflowjs{
     "tensorflowjs_converter --input_format tfjs_layers_model --output_format keras model.json "
     "net.h5\nthen the HDF5 file as open_checkpoint says for it"};
 inline constexpr FileKind kind_rtneural{
-    "a model of RTNeural",
+    "numbers in JSON, as RTNeural has them",
     "in Python: import json, numpy, safetensors.numpy; a batch norm has the list of its weights\n"
     "safetensors.numpy.save_file({\"bn.\" + str(i): numpy.float32(w) for i, w in "
     "enumerate(weights)}, \"net.safetensors\")"};
@@ -209,7 +209,9 @@ inline void refuse_other_json(const FileContext& context, std::string_view json)
   if (json.find("\"weightsManifest\"") != std::string_view::npos) {
     fail_file_kind(context, kind_tensorflowjs);
   }
-  if (json.find("\"in_shape\"") != std::string_view::npos) fail_file_kind(context, kind_rtneural);
+  for (const char* word : {"\"in_shape\"", "\"running_var\""}) {
+    if (json.find(word) != std::string_view::npos) fail_file_kind(context, kind_rtneural);
+  }
 }
 
 }  // namespace detail
