@@ -8,7 +8,6 @@
 #include "batchnorm/layer.hpp"
 #include "support/catch.hpp"
 #include "support/heap_counter.hpp"
-#include "support/instances.hpp"
 
 using namespace batchnorm;
 using batchnorm_test::heap_bytes_during;

@@ -9,7 +9,6 @@
 
 #include "support/catch.hpp"
 #include "support/epilogues.hpp"
-#include "support/instances.hpp"
 #include "support/layers.hpp"
 
 using namespace batchnorm;

@@ -7,7 +7,6 @@
 #include <string>
 
 #include "support/catch.hpp"
-#include "support/instances.hpp"
 
 using namespace batchnorm;
 using batchnorm_test::says;

@@ -14,9 +14,8 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/io/batch_norms.hpp"
 #include "batchnorm/io/dtype.hpp"
-#include "batchnorm/io/examine.hpp"
-#include "batchnorm/io/load_report.hpp"
 #include "batchnorm/io/naming.hpp"
+#include "batchnorm/io/read_layer.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/safetensors_options.hpp"
 #include "batchnorm/io/tensors.hpp"
@@ -98,6 +97,21 @@ inline bool is_stored(const Options* options, Role role) {
   return (role != Role::gamma || options->scale) && (role != Role::beta || options->shift);
 }
 
+/// The counters: in the tensor that a system has for minibatches, everything else in the metadata.
+/// What is unknown is left out.
+template <class T, int Channels>
+void save_counters(Tensors& layer, nlohmann::json& object, const State<T, Channels>& state,
+                   const std::string& key) {
+  constexpr Index unknown = State<T, Channels>::unknown;
+  if (state.samples_seen != unknown) object["samples_seen"] = state.samples_seen;
+  if (state.batches_seen == unknown) return;
+  if (key.empty()) {
+    object["batches_seen"] = state.batches_seen;
+  } else {
+    layer.set_value(key, static_cast<std::int64_t>(state.batches_seen));
+  }
+}
+
 /// Puts a layer into a collection when all of it can be stored, else leaves the collection as it
 /// is.
 template <class T, int Channels>
@@ -118,113 +132,11 @@ void save_layer(Tensors& tensors, const LayerPrefix& prefix, const State<T, Chan
   save_statistics<T, Channels>(layer, key(Role::mean), state.running_mean, stored);
   save_statistics<T, Channels>(layer, key(Role::variance), state.running_variance, stored);
   nlohmann::json object = options == nullptr ? nlohmann::json::object() : options_to_json(*options);
-  object["samples_seen"] = state.samples_seen;
-  if (naming.names(Role::counter).empty()) {
-    object["batches_seen"] = state.batches_seen;
-  } else {
-    layer.set_value(key(Role::counter), static_cast<std::int64_t>(state.batches_seen));
-  }
+  save_counters(layer, object, state, naming.name(Role::counter).empty() ? "" : key(Role::counter));
   for (const Role role : vector_roles) tensors.erase(key_of(prefix, naming, role));
+  if (!naming.name(Role::counter).empty()) tensors.erase(key(Role::counter));
   for (const std::string& name : layer.keys()) tensors.set(name, layer.tensor(name));
   tensors.metadata()[metadata_key(prefix.parameters)] = object.dump();
-}
-
-/// Copies a vector with one number per channel; one that is not there stays as it is.
-template <class Vector>
-void read_channels(const Tensors& tensors, const FoundBatchNorm& layer, Role role,
-                   Vector& channels) {
-  using Scalar = typename Vector::Scalar;
-  if (!layer.has(role)) return;
-  const std::vector<Scalar> values = tensors.values<Scalar>(layer.key(role));
-  for (Index channel = 0; channel < channels.size(); ++channel) {
-    channels[channel] = values[static_cast<std::size_t>(channel)];
-  }
-}
-
-/// A counter that this library keeps in the metadata; 0 in other files.
-inline Index read_counter(const FileContext& context, const Tensors& tensors,
-                          const FoundBatchNorm& layer, const char* field) {
-  const std::string& prefix = layer.prefix.parameters;
-  const nlohmann::json object = read_layer_metadata(context, tensors, prefix);
-  if (!object.contains(field)) return 0;
-  return OptionsReader(context, metadata_key(prefix), object).count(field, 0);
-}
-
-/// Reads a layer that was examined and found right. Statistics that are not there are NaN, which
-/// nothing normalises with.
-template <class T, int Channels>
-State<T, Channels> read_layer(const Tensors& tensors, const FoundBatchNorm& layer) {
-  using Statistic = typename State<T, Channels>::Statistic;
-  const FileContext context{"load_state", tensors.name()};
-  State<T, Channels> state(layer.channels);
-  if (!layer.has_statistics()) {
-    state.running_mean.setConstant(std::numeric_limits<Statistic>::quiet_NaN());
-    state.running_variance.setConstant(std::numeric_limits<Statistic>::quiet_NaN());
-  }
-  read_channels(tensors, layer, Role::gamma, state.gamma);
-  read_channels(tensors, layer, Role::beta, state.beta);
-  read_channels(tensors, layer, Role::mean, state.running_mean);
-  read_channels(tensors, layer, Role::variance, state.running_variance);
-  state.batches_seen =
-      layer.has(Role::counter)
-          ? static_cast<Index>(tensors.value<std::int64_t>(layer.key(Role::counter)))
-          : read_counter(context, tensors, layer, "batches_seen");
-  state.samples_seen = read_counter(context, tensors, layer, "samples_seen");
-  return state;
-}
-
-/// A wrong prefix is the usual mistake, so the message says which prefixes there are.
-[[noreturn]] inline void fail_no_layer(const Tensors& tensors, const std::string& key) {
-  std::string others;
-  for (const FoundBatchNorm& layer : find_batch_norms(tensors)) {
-    if (others.size() > 200) continue;
-    others += (others.empty() ? "" : ", ") + in_quotes(layer.prefix.parameters);
-  }
-  fail_tensor(FileContext{"load_state", tensors.name()}, key, "tensors of a batch norm layer",
-              "this one",
-              others.empty() ? "a file without batch norm layers"
-                             : "none; prefixes of such layers here: " + others);
-}
-
-template <int Channels>
-void check_fixed_channels(const FoundBatchNorm& layer, LoadReport& report) {
-  if (Channels == Eigen::Dynamic || layer.channels == Channels) return;
-  refuse(report, Finding::wrong_shape, layer.has(Role::mean) ? layer.key(Role::mean) : "",
-         "number of channels is fixed by the type", text(Channels), text(layer.channels));
-}
-
-/// Finds a layer, examines it, raises what is wrong with it, and reads it.
-template <class T, int Channels>
-State<T, Channels> load_layer(const Tensors& tensors, const FoundBatchNorm& layer,
-                              const Expectations& expectations, LoadReport& report) {
-  LayerExamination(tensors, layer, expectations, report).run();
-  check_fixed_channels<Channels>(layer, report);
-  raise_errors("load_state", report);
-  State<T, Channels> state = read_layer<T, Channels>(tensors, layer);
-  if (layer.has_statistics()) check_state("load_state", state, expectations.options->non_finite);
-  return state;
-}
-
-/// The same under PyTorch's names, everything as the options say.
-template <class T, int Channels>
-State<T, Channels> load_exactly(const Tensors& tensors, const std::string& prefix,
-                                const Options& options) {
-  const FoundBatchNorm layer = look_at(tensors, prefix, Naming::pytorch());
-  if (!layer.has(Role::mean)) fail_no_layer(tensors, prefix + "running_mean");
-  Expectations expectations;
-  expectations.options = &options;
-  expectations.options_decide = true;
-  expectations.dtype_matters = false;
-  LoadReport report{prefix, tensors.name(), {}};
-  return load_layer<T, Channels>(tensors, layer, expectations, report);
-}
-
-/// Frameworks do not save epsilon, and a wrong one goes unnoticed: there is no default.
-[[noreturn]] inline void fail_no_epsilon(const Tensors& tensors, const std::string& prefix) {
-  fail_file(
-      FileContext{"load_state", tensors.name()},
-      text("layer ", in_quotes(prefix), ": epsilon is needed, and most files do not carry it"),
-      "one in the metadata of the file or from the caller, such as Epsilon(1e-5)", "neither");
 }
 
 }  // namespace detail
@@ -267,8 +179,8 @@ void save_state(Tensors& tensors, const LayerPrefix& prefix, const State<T, Chan
 ///
 /// Which tensors a layer has follows from its options: weight with scale, bias with shift. A tensor
 /// that is missing, or that should not be there, is an error: nothing is filled in silently. The
-/// counters alone may be missing, and are 0 then. See load_state.hpp for layers of other systems,
-/// for layers about which less is known, and for a report.
+/// counters alone may be missing, and are unknown then. See load_state.hpp for layers of other
+/// systems, for layers about which less is known, and for a report.
 /// @throws std::runtime_error naming file and tensor when a tensor is missing, unexpected or of
 ///         another shape or kind; std::domain_error when a variance is negative, a statistic is not
 ///         finite (unless options.non_finite is propagate) or a number does not fit.
