@@ -12,6 +12,10 @@ install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/" DESTINATION "${CMAKE_INSTALL_
 set(package_dir "${CMAKE_INSTALL_DATADIR}/cmake/batchnorm")
 install(TARGETS batchnorm EXPORT batchnorm-targets
         INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+if(BATCHNORM_COMPILED)
+  install(TARGETS batchnorm_compiled EXPORT batchnorm-targets
+          ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+endif()
 install(EXPORT batchnorm-targets NAMESPACE batchnorm:: DESTINATION "${package_dir}")
 
 configure_package_config_file("${CMAKE_CURRENT_LIST_DIR}/batchnorm-config.cmake.in"

@@ -6,7 +6,6 @@
 #   -DBATCHNORM_CONFORMANCE_DIR=folder  conformance files that are not in the tree
 #   -DBATCHNORM_DIGITS_CSV=file         the UCI digits
 #   -DBATCHNORM_TEST_FILTER=regex       only the unit tests whose name matches
-#   -DBATCHNORM_TEST_INSTANCES=OFF      quicker where few of many that match have layers
 #   -DBATCHNORM_TEST_INSTRUCTION_SET=baseline  the unit tests without AVX2, as on processors without
 #                                       it; avx2: with AVX2, but without AVX-512
 #   -DBUILD_DIR=folder                  where to build (build/test in the source tree)
@@ -27,7 +26,6 @@ if(NOT BATCHNORM_TEST_INSTRUCTION_SET)
   set(BATCHNORM_TEST_INSTRUCTION_SET best)
 endif()
 list(APPEND arguments "-DBATCHNORM_TEST_INSTRUCTION_SET=${BATCHNORM_TEST_INSTRUCTION_SET}")
-list(APPEND arguments "-DBATCHNORM_TEST_INSTANCES=${BATCHNORM_TEST_INSTANCES}")
 if(BATCHNORM_TEST_FILTER)
   list(APPEND arguments -DBATCHNORM_BUILD_EXAMPLES=OFF)
 endif()

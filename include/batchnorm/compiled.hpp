@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_COMPILED_HPP
+#define BATCHNORM_COMPILED_HPP
+
+// The umbrella for programs that link to batchnorm::compiled, a static library with the layers of
+// float, double, half and bfloat16: they are then compiled once, not in every file. Nothing is
+// defined differently; a file that includes batchnorm.hpp alone may be linked with others that
+// include this.
+//
+//     set(BATCHNORM_COMPILED ON)     # before add_subdirectory or FetchContent_MakeAvailable, or when
+//                                    # the library is installed
+//     target_link_libraries(app PRIVATE batchnorm::compiled)
+
+#include <Eigen/Core>
+
+#include "batchnorm/batchnorm.hpp"
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/execution.hpp"
+#include "batchnorm/frozen.hpp"
+#include "batchnorm/layer.hpp"
+#include "batchnorm/math/moments.hpp"
+#include "batchnorm/version.hpp"
+#include "batchnorm/view/batch_view.hpp"
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+extern template class BatchNorm<float>;
+extern template class BatchNorm<double>;
+extern template class BatchNorm<Eigen::half>;
+extern template class BatchNorm<Eigen::bfloat16>;
+
+extern template class FrozenBatchNorm<float>;
+extern template class FrozenBatchNorm<double>;
+extern template class FrozenBatchNorm<Eigen::half>;
+extern template class FrozenBatchNorm<Eigen::bfloat16>;
+
+namespace detail {
+extern template Moments<double> moments_of_view<Eigen::Dynamic>(const BatchView<const float>&,
+                                                                const Execution&);
+extern template Moments<double> moments_of_view<Eigen::Dynamic>(const BatchView<const double>&,
+                                                                const Execution&);
+extern template Moments<double> moments_of_view<Eigen::Dynamic>(
+    const BatchView<const Eigen::half>&, const Execution&);
+extern template Moments<double> moments_of_view<Eigen::Dynamic>(
+    const BatchView<const Eigen::bfloat16>&, const Execution&);
+}  // namespace detail
+
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_COMPILED_HPP
