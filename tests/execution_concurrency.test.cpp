@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The loops on real threads. Also run under ThreadSanitizer.
+// Layers on real threads. Also run under ThreadSanitizer.
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -8,16 +8,14 @@
 #include <vector>
 
 #include "batchnorm/execution.hpp"
-#include "batchnorm/loops/map.hpp"
-#include "batchnorm/loops/reduce.hpp"
+#include "batchnorm/layer.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
 #include "support/layouts.hpp"
-#include "support/loop_formulas.hpp"
 
 using batchnorm::Execution;
+using batchnorm::Index;
 using batchnorm::Task;
-using batchnorm::loops::Views;
 using namespace batchnorm_test;
 
 namespace {
@@ -43,22 +41,23 @@ std::vector<int> runs_of(const Execution& execution, Index tasks) {
   return runs;
 }
 
-/// y = x k0 with k0 = 0.1 (c + 1) in place, and the sums of the result.
-struct Scale : batchnorm::loops::MapFormula<1> {
-  template <class V>
-  [[gnu::always_inline]] static void apply(V* y, const V* x, const V* k) {
-    y[0] = x[0] * k[0];
+/// All that a step of training gives.
+struct Step {
+  Batch y, dx;
+  Eigen::VectorXd mean, squares, gamma, beta;
+
+  bool operator==(const Step& other) const {
+    return y.values == other.y.values && dx.values == other.dx.values && mean == other.mean &&
+           squares == other.squares && gamma == other.gamma && beta == other.beta;
   }
 };
-struct ScaleNumbers {
-  void operator()(Index channel, double* k) const { k[0] = 0.1 * static_cast<double>(channel + 1); }
-};
 
-Results<double> map_and_reduce(const Execution& execution, Stored<double> stored) {
-  const batchnorm::BatchView<double> view = stored.view();
-  batchnorm::loops::map<double, Scale>(execution, ScaleNumbers(), Views<double, 1>{view},
-                                       Views<const double, 1>{view});
-  return power_sums<double, double>(execution, batchnorm::BatchView<const double>(view));
+Step step(const Execution& execution, const Stored<double>& x) {
+  Stored<double> y = x, dx = x;
+  const batchnorm::BatchNorm<double> layer(x.view().channels());
+  const auto batch = layer.normalize(x.view(), y.view(), execution);
+  const auto gradients = layer.backward(batch, x.view(), x.view(), dx.view(), execution);
+  return {y.read(), dx.read(), batch.mean, batch.sum_of_squares, gradients.gamma, gradients.beta};
 }
 
 const std::vector<Batch>& batches() {
@@ -103,10 +102,10 @@ TEST_CASE("the bits do not depend on threads") {
       INFO(batch.samples << " x " << batch.channels << " x " << batch.positions << ", "
                          << name_of(layout));
       const Stored<double> stored(batch, layout);
-      const Results<double> alone = map_and_reduce(Execution(), stored);
-      CHECK(map_and_reduce(Execution::thread_pool(small), stored) == alone);
-      CHECK(map_and_reduce(Execution::thread_pool(large), stored) == alone);
-      CHECK(map_and_reduce(Execution::parallel_for(threads, 3), stored) == alone);
+      const Step alone = step(Execution(), stored);
+      CHECK(step(Execution::thread_pool(small), stored) == alone);
+      CHECK(step(Execution::thread_pool(large), stored) == alone);
+      CHECK(step(Execution::parallel_for(threads, 3), stored) == alone);
     }
   }
 }
@@ -116,7 +115,7 @@ TEST_CASE("a call from inside a pool whose workers are all busy ends") {
   Eigen::ThreadPool pool(workers);
   const Execution execution = Execution::thread_pool(pool);
   const Stored<double> stored(batches()[0], Layout::channels_first);
-  const Results<double> alone = map_and_reduce(Execution(), stored);
+  const Step alone = step(Execution(), stored);
   std::array<bool, workers> right{};
   Eigen::Barrier all_workers_are_here(workers);
   Eigen::Barrier finished(workers);
@@ -124,7 +123,7 @@ TEST_CASE("a call from inside a pool whose workers are all busy ends") {
     pool.Schedule([&, worker] {
       all_workers_are_here.Notify();
       all_workers_are_here.Wait();
-      right[static_cast<std::size_t>(worker)] = map_and_reduce(execution, stored) == alone;
+      right[static_cast<std::size_t>(worker)] = step(execution, stored) == alone;
       finished.Notify();
     });
   }
@@ -145,11 +144,11 @@ TEST_CASE("one execution serves many threads at once") {
   Eigen::ThreadPool pool(2);
   const Execution execution = Execution::thread_pool(pool);
   const Stored<double> stored(batches()[2], Layout::channels_last);
-  const Results<double> alone = map_and_reduce(Execution(), stored);
+  const Step alone = step(Execution(), stored);
   std::array<bool, 3> right{};
   std::vector<std::thread> callers;
   for (bool& mine : right) {
-    callers.emplace_back([&] { mine = map_and_reduce(execution, stored) == alone; });
+    callers.emplace_back([&] { mine = step(execution, stored) == alone; });
   }
   for (std::thread& caller : callers) caller.join();
   CHECK(right == std::array<bool, 3>{true, true, true});

@@ -18,6 +18,7 @@ using batchnorm::FrozenBatchNorm;
 using batchnorm::Index;
 using batchnorm::Options;
 using batchnorm::State;
+using batchnorm::with_residual;
 using namespace batchnorm_test;
 
 namespace {
@@ -133,11 +134,11 @@ TEST_CASE("a frozen layer refuses a residual that does not fit", "[frozen]") {
   const FrozenBatchNorm<float> frozen(some_state<float>(4, 4), Options());
   Eigen::MatrixXf x = Eigen::MatrixXf::Zero(4, 6), y = x, memory = Eigen::MatrixXf::Ones(4, 9);
   CHECK_THROWS_MATCHES(
-      frozen(x, memory, y), std::invalid_argument,
+      frozen(with_residual(x, memory), y), std::invalid_argument,
       says("FrozenBatchNorm: shape of residual must be that of input: expected 6 samples x 4 "
            "channels x 1 positions, got 9 samples x 4 channels x 1 positions"));
   CHECK_THROWS_MATCHES(
-      frozen(x, memory.leftCols(6), memory.rightCols(6)), std::invalid_argument,
+      frozen(with_residual(x, memory.leftCols(6)), memory.rightCols(6)), std::invalid_argument,
       says("FrozenBatchNorm: output and residual must be the same memory or disjoint: expected no "
            "partial overlap, got memory that partly overlaps"));
   CHECK((y.array() == 0.0f).all());
@@ -158,7 +159,7 @@ TEST_CASE("a frozen layer knows its epilogue", "[frozen]") {
   Eigen::RowVector2f y;
   frozen(x, y);
   CHECK(y == Eigen::RowVector2f(2.0f, -1.0f));
-  frozen(x, residual, y);
+  frozen(with_residual(x, residual), y);
   CHECK(y == Eigen::RowVector2f(3.0f, -0.5f));
 }
 
@@ -364,13 +365,13 @@ TEST_CASE("a residual is said at the input", "[frozen]") {
   const Eigen::MatrixXf x = Eigen::MatrixXf::Constant(4, 5, 2.5f);
   const Eigen::MatrixXf r = Eigen::MatrixXf::Constant(4, 5, 0.5f);
   Eigen::MatrixXf expected(4, 5);
-  frozen(x, r, expected);
+  frozen(with_residual(x, r), expected);
   CHECK(expected == Eigen::MatrixXf(frozen(x) + r));
-  CHECK(frozen(batchnorm::with_residual(x, r)) == expected);
+  CHECK(frozen(with_residual(x, r)) == expected);
   Eigen::MatrixXf in_place = r;
-  frozen(batchnorm::with_residual(x, in_place), in_place);
+  frozen(with_residual(x, in_place), in_place);
   CHECK(in_place == expected);
-  CHECK(frozen(batchnorm::with_residual(Eigen::MatrixXf(x), r * 1.0f)) == expected);
+  CHECK(frozen(with_residual(Eigen::MatrixXf(x), r * 1.0f)) == expected);
 }
 
 TEST_CASE("a frozen layer is a plain value", "[frozen]") {

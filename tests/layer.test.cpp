@@ -242,33 +242,32 @@ TEST_CASE("layers are plain values", "[layer]") {
   CHECK(layers[3].infer(two_channels()) == layers[1].infer(two_channels()));
 }
 
-TEST_CASE("with_residual says what the third argument says", "[layer]") {
+TEST_CASE("a residual is said at the input, its gradient at the input gradient", "[layer]") {
   using batchnorm::with_residual;
   Options options = exact_options();
   options.epilogue = batchnorm::Epilogue::relu();
-  BatchNorm<double> layer(2, options), other = layer;
+  BatchNorm<double> layer(2, options);
   const Eigen::MatrixXd x = two_channels(), dy = x * 0.5;
   const Eigen::MatrixXd r = (Eigen::MatrixXd(2, 4) << 3, -3, 0.5, 0.25, 2, 2, -2, -2).finished();
-  Eigen::MatrixXd y(2, 4), z(2, 4);
-  const auto batch = layer.train(with_residual(x, r), y);
-  CHECK(y == Eigen::MatrixXd((normalised() + r).cwiseMax(0.0)));
-  other.train(x, r, z);
-  CHECK(z == y);
-  CHECK(other.train(with_residual(x, r)).output == y);
-  layer.normalize(with_residual(x, r), z);
-  CHECK(z == y);
-  layer.infer(x, r, z);
-  CHECK(layer.infer(with_residual(x, r)) == z);
-  layer.infer(with_residual(x, r), y);
-  CHECK(y == z);
+  const Eigen::MatrixXd expected = (normalised() + r).cwiseMax(0.0);
+  Eigen::MatrixXd y(2, 4), dx(2, 4), dr(2, 4);
+  const auto batch = layer.normalize(with_residual(x, r), y);
+  CHECK(y == expected);
+  CHECK(layer.train(with_residual(x, r), y).mean == batch.mean);
+  CHECK(y == expected);
+  CHECK(layer.train(with_residual(x, r)).output == expected);
+  Eigen::MatrixXd in_place = r;
+  layer.normalize(with_residual(x, in_place), in_place);
+  CHECK(in_place == expected);
 
-  Eigen::MatrixXd dx(2, 4), dr(2, 4), dx2(2, 4), dr2(2, 4);
-  layer.backward(batch, x, r, dy, dx, dr);
-  layer.backward(batch, with_residual(x, r), dy, with_residual(dx2, dr2));
-  CHECK((dx == dx2 && dr == dr2));
-  layer.backward_frozen(x, r, dy, dx, dr);
-  layer.backward_frozen(with_residual(x, r), dy, with_residual(dx2, dr2));
-  CHECK((dx == dx2 && dr == dr2));
+  const Eigen::MatrixXd mask = (expected.array() > 0.0).cast<double>();
+  const auto gradients = layer.backward(batch, with_residual(x, r), dy, with_residual(dx, dr));
+  CHECK(dr == Eigen::MatrixXd(dy.cwiseProduct(mask)));
+  CHECK(gradients.beta == Eigen::VectorXd(dr.rowwise().sum()));
+  layer.backward_frozen(with_residual(x, r), dy, with_residual(dx, dr));
+  layer.infer(with_residual(x, r), y);
+  CHECK(layer.infer(with_residual(x, r)) == y);
+  CHECK(dr == Eigen::MatrixXd(dy.cwiseProduct((y.array() > 0.0).cast<double>().matrix())));
 }
 
 TEST_CASE("the number of channels may be fixed", "[layer]") {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What is taken from the heap: nothing at test time, nothing at all with a fixed number of
 // channels. What training takes otherwise is counted in heap_bytes.test.cpp.
+#define EIGEN_RUNTIME_NO_MALLOC
 #include <vector>
 
 #include "batchnorm/layer.hpp"

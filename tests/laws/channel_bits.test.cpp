@@ -5,8 +5,6 @@
 #include <functional>
 #include <vector>
 
-#include "batchnorm/loops/channels.hpp"
-#include "batchnorm/loops/numbers.hpp"
 #include "batchnorm/kernels/instruction_set.hpp"
 #include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/backward_output.hpp"
@@ -14,6 +12,7 @@
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/running.hpp"
+#include "batchnorm/math/statistics.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
 
@@ -87,124 +86,84 @@ std::vector<long double> row(const Vector& vector) {
   return numbers;
 }
 
-template <int Count, class C, class Source>
-Table numbers_of(const Source& source, Index channels) {
-  std::vector<std::vector<C>> rows(Count, std::vector<C>(static_cast<Size>(channels)));
-  C* to[Count];
-  for (Size i = 0; i < Count; ++i) to[i] = rows[i].data();
-  loops::Numbers<C, Count>(source).write(0, channels, to);
-  Table table;
-  for (const std::vector<C>& each : rows) table.emplace_back(each.begin(), each.end());
-  return table;
-}
-
-template <class T>
-Options options_of() {
+Options some_options() {
   Options options;
   options.epilogue = Epilogue::leaky_relu(0.3);
   options.epsilon = 1e-3;
   return options;
 }
 
+/// Pivot, scale and shift, of the minibatch and running.
 template <class T>
 Table forward(const Layer<T>& layer) {
-  using A = accumulator_t<T>;
-  const Options options = options_of<T>();
-  const detail::BatchStatistics<A, Eigen::Dynamic> statistics(layer.batch);
-  const detail::CentredCoefficients<T, Eigen::Dynamic, decltype(statistics)> coefficients(
-      options, layer.state, statistics);
-  Table table = numbers_of<3, parameter_t<T>>(coefficients, layer.state.channels());
-  const detail::RunningStatistics<T, Eigen::Dynamic> running(layer.state);
-  const detail::CentredCoefficients<T, Eigen::Dynamic, decltype(running)> frozen(
-      options, layer.state, running);
-  for (const auto& each : numbers_of<3, parameter_t<T>>(frozen, layer.state.channels())) {
-    table.push_back(each);
-  }
-  return table;
-}
-
-/// The numbers that sums and map of a way of back-propagation are given, in both types.
-template <class T, class Source, class Numbers>
-Table backward_numbers(const Numbers& numbers, const Layer<T>& given) {
-  using A = accumulator_t<T>;
   using C = parameter_t<T>;
-  constexpr int own = Source::coefficients;
-  Layer<T> layer = given;
   const Index channels = layer.state.channels();
-  const detail::GradientReduction<Source, Numbers, T, Eigen::Dynamic> reduction(numbers,
-                                                                                layer.sums);
-  const detail::BackwardCoefficients<Source, Numbers, T, Eigen::Dynamic, false> through(
-      numbers, layer.sums, layer.batch.count);
-  const detail::BackwardCoefficients<Source, Numbers, T, Eigen::Dynamic, true> frozen(
-      numbers, layer.sums, layer.batch.count);
+  const auto parameters = detail::parameters_of(some_options(), layer.state);
   Table table;
-  for (const Table& part :
-       {numbers_of<2 + own, C>(reduction, channels), numbers_of<2 + own, A>(reduction, channels),
-        numbers_of<4 + own, C>(through, channels), numbers_of<2 + own, C>(frozen, channels)}) {
-    table.insert(table.end(), part.begin(), part.end());
-  }
-  return table;
-}
-
-template <class T>
-Table backward(const Layer<T>& layer) {
-  using A = accumulator_t<T>;
-  const Options options = options_of<T>();
-  using Statistics = detail::BatchStatistics<A, Eigen::Dynamic>;
-  const Statistics statistics(layer.batch);
-  const detail::InputNumbers<T, Eigen::Dynamic, Statistics> input(options, layer.state, statistics);
-  const detail::OutputNumbers<T, Eigen::Dynamic, Statistics> output(options, layer.state,
-                                                                    statistics);
-  Table table = backward_numbers<T, detail::FromInput<parameter_t<T>, true, false>>(input, layer);
-  for (const auto& each : backward_numbers<T, detail::FromOutput<true>>(output, layer)) {
-    table.push_back(each);
-  }
-  return table;
-}
-
-/// The sums corrected and settled, all good ones at once or one by one, and the gradients.
-template <class T, bool Together>
-Table gradients(const Layer<T>& given) {
-  using A = accumulator_t<T>;
-  const Options options = options_of<T>();
-  Layer<T> layer = given;
-  const Index channels = layer.state.channels();
-  using Statistics = detail::BatchStatistics<A, Eigen::Dynamic>;
-  const Statistics statistics(layer.batch);
-  using Numbers = detail::InputNumbers<T, Eigen::Dynamic, Statistics>;
-  const Numbers numbers(options, layer.state, statistics);
-  using Source = detail::FromInput<parameter_t<T>, true, false>;
-  detail::GradientReduction<Source, Numbers, T, Eigen::Dynamic> reduction(numbers, layer.sums);
-  if (Together) {
-    REQUIRE(reduction.settle_good(0, channels) == channels);
-  } else {
-    for (Index c = 0; c < channels; ++c) {
-      REQUIRE(reduction.settle(c, 0, false) == loops::Verdict::settled);
+  for (const auto& statistics :
+       {detail::statistics_of(layer.batch), detail::statistics_of(layer.state)}) {
+    ChannelVector<C> numbers[3];
+    C* to[3];
+    for (int i = 0; i < 3; ++i) {
+      numbers[i].resize(channels);
+      to[i] = numbers[i].data();
     }
+    detail::ForwardSource<T>(statistics, parameters).write(0, channels, to);
+    for (const ChannelVector<C>& each : numbers) table.push_back(row(each));
   }
-  Gradients<T> result(channels);
-  loops::for_channels<A>(0, channels,
-                         detail::GradientWriter<T, Eigen::Dynamic>{options, layer.sums, result});
-  return {row(layer.sums.normalized), row(result.gamma), row(result.beta)};
+  return table;
 }
 
-/// Mean and squares from sums about guesses.
+/// All that back-propagation knows of a channel, once its sums are finished: all channels at once,
+/// or one by one.
 template <class T, bool Together>
-Table settled_moments(const Layer<T>& given) {
-  using C = parameter_t<T>;
+Table backward(const Layer<T>& given) {
+  const Options options = some_options();
+  const auto statistics = detail::statistics_of(given.batch);
+  Table table;
+  for (const bool from_output : {false, true}) {
+    Layer<T> layer = given;
+    layer.sums.count = layer.batch.count;
+    const Index channels = layer.state.channels();
+    auto tables = from_output ? detail::output_tables(options, layer.state, statistics)
+                              : detail::input_tables(options, layer.state, statistics);
+    detail::GradientReduction<T, Eigen::Dynamic> reduction(tables, layer.sums);
+    if (Together) {
+      REQUIRE(reduction.finish_many(0, channels) == channels);
+    } else {
+      for (Index c = 0; c < channels; ++c) {
+        REQUIRE(reduction.finish(c, 0, false) == detail::Outcome::done);
+      }
+    }
+    using Row = Eigen::Map<const ChannelVector<parameter_t<T>>>;
+    for (const auto* numbers : {tables.pivot(), tables.scale(), tables.shift(), tables.inverse(),
+                                tables.b(), tables.c()}) {
+      table.push_back(row(Row(numbers, channels)));
+    }
+    const Gradients<T> gradients = detail::gradients_of<T>(options, layer.sums);
+    table.push_back(row(layer.sums.normalized));
+    table.push_back(row(gradients.gamma));
+    table.push_back(row(gradients.beta));
+  }
+  return table;
+}
+
+/// Mean and squares from sums about pivots.
+template <class T, bool Together>
+Table moments(const Layer<T>& given) {
   Layer<T> layer = given;
   const Index channels = layer.state.channels();
   Moments<accumulator_t<T>>& moments = layer.batch;
   moments.mean *= 2;  // as sums of deviations they are small beside the squares
   moments.sum_of_squares.array() += 100;
-  detail::MomentsReduction<T, Eigen::Dynamic> reduction(moments);
-  C* const pivots = reduction.pivots();
-  for (Index c = 0; c < channels; ++c) pivots[c] = layer.state.running_mean[c];
+  detail::MomentsReduction<T> reduction(moments.count, moments.mean.data(),
+                                        moments.sum_of_squares.data(),
+                                        layer.state.running_mean.data());
   if (Together) {
-    REQUIRE(reduction.settle_good(0, channels) == channels);
+    REQUIRE(reduction.finish_many(0, channels) == channels);
   } else {
     for (Index c = 0; c < channels; ++c) {
-      REQUIRE(reduction.settle(c, 0, false) == loops::Verdict::settled);
+      REQUIRE(reduction.finish(c, 0, false) == detail::Outcome::done);
     }
   }
   return {row(moments.mean), row(moments.sum_of_squares)};
@@ -262,18 +221,15 @@ TEMPLATE_TEST_CASE("coefficients of the forward map", "", float, double, long do
   check_bits<TestType>(forward<TestType>);
 }
 
-TEMPLATE_TEST_CASE("coefficients of back-propagation", "", float, double, long double) {
-  check_bits<TestType>(backward<TestType>);
+TEMPLATE_TEST_CASE(
+    "coefficients and gradients of back-propagation, finished together or one by one", "", float,
+    double, long double) {
+  check_bits<TestType>(backward<TestType, true>, backward<TestType, false>);
 }
 
-TEMPLATE_TEST_CASE("gradients of the parameters, settled together or one by one", "", float, double,
+TEMPLATE_TEST_CASE("moments from sums, finished together or one by one", "", float, double,
                    long double) {
-  check_bits<TestType>(gradients<TestType, true>, gradients<TestType, false>);
-}
-
-TEMPLATE_TEST_CASE("moments from sums, settled together or one by one", "", float, double,
-                   long double) {
-  check_bits<TestType>(settled_moments<TestType, true>, settled_moments<TestType, false>);
+  check_bits<TestType>(moments<TestType, true>, moments<TestType, false>);
 }
 
 TEMPLATE_TEST_CASE("running statistics", "", float, double, long double, Eigen::half) {

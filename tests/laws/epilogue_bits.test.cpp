@@ -179,8 +179,9 @@ TEMPLATE_TEST_CASE("at z = 0 the derivative is the slope below", "", float, doub
       const Stored<TestType> x(problem.x, layout), r(problem.residual, layout),
           dy(problem.dy, layout);
       Stored<TestType> y = Stored<TestType>::like(problem.x, layout), dx = y, dr = y;
-      const auto batch = layer.normalize(x.view(), r.view(), y.view());
-      layer.backward(batch, x.view(), r.view(), dy.view(), dx.view(), dr.view());
+      const auto batch = layer.normalize(with_residual(x.view(), r.view()), y.view());
+      layer.backward(batch, with_residual(x.view(), r.view()), dy.view(),
+                     with_residual(dx.view(), dr.view()));
       Size at_zero = 0, wrong = 0;
       const Batch out = y.read(), gradient = dr.read();
       out.each([&](Size n, Size c, Size p) {
@@ -213,10 +214,10 @@ TEMPLATE_TEST_CASE("NaN and infinity behind an epilogue", "", float, double, Eig
   const auto same = [](const T& a, const T& b) {
     return a == b || ((Eigen::numext::isnan)(a) && (Eigen::numext::isnan)(b));
   };
-  relu(x, r, y);
+  relu(with_residual(x, r), y);
   const T expected[] = {infinity, zero, nan, infinity, zero, nan, nan, zero};
   for (Index i = 0; i < 8; ++i) CHECK(same(y[i], expected[i]));
-  leaky(x, r, y);
+  leaky(with_residual(x, r), y);
   const T leaking[] = {infinity, -infinity, nan, infinity, -infinity, nan, nan, -infinity};
   for (Index i = 0; i < 8; ++i) CHECK(same(y[i], leaking[i]));
 

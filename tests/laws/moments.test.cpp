@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "batchnorm/loops/sample.hpp"
+#include "batchnorm/kernels/pivot.hpp"
 #include "support/bounds.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
@@ -201,8 +201,8 @@ TEMPLATE_TEST_CASE("the promised accuracy where a pivot is hard to guess", "", f
   }
 }
 
-// All values that are looked at for a pivot tell another story than the rest: the guess is ten
-// deviations away from the mean. The rest has few values, whose rounding errors about that guess
+// All values that are looked at for a pivot tell another story than the rest: the pivot is several
+// deviations away from the mean. The rest has few values, whose rounding errors about that pivot
 // would not cancel.
 TEST_CASE("a sample that misleads about the mean costs no accuracy") {
   constexpr Size count = 12000, channels = 34;
@@ -210,22 +210,25 @@ TEST_CASE("a sample that misleads about the mean costs no accuracy") {
     INFO(name_of(layout));
     Batch x{count, channels, 1};
     x.each([&](Size n, Size c, Size) { x.at(n, c, 0) = n % 3 == 0 ? 0.1L : 0.3L; });
-    // Along a channel a vector at each of 16 spots is looked at, across channels 64 rows.
+    // Along a channel a unit at each of 16 spots is looked at, across channels 64 rows.
     const bool along = layout == Layout::channels_outermost;
-    const loops::Spots spots(count, along ? 16 : 64);
-    for (Index spot = 0; spot < spots.count(); ++spot) {
-      const Size row = static_cast<Size>(spots.row(spot));
-      for (Size n = row; n < (std::min)(count, row + (along ? 8 : 1)); ++n) {
+    const detail::SampleRows sampled(count, along ? 16 : 64);
+    for (Index sample = 0; sample < sampled.count(); ++sample) {
+      const Size row = static_cast<Size>(sampled.row(sample));
+      for (Size n = row; n < (std::min)(count, row + (along ? 16 : 1)); ++n) {
         for (Size c = 0; c < channels; ++c) x.at(n, c, 0) = 1e4L + static_cast<Real>(c);
       }
     }
     x = stored_as<float>(x);
     const Stored<float> stored(x, layout);
     const BatchView<const float> view = stored.view();
-    std::vector<float> guesses(channels);
-    loops::sample_means(InstructionSet::best, loops::Plan<1>(view), view.data(), 0, view.channels(),
-                        guesses.data());
-    REQUIRE(*std::min_element(guesses.begin(), guesses.end()) > 9999.0f);
+    std::vector<float> pivots(channels);
+    const detail::Plan plan({detail::ViewShape(view)}, 1);
+    detail::PivotSampler<float>(detail::reduce_kernels<detail::MomentSums, float>, plan,
+                                detail::operands_of<float>(view))
+        .sample(detail::usable_instruction_set(InstructionSet::best), 0, view.channels(),
+                pivots.data());
+    REQUIRE(*std::min_element(pivots.begin(), pivots.end()) > 9999.0f);
     check_moments<float>(moments_in<float>(x, layout), x);
   }
 }

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "batchnorm/layer.hpp"
-#include "batchnorm/loops/channels.hpp"
 #include "support/catch.hpp"
 
 using batchnorm::BatchNorm;
@@ -13,6 +12,7 @@ using batchnorm::Epilogue;
 using batchnorm::Index;
 using batchnorm::Options;
 using batchnorm::State;
+using batchnorm::with_residual;
 using batchnorm_test::says;
 namespace detail = batchnorm::detail;
 
@@ -21,8 +21,10 @@ namespace {
 /// g = 2 dy, and the centred value x - pivot; one coefficient of its own, which is 2.
 struct Doubled {
   static constexpr int coefficients = 1;
+  static constexpr int inputs = 2;
   template <class V>
-  static void split(V& g, V& centred, const V* x, const V& pivot, const V* k) {
+  static void split(V& g, V& centred, const V* x, const V& pivot, const V* k,
+                    const detail::FormulaOptions<V>&) {
     g = x[0] * k[0];
     centred = x[1] - pivot;
   }
@@ -34,25 +36,24 @@ TEST_CASE("the terms of the sums are g and g xhat", "[gradients]") {
   const double x[] = {3.0, 10.0};
   const double k[] = {8.0, 0.25, 2.0};  // pivot, r, and that of the source
   double sums[] = {100.0, 1000.0};
-  detail::GradientTerms<Doubled>::add(sums, x, k);
+  detail::GradientTerms<Doubled>::add(sums, x, k, {1.0, 1.0});
   CHECK(sums[0] == 106.0);
   CHECK(sums[1] == 1003.0);  // 6 (10 - 8) / 4
 }
 
-TEST_CASE("the maps are a (g + centred b + c) and a g, and g for the residual", "[gradients]") {
+TEST_CASE("the map is a (g + centred b + c), with fixed statistics a g; and g for the residual",
+          "[gradients]") {
   const double x[] = {3.0, 10.0};
-  const double k[] = {8.0, 0.5, -2.0, 4.0, 2.0};  // pivot, a, b, c, and that of the source
+  const double k[] = {8.0, 0.5, -2.0, 6.0, 2.0};  // pivot, a, b, c, and that of the source
+  detail::FormulaOptions<double> options{1.0, 1.0};
   double gradients[] = {0.0, 0.0};
-  detail::BackwardMap<Doubled, 2>::apply(gradients, x, k);
-  CHECK(gradients[0] == 3.0);  // (6 - 4 + 4) / 2
+  detail::Backward<Doubled>::apply(gradients, x, k, options);
+  CHECK(gradients[0] == 4.0);  // (6 - 4 + 6) / 2
   CHECK(gradients[1] == 6.0);
-  const double frozen[] = {8.0, 0.5, 2.0};
-  detail::FrozenBackwardMap<Doubled, 2>::apply(gradients, x, frozen);
+  options.fixed_statistics = true;
+  detail::Backward<Doubled>::apply(gradients, x, k, options);
   CHECK(gradients[0] == 3.0);
   CHECK(gradients[1] == 6.0);
-  double alone = 0.0;
-  detail::FrozenBackwardMap<Doubled, 1>::apply(&alone, x, frozen);
-  CHECK(alone == 3.0);
 }
 
 TEST_CASE("parameters that are left out have no gradient, whatever the sums", "[gradients]") {
@@ -60,12 +61,7 @@ TEST_CASE("parameters that are left out have no gradient, whatever the sums", "[
   sums.normalized << 1.5, -2.0;
   sums.output_gradient << 3.0, 4.0;
   Options options;
-  const auto written = [&] {
-    batchnorm::Gradients<float, 2> gradients(2);
-    batchnorm::loops::for_channels<double>(
-        0, 2, detail::GradientWriter<float, 2>{options, sums, gradients});
-    return gradients;
-  };
+  const auto written = [&] { return detail::gradients_of<float>(options, sums); };
   CHECK(written().gamma == Eigen::Vector2f(1.5f, -2.0f));
   CHECK(written().beta == Eigen::Vector2f(3.0f, 4.0f));
   options.scale = false;
@@ -124,7 +120,8 @@ TEST_CASE("a product that overflows beside a sum that does not is seen", "[gradi
 TEST_CASE("an empty minibatch has no gradient", "[gradients]") {
   const BatchNorm<double> layer(State<double>(2), Options());
   Eigen::MatrixXd none(2, 0);
-  const auto gradients = layer.backward_frozen(none, none, none, none, none);
+  const auto gradients =
+      layer.backward_frozen(with_residual(none, none), none, with_residual(none, none));
   CHECK(gradients.gamma == Eigen::Vector2d(0, 0));
   CHECK(gradients.beta == Eigen::Vector2d(0, 0));
 }

@@ -3,7 +3,6 @@
 
 #include <cmath>
 
-#include "batchnorm/loops/numbers.hpp"
 #include "support/catch.hpp"
 
 using batchnorm::Options;
@@ -22,13 +21,22 @@ State<float> one_channel(float mean, float variance, float gamma, float beta) {
   return state;
 }
 
-template <class T>
-void coefficients(const Options& options, const State<T>& state, batchnorm::parameter_t<T>* k) {
-  const detail::RunningStatistics<T, Eigen::Dynamic> statistics(state);
-  const detail::CentredCoefficients<T, Eigen::Dynamic, decltype(statistics)> make(options, state,
-                                                                                  statistics);
-  const batchnorm::loops::Numbers<batchnorm::parameter_t<T>, 3> numbers(make);
-  numbers(0, k);
+void coefficients(const Options& options, const detail::StatisticsView<double>& statistics,
+                  const State<float>& state, float* k) {
+  float* const to[] = {k, k + 1, k + 2};
+  detail::ForwardSource<float>(statistics, detail::parameters_of(options, state)).write(0, 1, to);
+}
+void coefficients(const Options& options, const State<float>& state, float* k) {
+  coefficients(options, detail::statistics_of(state), state, k);
+}
+
+/// The forward map of one value; `residual` may be null.
+float mapped(float x, const float* residual, const float* k, const batchnorm::Epilogue& epilogue) {
+  const float inputs[] = {x, residual != nullptr ? *residual : 99.0f};
+  float y = 0.0f;
+  detail::Forward::apply(&y, inputs, k,
+                         detail::formula_options<float>(epilogue, residual != nullptr));
+  return y;
 }
 
 }  // namespace
@@ -62,47 +70,34 @@ TEST_CASE("the shift gives back what rounding takes from the mean", "[normalize]
   moments.sum_of_squares[0] = 0.04;
   Options options;
   options.epsilon = 0.0;
-  const State<float> state(1);
-  const detail::BatchStatistics<double, Eigen::Dynamic> statistics(moments);
-  const detail::CentredCoefficients<float, Eigen::Dynamic, decltype(statistics)> make(
-      options, state, statistics);
   float k[3];
-  const batchnorm::loops::Numbers<float, 3> numbers(make);
-  numbers(0, k);
+  coefficients(options, detail::statistics_of(moments), State<float>(1), k);
   CHECK(k[0] == 1000.0f);
   CHECK_THAT(k[2], Catch::Matchers::WithinRel(-1e-4f, 1e-4f));
 }
 
 TEST_CASE("the centred map does not lose small differences of large numbers", "[normalize]") {
-  const float x = 1e6f + 0.0625f;
   const float k[3] = {1e6f, 2.0f, 0.5f};
-  float y = 0.0f;
-  detail::CentredMap<false, false>::apply(&y, &x, k);
-  CHECK(y == 0.625f);
+  CHECK(mapped(1e6f + 0.0625f, nullptr, k, batchnorm::Epilogue::none()) == 0.625f);
 }
 
 TEST_CASE("the residual is added before the epilogue is applied", "[normalize]") {
-  const auto mapped = [](float x, float residual, float slope) {
-    const float inputs[] = {x, residual};
-    const float k[] = {3.0f, 2.0f, 0.5f, slope};
-    float y = 0.0f;
-    detail::CentredMap<true, true>::apply(&y, inputs, k);
-    return y;
+  const float k[] = {3.0f, 2.0f, 0.5f};
+  const auto with = [&](float x, float residual, double slope) {
+    return mapped(x, &residual, k, batchnorm::Epilogue::leaky_relu(slope));
   };
   // (x - 3) 2 + 0.5 is 2.5 for 4 and -1.5 for 2.
-  CHECK(mapped(4.0f, 1.0f, 0.0f) == 3.5f);
-  CHECK(mapped(4.0f, -3.0f, 0.0f) == 0.0f);
-  CHECK(mapped(4.0f, -3.0f, 0.25f) == -0.125f);
-  CHECK(mapped(2.0f, 2.0f, 0.25f) == 0.5f);
-  CHECK(mapped(2.0f, 0.0f, 4.0f) == -6.0f);
-  CHECK(mapped(2.0f, 1.5f, 0.25f) == 0.0f);
+  CHECK(with(4.0f, 1.0f, 0.0) == 3.5f);
+  CHECK(with(4.0f, -3.0f, 0.0) == 0.0f);
+  CHECK(with(4.0f, -3.0f, 0.25) == -0.125f);
+  CHECK(with(2.0f, 2.0f, 0.25) == 0.5f);
+  CHECK(with(2.0f, 0.0f, 4.0) == -6.0f);
+  CHECK(with(2.0f, 1.5f, 0.25) == 0.0f);
 }
 
 TEST_CASE("there is an epilogue unless it is the identity", "[normalize]") {
   const auto rectified = [](const batchnorm::Epilogue& epilogue) {
-    bool found = false;
-    detail::with_epilogue(epilogue, [&](auto is) { found = decltype(is)::value; });
-    return found;
+    return detail::formula_options<float>(epilogue, false).rectified;
   };
   CHECK_FALSE(rectified(batchnorm::Epilogue::none()));
   CHECK_FALSE(rectified(batchnorm::Epilogue::leaky_relu(1.0)));

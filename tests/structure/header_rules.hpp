@@ -22,10 +22,16 @@ using Complaints = std::vector<std::string>;
 /// The rooms, and how far from the ground each is: a header includes its own rank or lower ones.
 inline const std::map<std::string, int>& room_ranks() {
   static const std::map<std::string, int> ranks = {
-      {"detail", 0}, {"version", 0}, {"options", 0}, {"state", 0},  {"execution", 0},
-      {"view", 1},   {"kernels", 2}, {"math", 3},    {"layer", 4},  {"frozen", 4},
-      {"fold", 5},   {"io", 5},      {"batchnorm", 6}};
+      {"detail", 0}, {"version", 0}, {"options", 0},   {"state", 0},   {"execution", 0},
+      {"view", 1},   {"kernels", 2}, {"math", 3},      {"layer", 4},   {"frozen", 4},
+      {"fold", 5},   {"io", 5},      {"batchnorm", 6}, {"compiled", 6}};
   return ranks;
+}
+
+/// What users include. The rooms detail and kernels are the inside of the library: laws about tiles
+/// and channels test them, not one file per header.
+inline bool is_public(const Header& header) {
+  return header.room() != "detail" && header.room() != "kernels";
 }
 
 inline Complaints unknown_rooms(const std::vector<Header>& headers) {
@@ -136,7 +142,7 @@ inline std::set<std::string> umbrella_share(const std::vector<Header>& headers) 
   std::set<std::string> left_out = {"batchnorm/batchnorm.hpp"};
   for (const Header& header : headers) {
     const std::string room = header.room();
-    if (room == "io" || !outside_need(header).empty()) {
+    if (room == "io" || room == "compiled" || !outside_need(header).empty()) {
       left_out.insert(header.path);
     }
   }
@@ -150,7 +156,7 @@ inline std::set<std::string> umbrella_share(const std::vector<Header>& headers) 
   }
   std::set<std::string> share;
   for (const Header& header : headers) {
-    if (left_out.count(header.path) == 0 && header.room() != "detail") share.insert(header.path);
+    if (left_out.count(header.path) == 0 && is_public(header)) share.insert(header.path);
   }
   return share;
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Counts what is taken from the heap. This header DEFINES the global allocation functions, so it is
 // included in exactly one translation unit of a program: a test file that counts. Eigen takes its
-// memory from malloc and not from operator new; it is made to assert instead, for which all tests
-// are compiled with EIGEN_RUNTIME_NO_MALLOC.
+// memory from malloc and not from operator new; it is made to assert instead, for which the test
+// file defines EIGEN_RUNTIME_NO_MALLOC in its first line of code.
 #ifndef BATCHNORM_TESTS_SUPPORT_ALLOCATION_COUNTER_HPP
 #define BATCHNORM_TESTS_SUPPORT_ALLOCATION_COUNTER_HPP
 
 #ifndef EIGEN_RUNTIME_NO_MALLOC
-#error "programs that count allocations are compiled with EIGEN_RUNTIME_NO_MALLOC"
+#error "a test that counts allocations defines EIGEN_RUNTIME_NO_MALLOC first"
 #endif
 #ifdef NDEBUG
 #error "programs that count allocations need Eigen's assertions: no NDEBUG"

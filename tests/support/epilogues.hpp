@@ -56,27 +56,29 @@ EpilogueProblem epilogue_problem(Random& random, const Batch& values, Real slope
 template <class T, class Layer>
 auto call_train(Layer& layer, bool has_residual, const batchnorm::BatchView<const T>& x,
                 const batchnorm::BatchView<const T>& residual, const batchnorm::BatchView<T>& out) {
-  return has_residual ? layer.train(x, residual, out) : layer.train(x, out);
+  return has_residual ? layer.train(batchnorm::with_residual(x, residual), out)
+                      : layer.train(x, out);
 }
 
 template <class T, class Layer>
 auto call_normalize(const Layer& layer, bool has_residual, const batchnorm::BatchView<const T>& x,
                     const batchnorm::BatchView<const T>& residual,
                     const batchnorm::BatchView<T>& out) {
-  return has_residual ? layer.normalize(x, residual, out) : layer.normalize(x, out);
+  return has_residual ? layer.normalize(batchnorm::with_residual(x, residual), out)
+                      : layer.normalize(x, out);
 }
 
 template <class T, class Layer>
 void call_infer(const Layer& layer, bool has_residual, const batchnorm::BatchView<const T>& x,
                 const batchnorm::BatchView<const T>& residual, const batchnorm::BatchView<T>& out) {
-  has_residual ? layer.infer(x, residual, out) : layer.infer(x, out);
+  has_residual ? layer.infer(batchnorm::with_residual(x, residual), out) : layer.infer(x, out);
 }
 
 template <class T, class Frozen>
 void call_frozen(const Frozen& frozen, bool has_residual, const batchnorm::BatchView<const T>& x,
                  const batchnorm::BatchView<const T>& residual,
                  const batchnorm::BatchView<T>& out) {
-  has_residual ? frozen(x, residual, out) : frozen(x, out);
+  has_residual ? frozen(batchnorm::with_residual(x, residual), out) : frozen(x, out);
 }
 
 /// backward with the moments of a minibatch, backward_frozen without; dr is left alone when there
@@ -90,10 +92,12 @@ batchnorm::Gradients<T> call_backward(const batchnorm::BatchNorm<T>& layer, bool
                                       const batchnorm::BatchView<T>& dx,
                                       const batchnorm::BatchView<T>& dr) {
   if (batch != nullptr) {
-    return has_residual ? layer.backward(*batch, x, residual, dy, dx, dr)
+    return has_residual ? layer.backward(*batch, batchnorm::with_residual(x, residual), dy,
+                                         batchnorm::with_residual(dx, dr))
                         : layer.backward(*batch, x, dy, dx);
   }
-  return has_residual ? layer.backward_frozen(x, residual, dy, dx, dr)
+  return has_residual ? layer.backward_frozen(batchnorm::with_residual(x, residual), dy,
+                                              batchnorm::with_residual(dx, dr))
                       : layer.backward_frozen(x, dy, dx);
 }
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #define EIGEN_DEFAULT_TO_ROW_MAJOR
+#define EIGEN_RUNTIME_NO_MALLOC
 // Eigen as some programs set it up: row-major by default, and with an eye on the heap.
 #include <type_traits>
 #include <vector>
 
 #include "batchnorm/view/argument.hpp"
 #include "batchnorm/view/eigen.hpp"
+#include "batchnorm/view/input.hpp"
 #include "support/allocation_counter.hpp"
 #include "support/catch.hpp"
 
@@ -74,8 +76,8 @@ TEST_CASE("nothing is copied on the way in") {
     sum += corner(examples_in_rows(other.transpose())) + corner(examples_in_rows(ref));
     sum += corner(examples_in_columns(Eigen::Map<ColumnMajor>(matrix.data(), 3, 4)));
     sum += corner(channels_first(matrix.data(), 3, 4, 1));
-    sum += corner(detail::as_input<float>(matrix).view());
-    sum += corner(detail::as_input<float>(other.col(3)).view());
+    sum += corner(Input<float>(matrix).view());
+    sum += corner(Input<float>(other.col(3)).view());
     sum += corner(detail::as_output<float>(matrix.topRows(3)));
   });
   CHECK(allocations == 0);

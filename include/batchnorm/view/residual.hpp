@@ -30,14 +30,6 @@ WithResidual<In&&, Residual&&> with_residual(In&& in, Residual&& residual) {
   return {std::forward<In>(in), std::forward<Residual>(residual)};
 }
 
-namespace detail {
-
-template <class A>
-inline constexpr bool is_with_residual = false;
-template <class First, class Residual>
-inline constexpr bool is_with_residual<WithResidual<First, Residual>> = true;
-
-}  // namespace detail
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 

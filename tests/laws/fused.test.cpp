@@ -3,7 +3,7 @@
 // is in the cache, before the next one is read. The bits are those of the default policy, which
 // looks at all channels first: for small caches and large ones, results written past the cache or
 // not, and on several threads.
-#include "batchnorm/loops/resident.hpp"
+#include "batchnorm/kernels/fused.hpp"
 
 #include <cmath>
 #include <cstddef>
@@ -37,13 +37,15 @@ class Caches {
 
 constexpr Index large = Index{1} << 30;
 
-/// Whether channels of that layout are taken one after another, by one thread.
+/// Whether channels of that layout are reduced and mapped one after another, by one thread.
 template <class T>
-bool stays_resident(const BatchView<const T>& in, const BatchView<T>& out) {
-  const loops::Plan<1> reduced(in);
-  const loops::Plan<2> mapped(out, in);
+bool is_fused(const BatchView<const T>& in, const BatchView<T>& out) {
+  using detail::Plan;
+  using detail::ViewShape;
+  const Plan reduced({ViewShape(in)}, 1);
+  const Plan mapped({ViewShape(out), ViewShape(in)}, 2);
   const Index bytes = in.samples() * in.channels() * in.positions() * Index{sizeof(T)};
-  return loops::resident_channels(reduced.traversal(), mapped.traversal(), bytes, 1) > 0;
+  return detail::fused_channels(reduced.traversal(), mapped.traversal(), bytes, 1) > 0;
 }
 
 /// What train leaves behind.
@@ -62,13 +64,14 @@ Trained<T> train(const EpilogueProblem& problem, Layout layout, NonFinite policy
   BatchNorm<T> layer = make_layer<T>(problem.layer, options);
   const Stored<T> x(problem.x, layout), r(problem.residual, layout);
   Stored<T> out = Stored<T>::like(problem.x, layout), again = x;
-  const auto batch = problem.has_residual ? layer.train(x.view(), r.view(), out.view(), execution)
-                                          : layer.train(x.view(), out.view(), execution);
+  const auto batch = problem.has_residual
+                         ? layer.train(with_residual(x.view(), r.view()), out.view(), execution)
+                         : layer.train(x.view(), out.view(), execution);
   CHECK(out.gaps_are_untouched());
   // normalize, in place.
-  const auto same = problem.has_residual
-                        ? layer.normalize(again.view(), r.view(), again.view(), execution)
-                        : layer.normalize(again.view(), again.view(), execution);
+  const auto same = problem.has_residual ? layer.normalize(with_residual(again.view(), r.view()),
+                                                           again.view(), execution)
+                                         : layer.normalize(again.view(), again.view(), execution);
   CHECK(again.read().values == out.read().values);
   CHECK(same.mean == batch.mean);
   CHECK(same.sum_of_squares == batch.sum_of_squares);
@@ -120,7 +123,8 @@ TEMPLATE_TEST_CASE("propagate gives the bits of the default policy", "", float, 
   }
 }
 
-TEST_CASE("channels that lie apart are resident in a small cache, others and all in a large one") {
+TEST_CASE(
+    "channels that lie apart are fused in a small cache, others and all in a large one are not") {
   const Batch shape{7, 24, 400};
   const Caches caches(65536, large);
   for (const Layout layout : all_layouts) {
@@ -128,13 +132,13 @@ TEST_CASE("channels that lie apart are resident in a small cache, others and all
     const Stored<float> x(shape, layout);
     Stored<float> out = x;
     const bool apart = layout != Layout::channels_last && layout != Layout::backwards;
-    CHECK(stays_resident<float>(x.view(), out.view()) == apart);
+    CHECK(is_fused<float>(x.view(), out.view()) == apart);
     const Caches ample(large, large);
-    CHECK_FALSE(stays_resident<float>(x.view(), out.view()));
+    CHECK_FALSE(is_fused<float>(x.view(), out.view()));
   }
 }
 
-TEST_CASE("NaN stays in its channel, resident or not") {
+TEST_CASE("NaN stays in its channel, fused or not") {
   Random random(91);
   EpilogueProblem problem =
       epilogue_problem<float>(random, normal_batch(random, 3, 12, 500), 1, false);

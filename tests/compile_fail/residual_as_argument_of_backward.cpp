@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// expected: batchnorm: an input with a residual has gradients with a residual
+// expected: batchnorm: a residual is said at its input and its gradient
 #include "batchnorm/layer.hpp"
 
 using Matrix = Eigen::MatrixXf;
@@ -9,8 +9,7 @@ void use(const batchnorm::BatchNorm<float>& layer, const Matrix& x, const Matrix
   const auto batch = batchnorm::moments_of(x);
   using batchnorm::with_residual;
 #ifdef WRONG
-  static_cast<void>(dr);
-  layer.backward(batch, with_residual(x, r), dy, dx);
+  layer.backward(batch, x, r, dy, dx, dr);
 #else
   layer.backward(batch, with_residual(x, r), dy, with_residual(dx, dr));
 #endif

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 // What the layer refuses: each with its message, and the layer and the output as they were.
-#include "batchnorm/layer_core.hpp"
+#include "batchnorm/layer.hpp"
 
 #include <limits>
 #include <stdexcept>
 #include <string>
 
-#include "batchnorm/layer.hpp"
 #include "support/catch.hpp"
 
 using batchnorm::BatchNorm;
@@ -19,6 +18,7 @@ using batchnorm::moments_of;
 using batchnorm::Options;
 using batchnorm::RunningUpdate;
 using batchnorm::State;
+using batchnorm::with_residual;
 using namespace batchnorm_test;
 
 namespace {
@@ -163,14 +163,16 @@ TEST_CASE("a residual of another shape", "[bad input]") {
     test.refuses<std::invalid_argument>(call, (function + (": " + rule)).c_str());
   };
   const auto batch = moments_of(x);
-  refused("BatchNorm::train", [&] { test.layer.train(x, r, out); });
-  refused("BatchNorm::normalize", [&] { test.layer.normalize(x, r, out); });
-  refused("BatchNorm::infer", [&] { test.layer.infer(x, r, out); });
-  refused("BatchNorm::backward", [&] { test.layer.backward(batch, x, r, x, out, other); });
-  refused("BatchNorm::backward_frozen", [&] { test.layer.backward_frozen(x, r, x, out, other); });
+  refused("BatchNorm::train", [&] { test.layer.train(with_residual(x, r), out); });
+  refused("BatchNorm::normalize", [&] { test.layer.normalize(with_residual(x, r), out); });
+  refused("BatchNorm::infer", [&] { test.layer.infer(with_residual(x, r), out); });
+  refused("BatchNorm::backward",
+          [&] { test.layer.backward(batch, with_residual(x, r), x, with_residual(out, other)); });
+  refused("BatchNorm::backward_frozen",
+          [&] { test.layer.backward_frozen(with_residual(x, r), x, with_residual(out, other)); });
   Eigen::MatrixXf seven = ramp(3, 7);
   test.refuses<std::invalid_argument>(
-      [&] { test.layer.backward(batch, x, x, x, out, seven); },
+      [&] { test.layer.backward(batch, with_residual(x, x), x, with_residual(out, seven)); },
       "BatchNorm::backward: shape of residual gradient must be that of input: expected 8 samples");
   CHECK(out == ramp(3, 8));
   CHECK(other == ramp(3, 8));
@@ -189,23 +191,58 @@ TEST_CASE("residuals and gradients that overlap", "[bad input]") {
                        "memory that partly overlaps")
                   .c_str());
   };
-  partly("BatchNorm::train: output and residual", [&] { test.layer.train(x, left, shifted); });
-  partly("BatchNorm::infer: output and residual", [&] { test.layer.infer(x, left, shifted); });
-  partly("BatchNorm::backward: input gradient and residual",
-         [&] { test.layer.backward(batch, x, left, x, shifted, out); });
-  partly("BatchNorm::backward: residual gradient and residual",
-         [&] { test.layer.backward(batch, x, left, x, out, shifted); });
-  partly("BatchNorm::backward_frozen: residual gradient and output gradient",
-         [&] { test.layer.backward_frozen(x, x, left, out, shifted); });
+  partly("BatchNorm::train: output and residual",
+         [&] { test.layer.train(with_residual(x, left), shifted); });
+  partly("BatchNorm::infer: output and residual",
+         [&] { test.layer.infer(with_residual(x, left), shifted); });
+  partly("BatchNorm::backward: input gradient and residual", [&] {
+    test.layer.backward(batch, with_residual(x, left), x, with_residual(shifted, out));
+  });
+  partly("BatchNorm::backward: residual gradient and residual", [&] {
+    test.layer.backward(batch, with_residual(x, left), x, with_residual(out, shifted));
+  });
+  partly("BatchNorm::backward_frozen: residual gradient and output gradient", [&] {
+    test.layer.backward_frozen(with_residual(x, x), left, with_residual(out, shifted));
+  });
   const char* rule =
       "BatchNorm::backward: input gradient and residual gradient must be disjoint: expected no "
       "overlap, got memory that overlaps";
-  test.refuses<std::invalid_argument>([&] { test.layer.backward(batch, x, x, x, out, out); }, rule);
   test.refuses<std::invalid_argument>(
-      [&] { test.layer.backward(batch, x, x, x, memory.leftCols(8), shifted); }, rule);
+      [&] { test.layer.backward(batch, with_residual(x, x), x, with_residual(out, out)); }, rule);
+  test.refuses<std::invalid_argument>(
+      [&] {
+        test.layer.backward(batch, with_residual(x, x), x,
+                            with_residual(memory.leftCols(8), shifted));
+      },
+      rule);
   CHECK(memory == ramp(3, 12));
   CHECK(x == ramp(3, 8));
   CHECK(out == ramp(3, 8));
+}
+
+TEST_CASE("residuals where there is no place for one", "[bad input]") {
+  Unchanged test;
+  Eigen::MatrixXf x = ramp(3, 8), out = x, other = x;
+  const auto batch = moments_of(x);
+  const auto refused = [&](const char* text, const auto& call) {
+    test.refuses<std::invalid_argument>(call, text);
+  };
+  refused(
+      "BatchNorm::backward: an input with a residual has gradients with a residual: expected "
+      "with_residual(dx, dr) for with_residual(x, r), got one output",
+      [&] { test.layer.backward(batch, with_residual(x, x), x, out); });
+  refused(
+      "BatchNorm::backward_frozen: an input with a residual has gradients with a residual: "
+      "expected dx for x, got two outputs",
+      [&] { test.layer.backward_frozen(x, x, with_residual(out, other)); });
+  refused("BatchNorm::backward: an output has one gradient: expected dy, got with_residual of two",
+          [&] { test.layer.backward(batch, x, with_residual(x, x), out); });
+  refused(
+      "BatchNorm::backward_from_output: the output of a layer cannot be undone where a residual "
+      "was added: expected the output, got with_residual",
+      [&] { test.layer.backward_from_output(batch, with_residual(x, x), x, out); });
+  CHECK(out == ramp(3, 8));
+  CHECK(other == ramp(3, 8));
 }
 
 TEST_CASE("null data", "[bad input]") {
