@@ -8,6 +8,7 @@
 //   batchnorm/io/safetensors.hpp     needs nlohmann/json
 //   batchnorm/io/checkpoint.hpp      needs nlohmann/json
 
+#include "batchnorm/execution.hpp"
 #include "batchnorm/fold/bias.hpp"
 #include "batchnorm/fold/certificate.hpp"
 #include "batchnorm/fold/fold.hpp"
@@ -20,6 +21,7 @@
 #include "batchnorm/layer.hpp"
 #include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/backward_output.hpp"
+#include "batchnorm/math/check_batch.hpp"
 #include "batchnorm/math/check_inference.hpp"
 #include "batchnorm/math/check_moments.hpp"
 #include "batchnorm/math/gradients.hpp"
@@ -34,6 +36,7 @@
 #include "batchnorm/view/batch_view.hpp"
 #include "batchnorm/view/check.hpp"
 #include "batchnorm/view/eigen.hpp"
+#include "batchnorm/view/input.hpp"
 #include "batchnorm/view/overlap.hpp"
 #include "batchnorm/view/residual.hpp"
 

@@ -287,7 +287,7 @@ class ReduceKernel {
         const Index total = tile.per_column ? column : group * Lanes;
         Index left = whole;
         do {
-          const Index some = (std::min)(left, partial ? max_terms_per_lane : max_terms_per_total);
+          const Index some = (std::min)(left, max_terms_per_total);
           left -= some;
           Sums s = {};
           Index masked = some;
@@ -298,7 +298,8 @@ class ReduceKernel {
             for (std::size_t i = 0; i < inputs; ++i) at[i] += masked * (rest - width);
           }
           for (; masked > 0; --masked) {
-            add_unit<true>(s[1], at, tile, options, k, rest);
+            take_turns(s);
+            add_unit<true>(s[0], at, tile, options, k, rest);
             advance(at, step);
           }
           add_to_totals(tile, s, total);
@@ -310,6 +311,20 @@ class ReduceKernel {
                                                const std::array<Index, max_inputs>& step) {
 #pragma GCC unroll 4
       for (std::size_t i = 0; i < inputs; ++i) at[i] += step[i];
+    }
+
+    /// Rows of a partial unit are added to the two partial sums by turns, as those of a whole one:
+    /// the bits of a column do not depend on its place among others.
+    [[gnu::always_inline]] static void take_turns(Sums& s) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+#pragma GCC unroll 2
+        for (int j = 0; j < sums; ++j) {
+          const V other = s[0][v][j];
+          s[0][v][j] = s[1][v][j];
+          s[1][v][j] = other;
+        }
+      }
     }
 
     [[gnu::always_inline]] static void add_whole(Sums& s, std::array<const T*, max_inputs>& at,

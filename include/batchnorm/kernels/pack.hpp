@@ -67,7 +67,9 @@ class PackedTile {
 
   /// Packs the elements of rows [row, row + rows) in the columns [column, column + columns). Across
   /// channels a line is a row, along channels a line is a column.
-  void pack(Tile<T>& tile, Index column, Index columns, Index row, Index rows) {
+  ///
+  /// @param row_step  across channels, the distance of the rows
+  void pack(Tile<T>& tile, Index column, Index columns, Index row, Index rows, Index row_step = 1) {
     const bool across = plan_.traversal().along_rows;
     tile.rows = across ? rows : columns;
     tile.columns = across ? columns : rows;
@@ -76,7 +78,8 @@ class PackedTile {
     for (std::size_t i = 0; i < data_.inputs; ++i) {
       tile.from[i] = inputs_[i] + start;
       tile.from_step[i] = step;
-      copy(data_.from[i], inputs_[i] + start, data_.input_layout(plan_, i), column, row, tile, step);
+      copy(data_.from[i], inputs_[i] + start, data_.input_layout(plan_, i), column, row, tile, step,
+           row_step);
     }
     for (std::size_t i = 0; i < data_.outputs; ++i) {
       tile.to[i] = outputs_[i] + start;
@@ -88,7 +91,7 @@ class PackedTile {
   /// Writes the outputs to where they belong.
   void unpack(const Tile<T>& tile, Index column, Index row) const {
     for (std::size_t i = 0; i < data_.outputs; ++i) {
-      copy(data_.to[i], tile.to[i], plan_.layout(i), column, row, tile, tile.to_step[i]);
+      copy(data_.to[i], tile.to[i], plan_.layout(i), column, row, tile, tile.to_step[i], 1);
     }
   }
 
@@ -98,11 +101,11 @@ class PackedTile {
   /// Copies between a strided operand and packed lines: to whichever of them is not const.
   template <class Strided, class Packed>
   void copy(Strided* strided, Packed* packed, const Layout& layout, Index column, Index row,
-            const Tile<T>& tile, Index step) const {
+            const Tile<T>& tile, Index step, Index row_step) const {
     const Traversal& shape = plan_.traversal();
     const bool across = shape.along_rows;
     for (Index line = 0; line < tile.rows; ++line) {
-      const Index first_row = across ? row + line : row;
+      const Index first_row = across ? row + line * row_step : row;
       Index outer = shape.outer == 1 ? 0 : first_row / shape.inner;
       Index inner = first_row - outer * shape.inner;
       for (Index i = 0; i < tile.columns; ++i) {

@@ -165,9 +165,13 @@ class PivotSampler {
   void add_rows(InstructionSet set, Tile<T>& tile, bool packed, PackedTile<T>& room, Index begin,
                 Index columns, Index row, Index next, Index count) const {
     if (packed) {
-      for (Index n = 0; n < count; ++n) {
-        room.pack(tile, begin, columns, n == 0 ? row : next, 1);
-        kernels_(set, tile);
+      for (Index first = 0; first < columns; first += packed_elements / 2) {
+        Tile<T> part = tile;
+        part.k[0] += first;
+        for (A*& sums : part.sums) sums += first;
+        room.pack(part, begin + first, (std::min)(packed_elements / 2, columns - first), row, count,
+                  next - row);
+        kernels_(set, part);
       }
       return;
     }

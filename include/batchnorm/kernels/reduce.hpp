@@ -137,15 +137,22 @@ class RegionReducer {
     join_columns(tile.sums, columns, into);
   }
 
+  /// Fewer rows where they are long and come from memory. Decided by the shape and not by a block,
+  /// whose width depends on the number of threads: totals are joined after so many rows.
+  Index rows_per_tile() const {
+    const Index row_bytes =
+        (std::min)(shape_.columns, max_block_columns) * static_cast<Index>(sizeof(T));
+    const bool long_rows = row_bytes >= (data_.inputs > 1 ? min_prefetched_row_bytes : 2048);
+    return from_memory_ && long_rows ? max_terms_per_lane : max_terms_per_total;
+  }
+
   void sum_whole_rows(InstructionSet set, Tile<T>& tile, const Region& region, Index begin,
                       Index end, Index columns) const {
     data_.set_steps(tile, plan_, &Layout::inner_stride);
     tile.columns = columns;
     const Index row_bytes = columns * static_cast<Index>(sizeof(T));
     tile.prefetch = from_memory_ && row_bytes >= min_prefetched_row_bytes;
-    const Index together = tile.prefetch && (data_.inputs > 1 || row_bytes >= 2048)
-                               ? max_terms_per_lane
-                               : max_terms_per_total;
+    const Index together = rows_per_tile();
     const Index rows_ahead = (std::max)(together, (prefetch_bytes + row_bytes - 1) / row_bytes);
     for (std::size_t i = 0; i < data_.inputs; ++i) {
       tile.ahead[i] = rows_ahead * tile.from_step[i];
@@ -164,10 +171,30 @@ class RegionReducer {
     PackedTile<T> packed(plan_, data_);
     Tile<T> tile = model;
     tile.prefetch = false;
-    const Index together = (std::min)(PackedTile<T>::lines(columns), max_terms_per_total);
-    for (Index row = begin; row < end; row += together) {
-      packed.pack(tile, region.first_column, columns, row, (std::min)(together, end - row));
-      call_.kernels(set, tile);
+    // As many rows at a time as sum_whole_rows, so that the bits are the same.
+    const Index together = rows_per_tile();
+    const Index width = packed_elements / max_terms_per_total;
+    for (Index first = 0; first < columns; first += width) {
+      shift(tile, model, first, first);
+      const Index some = (std::min)(width, columns - first);
+      for (Runs run(shape_, begin, end); run.more(); run.next()) {
+        const Index start = run.outer() * shape_.inner + run.inner();
+        for (Index row = 0; row < run.length(); row += together) {
+          packed.pack(tile, region.first_column + first, some, start + row,
+                      (std::min)(together, run.length() - row));
+          call_.kernels(set, tile);
+        }
+      }
+    }
+  }
+
+  /// Points coefficients and totals to a later column or row of the model.
+  static void shift(Tile<T>& tile, const Tile<T>& model, Index coefficients, Index totals) {
+    for (std::size_t i = 0; i < max_coefficients; ++i) {
+      tile.k[i] = model.k[i] == nullptr ? nullptr : model.k[i] + coefficients;
+    }
+    for (std::size_t j = 0; j < max_sums; ++j) {
+      tile.sums[j] = model.sums[j] == nullptr ? nullptr : model.sums[j] + totals;
     }
   }
 
@@ -273,10 +300,7 @@ class RegionReducer {
     for (Index c = 0; c < model.rows; c += lines) {
       Tile<T> tile = model;
       tile.prefetch = false;
-      for (std::size_t i = 0; i < max_coefficients; ++i) {
-        if (tile.k[i] != nullptr) tile.k[i] += c;
-      }
-      for (std::size_t j = 0; j < sums_; ++j) tile.sums[j] += c * lanes;
+      shift(tile, model, c, c * lanes);
       for (Index row = begin; row < end; row += together) {
         packed.pack(tile, column + c, (std::min)(lines, model.rows - c), row,
                     (std::min)(together, end - row));
