@@ -222,20 +222,18 @@ struct MaskBytes {
 };
 inline constexpr MaskBytes mask_bytes{};
 
-/// Keeps the last `bytes` bytes of a vector and takes those before them from `fill`.
+/// Keeps the last `bytes` bytes of a vector and takes those before them from `fill`. Of half and
+/// bfloat16, vectors may have 8 bytes.
 template <class V>
 [[gnu::always_inline]] inline void keep_last_bytes(V& vector, const V& fill, Index bytes) {
-  if constexpr (sizeof(V) >= 16) {
-    constexpr int words = static_cast<int>(sizeof(V) / sizeof(std::int32_t));
-    Vector<std::int32_t, words> mask, kept, filled;
-    read<std::int32_t, words>(mask, mask_bytes.of + 128 - sizeof(V) + bytes);
-    copy_bits(kept, vector);
-    copy_bits(filled, fill);
-    kept = (kept & mask) | (filled & ~mask);
-    copy_bits(vector, kept);
-  } else {
-    if (bytes == 0) vector = fill;
-  }
+  using Word = std::conditional_t<sizeof(V) == 8, std::int64_t, std::int32_t>;
+  constexpr int words = static_cast<int>(sizeof(V) / sizeof(Word));
+  Vector<Word, words> mask, kept, filled;
+  read<Word, words>(mask, mask_bytes.of + 128 - sizeof(V) + bytes);
+  copy_bits(kept, vector);
+  copy_bits(filled, fill);
+  kept = (kept & mask) | (filled & ~mask);
+  copy_bits(vector, kept);
 }
 
 /// x where x is not below zero (NaN included), otherwise `below`. Zero is spelled out: the default
