@@ -222,21 +222,36 @@ struct MaskBytes {
 };
 inline constexpr MaskBytes mask_bytes{};
 
-/// Keeps the last `bytes` bytes of a vector and takes those before them from `fill`.
+/// A mask of the last `bytes` bytes of a vector, none of them below 0 and all from its size on.
 template <class V>
-[[gnu::always_inline]] inline void keep_last_bytes(V& vector, const V& fill, Index bytes) {
-  if constexpr (sizeof(V) >= 16) {
-    constexpr int words = static_cast<int>(sizeof(V) / sizeof(std::int32_t));
-    Vector<std::int32_t, words> mask, kept, filled;
-    read<std::int32_t, words>(mask, mask_bytes.of + 128 - sizeof(V) + bytes);
-    copy_bits(kept, vector);
-    copy_bits(filled, fill);
-    kept = (kept & mask) | (filled & ~mask);
-    copy_bits(vector, kept);
-  } else {
-    if (bytes == 0) vector = fill;
+struct LastBytes {
+  static constexpr int words = sizeof(V) >= 16 ? static_cast<int>(sizeof(V) / sizeof(std::int32_t)) : 1;
+  Vector<std::int32_t, words> mask;
+
+  LastBytes() = default;
+  [[gnu::always_inline]] explicit LastBytes(Index bytes) {
+    constexpr Index size = static_cast<Index>(sizeof(V));
+    const Index kept = bytes < 0 ? 0 : bytes < size ? bytes : size;
+    if constexpr (words > 1) {
+      read<std::int32_t, words>(mask, mask_bytes.of + 128 - size + kept);
+    } else {
+      mask = kept > 0 ? -1 : 0;
+    }
   }
-}
+
+  /// Takes the bytes before them from `fill`.
+  [[gnu::always_inline]] void keep(V& vector, const V& fill) const {
+    if constexpr (words > 1) {
+      Vector<std::int32_t, words> kept, filled;
+      copy_bits(kept, vector);
+      copy_bits(filled, fill);
+      kept = (kept & mask) | (filled & ~mask);
+      copy_bits(vector, kept);
+    } else {
+      if (mask == 0) vector = fill;
+    }
+  }
+};
 
 /// x where x is not below zero (NaN included), otherwise `below`. Zero is spelled out: the default
 /// of another library's scalar need not be zero.
