@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/caches.hpp"
 #include "support/catch.hpp"
 #include "support/epilogues.hpp"
 
@@ -19,21 +20,6 @@ using namespace batchnorm;
 using namespace batchnorm_test;
 
 namespace {
-
-/// Tells Eigen, whom the loops ask, of other caches, while it lives.
-class Caches {
- public:
-  Caches(Index level_2, Index level_3)
-      : before_{Eigen::l1CacheSize(), Eigen::l2CacheSize(), Eigen::l3CacheSize()} {
-    Eigen::setCpuCacheSizes(before_[0], level_2, level_3);
-  }
-  ~Caches() { Eigen::setCpuCacheSizes(before_[0], before_[1], before_[2]); }
-  Caches(const Caches&) = delete;
-  Caches& operator=(const Caches&) = delete;
-
- private:
-  std::ptrdiff_t before_[3];
-};
 
 constexpr Index large = Index{1} << 30;
 

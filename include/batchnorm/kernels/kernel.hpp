@@ -92,7 +92,7 @@ struct Unit {
   }
 
   /// The lanes of vector v among the last `count` of a unit.
-  using LastLanes = simd::LastBytes<V>;
+  using LastLanes = std::conditional_t<(lanes > 1), simd::LastBytes<V>, simd::NoBytes>;
   [[gnu::always_inline]] static LastLanes last_lanes(Index count, int v) {
     return LastLanes((count - (vectors - 1 - v) * lanes) * static_cast<Index>(sizeof(C)));
   }

@@ -222,36 +222,39 @@ struct MaskBytes {
 };
 inline constexpr MaskBytes mask_bytes{};
 
-/// A mask of the last `bytes` bytes of a vector, none of them below 0 and all from its size on.
+/// A mask of the last `bytes` bytes of a vector, none of them below 0 and all from its size on. Of
+/// half and bfloat16, vectors may have 8 bytes.
 template <class V>
 struct LastBytes {
-  static constexpr int words = sizeof(V) >= 16 ? static_cast<int>(sizeof(V) / sizeof(std::int32_t)) : 1;
-  Vector<std::int32_t, words> mask;
+  using Word = std::conditional_t<sizeof(V) == 8, std::int64_t, std::int32_t>;
+  using Words = Vector<Word, static_cast<int>(sizeof(V) / sizeof(Word))>;
+  Words mask;
 
   LastBytes() = default;
   [[gnu::always_inline]] explicit LastBytes(Index bytes) {
     constexpr Index size = static_cast<Index>(sizeof(V));
     const Index kept = bytes < 0 ? 0 : bytes < size ? bytes : size;
-    if constexpr (words > 1) {
-      read<std::int32_t, words>(mask, mask_bytes.of + 128 - size + kept);
-    } else {
-      mask = kept > 0 ? -1 : 0;
-    }
+    read<Word, static_cast<int>(sizeof(V) / sizeof(Word))>(mask, mask_bytes.of + 128 - size + kept);
   }
 
   /// Takes the bytes before them from `fill`.
   [[gnu::always_inline]] void keep(V& vector, const V& fill) const {
-    if constexpr (words > 1) {
-      Vector<std::int32_t, words> kept, filled;
-      copy_bits(kept, vector);
-      copy_bits(filled, fill);
-      kept = (kept & mask) | (filled & ~mask);
-      copy_bits(vector, kept);
-    } else {
-      if (mask == 0) vector = fill;
-    }
+    Words kept, filled;
+    copy_bits(kept, vector);
+    copy_bits(filled, fill);
+    kept = (kept & mask) | (filled & ~mask);
+    copy_bits(vector, kept);
   }
 };
+
+/// Scalars that are no vectors have no tails.
+struct NoBytes {
+  NoBytes() = default;
+  explicit NoBytes(Index) {}
+  template <class V>
+  void keep(V&, const V&) const {}
+};
+
 
 /// x where x is not below zero (NaN included), otherwise `below`. Zero is spelled out: the default
 /// of another library's scalar need not be zero.

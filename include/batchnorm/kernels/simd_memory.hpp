@@ -170,18 +170,19 @@ template <class C, int Lanes, int Vectors, class T>
     if (count > 0) store<C, Lanes>(to, unit[0]);
   } else {
     // Compared as bytes: a conversion and back would not keep every NaN.
-    constexpr int words = Lanes * static_cast<int>(sizeof(T)) / 4;
+    using Bits = std::conditional_t<sizeof(T) == 2, std::uint16_t, T>;
+    using Stored = Vector<Bits, Lanes>;
     T rounded[Vectors * Lanes];
     store_unit<C, Lanes, Vectors>(rounded, unit);
     const Index bytes = count * static_cast<Index>(sizeof(T));
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) {
-      using Words = Vector<std::int32_t, words>;
-      Words now, before;
-      read<std::int32_t, words>(now, rounded + v * Lanes);
-      read<std::int32_t, words>(before, to + v * Lanes);
-      LastBytes<Words>(bytes - (Vectors - 1 - v) * words * 4).keep(now, before);
-      write<std::int32_t, words>(to + v * Lanes, now);
+      Stored now, before;
+      read<Bits, Lanes>(now, rounded + v * Lanes);
+      read<Bits, Lanes>(before, to + v * Lanes);
+      LastBytes<Stored>(bytes - (Vectors - 1 - v) * static_cast<Index>(sizeof(Stored)))
+          .keep(now, before);
+      write<Bits, Lanes>(to + v * Lanes, now);
     }
   }
 }

@@ -42,7 +42,7 @@ struct FormulaOptions {
 ///
 /// Where columns < width (KernelTable), `width` elements before the end of every row, coefficient
 /// table and table of sums must be readable, and writable where the kernel writes; their values do
-/// not matter and do not change.
+/// not matter and do not change (sums, as long as the coefficients beside them are finite).
 template <class T>
 struct Tile {
   using C = parameter_t<T>;
