@@ -147,6 +147,9 @@ TEST_CASE("whole numbers keep their value or are refused") {
   CHECK_FALSE(fits<int>(std::int64_t{1} << 31));
   CHECK(converted<int>(-(std::int64_t{1} << 31)) == std::numeric_limits<int>::min());
   CHECK_FALSE(fits<unsigned>(std::int64_t{-1}));
+  CHECK(converted<unsigned>(std::int64_t{0}) == 0u);
+  CHECK_FALSE(fits<std::int8_t>(std::int64_t{-129}));
+  CHECK(converted<std::int8_t>(std::int64_t{-128}) == -128);
   CHECK_FALSE(fits<std::uint64_t>(std::int8_t{-1}));
   CHECK_FALSE(fits<std::int64_t>(~std::uint64_t{0}));
   CHECK(converted<std::uint64_t>(~std::uint64_t{0}) == ~std::uint64_t{0});
