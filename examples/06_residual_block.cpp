@@ -98,8 +98,8 @@ Matrix by_hand(const ResidualBlock& block, const Matrix& x) {
   const auto norm = [](const Layer& layer, const Matrix& in) {
     const auto& state = layer.state();
     const Eigen::ArrayXf scale =
-        state.gamma.array() / (state.running_variance.array() + 1e-5f).sqrt();
-    return Matrix((in.colwise() - state.running_mean).array().colwise() * scale +
+        state.gamma.array() / (state.running_variance.cast<float>().array() + 1e-5f).sqrt();
+    return Matrix((in.colwise() - state.running_mean.cast<float>()).array().colwise() * scale +
                   state.beta.array().replicate(1, in.cols()));
   };
   const Matrix hidden = norm(block.first_norm, block.first(x)).cwiseMax(0.0f);

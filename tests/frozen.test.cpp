@@ -164,7 +164,8 @@ TEST_CASE("freezing needs statistics that come from somewhere", "[frozen]") {
   BatchNorm<float> layer(3);
   const char* text =
       "BatchNorm::freeze: the running statistics must come from data: expected a layer that has "
-      "trained on a minibatch or was given its state, got a new layer";
+      "trained on a minibatch or was given its state, got those of a new layer, mean 0 and "
+      "variance 1";
   CHECK_THROWS_MATCHES(layer.freeze(), std::domain_error, says(text));
   CHECK_THROWS_MATCHES(layer.infer(Eigen::MatrixXf::Zero(3, 1)), std::domain_error,
                        says("BatchNorm::infer: the running statistics must come from data"));

@@ -41,10 +41,49 @@ TEST_CASE("a dynamic state made without argument waits to be assigned") {
   CHECK(state.channels() == 2);
 }
 
-TEST_CASE("16-bit layers keep float parameters and statistics") {
+TEST_CASE("16-bit layers keep float parameters; statistics are kept in the accumulator") {
   STATIC_REQUIRE(std::is_same<State<Eigen::half>::Scalar, float>::value);
   STATIC_REQUIRE(std::is_same<State<Eigen::bfloat16>::Scalar, float>::value);
   STATIC_REQUIRE(std::is_same<State<double>::Scalar, double>::value);
+  STATIC_REQUIRE(std::is_same<State<Eigen::half>::Statistic, double>::value);
+  STATIC_REQUIRE(std::is_same<State<float>::Statistic, double>::value);
+  STATIC_REQUIRE(std::is_same<State<long double>::Statistic, long double>::value);
+  STATIC_REQUIRE(std::is_same<State<float>::Statistics::Scalar, double>::value);
+}
+
+TEST_CASE("statistics take vectors and arrays of any scalar") {
+  State<float> state(2);
+  state.running_mean = Eigen::Vector2f(0.5f, -3.0f);
+  state.running_variance = Eigen::Array2f(4.0f, 9.0f).sqrt();
+  CHECK(state.running_mean == Eigen::Vector2d(0.5, -3.0));
+  CHECK(state.running_variance == Eigen::Vector2d(2.0, 3.0));
+  state.running_mean = Eigen::Vector2d(0.1, 0.2);
+  CHECK(state.running_mean == Eigen::Vector2d(0.1, 0.2));
+  const State<float, 2> fixed = [&] {
+    State<float, 2> made;
+    made.running_mean = state.running_mean;
+    made.running_variance = state.running_variance.array() + 1.0;
+    return made;
+  }();
+  CHECK(fixed.running_mean == Eigen::Vector2d(0.1, 0.2));
+  CHECK(fixed.running_variance == Eigen::Vector2d(3.0, 4.0));
+}
+
+TEST_CASE("statistics can be forgotten, parameters stay") {
+  State<float> state(2);
+  state.gamma << 3.0f, 4.0f;
+  state.beta << 5.0f, 6.0f;
+  state.running_mean << 7.0, 8.0;
+  state.running_variance << 9.0, 10.0;
+  state.batches_seen = State<float>::unknown;
+  state.samples_seen = 11;
+  state.forget_statistics();
+  CHECK(state.gamma == Eigen::Vector2f(3.0f, 4.0f));
+  CHECK(state.beta == Eigen::Vector2f(5.0f, 6.0f));
+  CHECK(state.running_mean == Eigen::Vector2d(0.0, 0.0));
+  CHECK(state.running_variance == Eigen::Vector2d(1.0, 1.0));
+  CHECK(state.batches_seen == 0);
+  CHECK(state.samples_seen == 0);
 }
 
 TEST_CASE("states are plain values") {
@@ -80,11 +119,15 @@ TEST_CASE("a state from outside must have one shape") {
                        says("number of channels: expected at least 1, got 0"));
 }
 
-TEST_CASE("counters below zero are refused") {
+TEST_CASE("counters below zero are refused, but for the one that says unknown") {
   State<float> state(1);
-  state.batches_seen = -1;
+  state.batches_seen = state.samples_seen = State<float>::unknown;
+  CHECK_NOTHROW(detail::check_state_shape("load", state));
+  state.samples_seen = 0;
+  state.batches_seen = -2;
   CHECK_THROWS_MATCHES(detail::check_state_shape("load", state), std::invalid_argument,
-                       says("got -1 batches and 0 samples"));
+                       says("counters of a state: expected zero or more, or State::unknown, got -2 "
+                            "batches and 0 samples"));
   state.batches_seen = 0;
   state.samples_seen = -2;
   CHECK_THROWS_MATCHES(detail::check_state_shape("load", state), std::invalid_argument,
@@ -110,8 +153,12 @@ TEST_CASE("statistics that no data can have are refused, naming the channel") {
     CHECK_THROWS_AS(check(state, policy), std::domain_error);
     state.running_variance[2] = 0.0f;  // a constant channel: epsilon carries it
     CHECK_NOTHROW(check(state, policy));
-    state.running_mean[1] = nan;
+    state.running_mean[1] = static_cast<double>(nan);
     CHECK_THROWS_MATCHES(check(state, policy), std::domain_error, says("channel 1"));
+    state.running_mean[1] = -1e39;  // a number, but none that float data can have for a mean
+    CHECK_THROWS_MATCHES(check(state, policy), std::domain_error,
+                         says("statistics of channel 1: expected finite numbers, got NaN, infinity "
+                              "or overflow"));
   }
 }
 

@@ -166,7 +166,7 @@ class LayerCore {
       return batch;
     }
     if (nothing_to_reject()) {
-      if (commit_follows) check_running_update(function, options, BatchMoments(channels()), state);
+      if (commit_follows) check_counter(function, options.running, state);
       return normalize_resident<T, Channels>(options, state, in, out, execution);
     }
     BatchMoments batch = moments_of_view<Channels, T>(in[0], execution);
@@ -264,10 +264,12 @@ class LayerCore {
 
   void check_has_statistics(const char* function) const {
     check_state_shape(function, state);
-    if (state_given_ || state.batches_seen > 0 || !has_initial_statistics(state)) return;
+    if (state_given_ || state.batches_seen != 0 || !has_initial_statistics(state)) return;
     fail_domain(function, "the running statistics must come from data",
                 "a layer that has trained on a minibatch or was given its state",
-                "a new layer (mean 0 and variance 1 would switch batch norm off)");
+                "those of a new layer, mean 0 and variance 1, which would switch batch norm off; "
+                "where they are meant, set state().batches_seen to what they come from, or to "
+                "State::unknown");
   }
 
   /// Whether a minibatch is to be normalised with the running statistics, having no variance.

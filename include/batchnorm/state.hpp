@@ -12,23 +12,58 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
+/// A vector of running statistics: an Eigen vector that vectors of another scalar can be assigned
+/// to, because those of a float layer are double and come from where numbers are float.
+template <class T, int Channels = Eigen::Dynamic>
+class StatisticVector : public ChannelVector<T, Channels> {
+  using Base = ChannelVector<T, Channels>;
+
+ public:
+  using Base::Base;
+
+  template <class Other>
+  StatisticVector& operator=(const Eigen::MatrixBase<Other>& other) {
+    Base::operator=(other.template cast<T>());
+    return *this;
+  }
+  template <class Other>
+  StatisticVector& operator=(const Eigen::ArrayBase<Other>& other) {
+    Base::operator=(other.template cast<T>());
+    return *this;
+  }
+};
+
 /// All that a batch norm layer has learned and seen: the only thing that is saved, loaded, folded,
 /// averaged or synchronised. One number per channel in each vector.
 ///
-/// @tparam T         scalar of the data; the vectors hold parameter_t<T> (float for half, bfloat16)
+/// The parameters have the type that is computed in, parameter_t<T>. The running statistics are
+/// kept in accumulator_t<T>, double for a float layer: an average that moves by a thousandth of
+/// what is new would stand still in float as soon as its last digit is larger than that.
+///
+/// A counter says how many minibatches, or values per channel, the running statistics come from;
+/// `unknown` where nobody knows, as in files of systems that do not count. Rules that divide by a
+/// counter (RunningUpdate::cumulative and windowed, keep_old_debiased, population) need to know it.
+///
+/// @tparam T         scalar of the data
 /// @tparam Channels  number of channels when it is known to the compiler: then nothing is on the
 ///                   heap
 template <class T, int Channels = Eigen::Dynamic>
 struct State {
-  using Scalar = parameter_t<T>;
-  using Vector = ChannelVector<Scalar, Channels>;
+  using Scalar = parameter_t<T>;                            ///< of gamma and beta
+  using Vector = ChannelVector<Scalar, Channels>;           ///< of gamma and beta
+  using Statistic = accumulator_t<T>;                       ///< of the running statistics
+  using Statistics = StatisticVector<Statistic, Channels>;  ///< of the running statistics
 
-  Vector gamma;             ///< learned scale (PyTorch: weight)
-  Vector beta;              ///< learned shift (PyTorch: bias)
-  Vector running_mean;      ///< mean used at test time
-  Vector running_variance;  ///< variance used at test time; the variance itself, not its root
-  Index batches_seen = 0;   ///< minibatches committed (PyTorch: num_batches_tracked)
-  Index samples_seen = 0;   ///< values per channel committed: examples times positions
+  /// The value of a counter that nobody kept; anything else below zero is an error.
+  static constexpr Index unknown = -1;
+
+  Vector gamma;                 ///< learned scale (PyTorch: weight)
+  Vector beta;                  ///< learned shift (PyTorch: bias)
+  Statistics running_mean;      ///< mean used at test time
+  Statistics running_variance;  ///< variance used at test time; the variance itself, not its root
+  Index batches_seen = 0;  ///< minibatches committed (PyTorch: num_batches_tracked), or unknown
+  Index samples_seen = 0;  ///< values per channel committed: examples times positions, or
+                           ///< unknown
 
   /// The state of a layer that has seen nothing: gamma 1, beta 0, mean 0, variance 1. Without a
   /// fixed number of channels, a state of no channels that waits to be assigned.
@@ -40,6 +75,14 @@ struct State {
 
   Index channels() const { return gamma.size(); }
 
+  /// Lets the running statistics start anew, with mean 0, variance 1 and nothing seen; gamma and
+  /// beta stay.
+  void forget_statistics() {
+    running_mean.setZero();
+    running_variance.setOnes();
+    batches_seen = samples_seen = 0;
+  }
+
  private:
   struct Identity {
     explicit Identity(Index count) : channels(count) {}
@@ -49,8 +92,8 @@ struct State {
   explicit State(Identity start)
       : gamma(Vector::Ones(start.channels)),
         beta(Vector::Zero(start.channels)),
-        running_mean(Vector::Zero(start.channels)),
-        running_variance(Vector::Ones(start.channels)) {}
+        running_mean(Statistics::Zero(start.channels)),
+        running_variance(Statistics::Ones(start.channels)) {}
 
   static Index checked(Index channels) {
     if (channels < 1) {
@@ -79,23 +122,26 @@ void check_state_shape(const char* function, const State<T, Channels>& state) {
   same("beta", state.beta.size());
   same("running_mean", state.running_mean.size());
   same("running_variance", state.running_variance.size());
-  if (state.batches_seen < 0 || state.samples_seen < 0) {
-    fail_argument(function, "counters of a state", "zero or more",
+  constexpr Index least = State<T, Channels>::unknown;
+  if (state.batches_seen < least || state.samples_seen < least) {
+    fail_argument(function, "counters of a state", "zero or more, or State::unknown",
                   text(state.batches_seen, " batches and ", state.samples_seen, " samples"));
   }
 }
 
-/// Refuses statistics that no data can have. NaN and infinity pass under NonFinite::propagate,
-/// because there they are what the caller asked to see.
+/// Refuses statistics that no data can have: the mean of float data is finite in float, and a
+/// variance that is not could not be handed to any other system. NaN and infinity pass under
+/// NonFinite::propagate, because there they are what the caller asked to see.
 template <class T, int Channels>
 void check_statistics(const char* function, const State<T, Channels>& state, NonFinite policy) {
-  using Scalar = typename State<T, Channels>::Scalar;
+  using P = parameter_t<T>;
+  using Statistic = typename State<T, Channels>::Statistic;
   for (Index channel = 0; channel < state.channels(); ++channel) {
-    const Scalar& variance = state.running_variance[channel];
-    const bool finite = is_finite(variance) && is_finite(state.running_mean[channel]);
+    const Statistic& variance = state.running_variance[channel];
+    const bool finite = is_finite_as<P>(variance) && is_finite_as<P>(state.running_mean[channel]);
     if (!finite && policy != NonFinite::propagate) {
       fail_domain(function, text("running statistics of channel ", channel), "finite numbers",
-                  "NaN or infinity");
+                  "NaN, infinity or overflow");
     }
     if (is_negative(variance)) {
       fail_domain(function, text("running variance of channel ", channel), "zero or larger",
@@ -107,12 +153,12 @@ void check_statistics(const char* function, const State<T, Channels>& state, Non
 /// Whether the running statistics are still those of a layer that has seen nothing.
 template <class T, int Channels>
 bool has_initial_statistics(const State<T, Channels>& state) {
-  using Scalar = typename State<T, Channels>::Scalar;
+  using Statistic = typename State<T, Channels>::Statistic;
   for (Index channel = 0; channel < state.channels(); ++channel) {
-    const Scalar& mean = state.running_mean[channel];
-    const Scalar& variance = state.running_variance[channel];
+    const Statistic& mean = state.running_mean[channel];
+    const Statistic& variance = state.running_variance[channel];
     if (!is_finite(mean) || !is_finite(variance)) return false;
-    if (mean != Scalar(0) || variance != Scalar(1)) return false;
+    if (mean != Statistic(0) || variance != Statistic(1)) return false;
   }
   return true;
 }

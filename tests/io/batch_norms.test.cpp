@@ -58,16 +58,17 @@ TEST_CASE("layers of every system are found, with what they have") {
   CHECK(found(with({{"bn.scale", "bn.B", "bn.input_mean", "bn.input_var"}})) ==
         Texts{"ONNX bn. gbmv 3 F32"});
   CHECK(found(with({{"bn.scale", "bn.B", "bn.mean", "bn.var"}})) == Texts{"ONNX bn. gbmv 3 F32"});
-  CHECK(found(with({{"bn/0", "bn/1", "bn/2", "bn/3"}})) == Texts{"RTNeural bn/ gbmv 3 F32"});
+  CHECK(found(with({{"bn/vars/0", "bn/vars/1", "bn/vars/2", "bn/vars/3"}})) ==
+        Texts{"RTNeural bn/vars/ gbmv 3 F32"});
 }
 
 TEST_CASE("the roles are not mixed up") {
-  const Tensors tensors = with({{"bn/0", "bn/1", "bn/2", "bn/3"}});
+  const Tensors tensors = with({{"bn.vars.0", "bn.vars.1", "bn.vars.2", "bn.vars.3"}});
   const FoundBatchNorm layer = find_batch_norms(tensors).at(0);
-  CHECK(layer.key(Role::gamma) == "bn/0");
-  CHECK(layer.key(Role::beta) == "bn/1");
-  CHECK(layer.key(Role::mean) == "bn/2");
-  CHECK(layer.key(Role::variance) == "bn/3");
+  CHECK(layer.key(Role::gamma) == "bn.vars.0");
+  CHECK(layer.key(Role::beta) == "bn.vars.1");
+  CHECK(layer.key(Role::mean) == "bn.vars.2");
+  CHECK(layer.key(Role::variance) == "bn.vars.3");
   const FoundBatchNorm other = find_batch_norms(pytorch_layer("")).at(0);
   CHECK(other.key(Role::gamma) == "weight");
   CHECK(other.key(Role::beta) == "bias");
@@ -112,10 +113,6 @@ TEST_CASE("other layers are no batch norm") {
   CHECK(found(with({{"norm.weight", "norm.bias", "", ""}})).empty());
   CHECK(found(with({{"subnet.weight", "subnet.bias", "", ""}})).empty());
   CHECK(found(with({{"", "", "reward.mean", ""}})).empty());
-  CHECK(found(with({{"list.0", "list.1", "list.2", ""}})).empty());
-  Tensors list = with({{"list.0", "list.1", "list.2", "list.3"}});
-  list.set("list.4", {3}, std::vector<float>(3));
-  CHECK(found(list).empty());
   Tensors linear;
   linear.set("bn.weight", {2, 3}, std::vector<float>(6));
   linear.set("bn.bias", {2}, std::vector<float>(2));
@@ -129,6 +126,71 @@ TEST_CASE("other layers are no batch norm") {
   images.set("x.var", {3, 1, 1}, std::vector<float>(3));
   CHECK(found(images).empty());
   CHECK(found(Tensors()).empty());
+}
+
+TEST_CASE("four vectors of one size are a layer only when something says their order") {
+  CHECK(found(with({{"list.0", "list.1", "list.2", "list.3"}})).empty());
+  CHECK(found(with({{"bn/0", "bn/1", "bn/2", "bn/3"}})).empty());
+  CHECK(found(with({{"vars/0", "vars/1", "vars/2", "vars/3"}})).empty());
+  CHECK(found(with({{"dense/vars/0", "dense/vars/1", "dense/vars/2", "dense/vars/3"}})).empty());
+  CHECK(located(with({{"list.0", "list.1", "list.2", "list.3"}}), "list.") == "nothing");
+  const std::string bn = "layers/batch_normalization/vars/";
+  const std::string line = "RTNeural " + bn + " gbmv 3 F32";
+  Tensors list = with({{bn + "0", bn + "1", bn + "2", bn + "3"}});
+  CHECK(found(list) == Texts{line});
+  CHECK(located(list, bn) == line);
+  list.set(bn + "4", {3}, std::vector<float>(3));
+  CHECK(found(list).empty());
+  CHECK(found(with({{bn + "0", bn + "1", bn + "2", ""}})).empty());
+  Tensors saved = with({{"list.0", "list.1", "list.2", "list.3"}});
+  saved.metadata()["batchnorm:list."] = "{}";
+  CHECK(found(saved) == Texts{"RTNeural list. gbmv 3 F32"});
+}
+
+TEST_CASE("what an optimizer keeps is no layer") {
+  for (const std::string slot :
+       {"optimizer_weights/Adam/m/batch_normalization/", "opt_state/0/mu/bn/", "optimizer/bn1/",
+        "bn/gamma/.OPTIMIZER_SLOT/optimizer/m/bn/"}) {
+    INFO(slot);
+    CHECK(found(with({{slot + "gamma:0", slot + "beta:0", "", ""}})).empty());
+    CHECK(found(with({{slot + "weight", slot + "bias", "", ""}})).empty());
+    CHECK(located(with({{slot + "gamma", slot + "beta", "", ""}}), slot) == "nothing");
+  }
+  const std::string list = "optimizer/batch_normalization/vars/";
+  CHECK(found(with({{list + "0", list + "1", list + "2", list + "3"}})).empty());
+  CHECK(located(with({{list + "0", list + "1", list + "2", list + "3"}}), list) == "nothing");
+  // An optimizer has no statistics, so this is a layer of a network that is called so.
+  CHECK(found(with({pytorch_keys("optimizer.bn.")})) == Texts{"PyTorch optimizer.bn. gbmv 3 F32"});
+  Tensors keras = with({{"bn/gamma", "bn/beta", "bn/moving_mean", "bn/moving_variance"},
+                        {"bn/gamma/Adam", "bn/beta/Adam", "", ""},
+                        {"bn/gamma/Adam_1", "bn/beta/Adam_1", "", ""}});
+  CHECK(found(keras) == Texts{"Keras bn/ gbmv 3 F32"});
+}
+
+TEST_CASE("a prefix is listed once, under the system that it is loaded as") {
+  for (const auto& second : {LayerKeys{"x.gamma", "x.beta", "x.moving_mean", "x.moving_variance"},
+                             LayerKeys{"x.scale", "x.shift", "x.mean", "x.var"},
+                             LayerKeys{"x.scale", "x.B", "x.input_mean", "x.input_var"}}) {
+    const Tensors tensors = with({pytorch_keys("x."), second});
+    CHECK(found(tensors) == Texts{"PyTorch x. gbmv 3 F32"});
+    CHECK(located(tensors, "x.") == "PyTorch x. gbmv 3 F32");
+  }
+  const Tensors mixed = with({{"x.weight", "", "x.running_mean", "x.running_var"},
+                              {"x.gamma", "x.beta", "x.moving_mean", "x.moving_variance"}});
+  CHECK(found(mixed) == Texts{"Keras x. gbmv 3 F32"});
+  CHECK(located(mixed, "x.") == "Keras x. gbmv 3 F32");
+}
+
+TEST_CASE("vectors with axes of one have their channels") {
+  Tensors tensors = pytorch_layer();
+  for (const char* name : {"bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"}) {
+    tensors.set(name, {1, 3, 1, 1}, std::vector<float>(3, 1.0f));
+  }
+  CHECK(found(tensors) == Texts{"PyTorch bn. gbmvc 3 F32"});
+  Tensors single;
+  single.set_value("bn.running_mean", 1.0f);
+  single.set_value("bn.running_var", 1.0f);
+  CHECK(found(single) == Texts{"PyTorch bn. mv 1 F32"});
 }
 
 TEST_CASE("names that mean nothing else are listed although something is wrong") {
@@ -184,7 +246,7 @@ TEST_CASE("a prefix finds its layer under whatever names there are") {
 }
 
 TEST_CASE("a list of two arrays holds the statistics") {
-  const auto layer = detail::locate(with({{"", "", "bn/0", "bn/1"}}), "bn/", std::nullopt);
+  const auto layer = detail::locate(with({{"", "", "bn/0", "bn/1"}}), "bn/", Naming::rtneural());
   REQUIRE(layer);
   CHECK(layer->naming == Naming::rtneural());
   CHECK(layer->key(Role::mean) == "bn/0");

@@ -102,7 +102,7 @@ TEST_CASE("layers are found and loaded by the path of their checkpoint") {
   REQUIRE(find_batch_norms(path).size() == 1);
   CHECK(find_batch_norms(path)[0].channels == 3);
   const LoadedState<float> layer = load_state<float>(path, "bn.", Epsilon(1e-5));
-  CHECK(layer.state.running_variance == Eigen::Vector3f(4.0f, 0.25f, 2.0f));
+  CHECK(layer.state.running_variance == Eigen::Vector3d(4.0f, 0.25f, 2.0f));
   CHECK(layer.report.file == path);
 }
 

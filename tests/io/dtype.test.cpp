@@ -28,30 +28,39 @@ bool fits(From value) {
 }  // namespace
 
 TEST_CASE("names, sizes and ranks of dtypes") {
-  CHECK(detail::dtype_size("F64") == 8);
-  CHECK(detail::dtype_size("BF16") == 2);
-  CHECK(detail::dtype_size("BOOL") == 1);
-  CHECK(detail::dtype_size("f32") == 0);
-  CHECK(detail::dtype_size("") == 0);
+  CHECK(detail::dtype_bits("F64") == 64);
+  CHECK(detail::dtype_bits("C64") == 64);
+  CHECK(detail::dtype_bits("BF16") == 16);
+  CHECK(detail::dtype_bits("BOOL") == 8);
+  CHECK(detail::dtype_bits("F8_E8M0") == 8);
+  CHECK(detail::dtype_bits("F6_E2M3") == 6);
+  CHECK(detail::dtype_bits("F4") == 4);
+  CHECK(detail::dtype_bits("f32") == 0);
+  CHECK(detail::dtype_bits("") == 0);
   CHECK(detail::dtype_rank("I64") > detail::dtype_rank("F64"));
   CHECK(detail::dtype_rank("F64") > detail::dtype_rank("F32"));
   CHECK(detail::dtype_rank("BF16") > detail::dtype_rank("F16"));
-  CHECK(detail::dtype_rank("F4") == 0);
+  CHECK(detail::dtype_rank("U8") > detail::dtype_rank("F4"));
+  CHECK(detail::dtype_rank("F4") > detail::dtype_rank("BOOL"));
+  CHECK(detail::dtype_rank("F5") == 0);
 }
 
-// docs.rs/safetensors, enum Dtype: "by increasing alignment". Sizes are those of the names.
-TEST_CASE("all dtypes have the size of their name and the rank of the reference implementation") {
+// The enumeration Dtype of safetensors/src/tensor.rs, "by increasing alignment"; the bits are those
+// of the names, where BOOL takes a byte and C64 is two floats.
+TEST_CASE("all dtypes have the bits of their name and the rank of the reference implementation") {
   const struct {
     const char* name;
-    std::size_t size;
-  } expected[] = {{"BOOL", 1},    {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1},
-                  {"F8_E8M0", 1}, {"I16", 2}, {"U16", 2}, {"F16", 2},     {"BF16", 2},
-                  {"I32", 4},     {"U32", 4}, {"F32", 4}, {"C64", 8},     {"F64", 8},
-                  {"I64", 8},     {"U64", 8}};
+    unsigned bits;
+  } expected[] = {{"BOOL", 8},    {"F4", 4},          {"F6_E2M3", 6},     {"F6_E3M2", 6},
+                  {"U8", 8},      {"I8", 8},          {"F8_E5M2", 8},     {"F8_E4M3", 8},
+                  {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},
+                  {"U16", 16},    {"F16", 16},        {"BF16", 16},       {"I32", 32},
+                  {"U32", 32},    {"F32", 32},        {"C64", 64},        {"F64", 64},
+                  {"I64", 64},    {"U64", 64}};
   int rank = 0;
-  for (const auto& [name, size] : expected) {
+  for (const auto& [name, bits] : expected) {
     INFO(name);
-    CHECK(detail::dtype_size(name) == size);
+    CHECK(detail::dtype_bits(name) == bits);
     CHECK(detail::dtype_rank(name) == ++rank);
   }
 }
@@ -102,12 +111,38 @@ TEST_CASE(
   CHECK_FALSE(detail::decode("F8_E4M3", two_flags, none, done));
 }
 
-TEST_CASE("ranks follow sizes, or tensors would be misaligned") {
-  std::size_t before = 1;
+TEST_CASE("ranks follow sizes, or tensors would be misaligned where they are written") {
+  unsigned before = 1;
   for (const detail::Dtype& dtype : detail::dtypes) {
-    CHECK(dtype.size >= before);
-    before = dtype.size;
+    const unsigned whole_bytes = (dtype.bits + 7) / 8;
+    CHECK(whole_bytes >= before);
+    before = whole_bytes;
   }
+}
+
+TEST_CASE("elements fill their bytes exactly, packed where they are smaller") {
+  const auto fills = detail::fills_bytes;
+  CHECK(fills("F32", 3, 12));
+  CHECK_FALSE(fills("F32", 3, 11));
+  CHECK_FALSE(fills("F32", 3, 13));
+  CHECK_FALSE(fills("F32", 3, 16));
+  CHECK(fills("F32", 0, 0));
+  CHECK_FALSE(fills("F32", 0, 4));
+  CHECK(fills("F64", 17, 136));
+  CHECK_FALSE(fills("F64", 17, 128));
+  CHECK(fills("F4", 2, 1));
+  CHECK(fills("F4", 6, 3));
+  CHECK(fills("F4", 10, 5));
+  CHECK_FALSE(fills("F4", 3, 1));
+  CHECK_FALSE(fills("F4", 3, 2));
+  CHECK(fills("F6_E2M3", 4, 3));
+  CHECK(fills("F6_E3M2", 12, 9));
+  CHECK_FALSE(fills("F6_E3M2", 12, 12));
+  CHECK_FALSE(fills("F6_E3M2", 2, 1));
+  // 2^62 elements of 8 bytes would be 0 bytes in 64 bits.
+  CHECK_FALSE(fills("F64", std::uint64_t{1} << 62, 0));
+  CHECK_FALSE(fills("F64", (std::uint64_t{1} << 61) + 1, 8));
+  CHECK(fills("UNKNOWN", 3, 5));
 }
 
 TEST_CASE("each scalar has the dtype of its bits") {

@@ -40,3 +40,19 @@ TEST_CASE("options are what was asked for, and copies stay as they are") {
   CHECK_FALSE(given.naming());
   CHECK_FALSE(LoadOptions::saved().epsilon());
 }
+
+TEST_CASE("what a layer has not is known only when the caller has said so") {
+  const LoadOptions given = Epsilon(1e-5);
+  CHECK_FALSE(given.has_scale());
+  CHECK_FALSE(given.has_shift());
+  CHECK_FALSE(given.has_statistics());
+  CHECK(given.without_scale().has_scale() == false);
+  CHECK_FALSE(given.without_scale().has_shift());
+  CHECK(given.without_shift().has_shift() == false);
+  CHECK_FALSE(given.without_shift().has_scale());
+  const LoadOptions bare = given.without_scale_and_shift().without_statistics();
+  CHECK(bare.has_scale() == false);
+  CHECK(bare.has_shift() == false);
+  CHECK(bare.has_statistics() == false);
+  CHECK(bare.epsilon()->value == 1e-5);
+}

@@ -20,9 +20,8 @@ template <class T>
 void check_example(const State<T>& state) {
   CHECK(state.gamma == Eigen::Vector3f(1.5f, -2.0f, 0.5f).cast<typename State<T>::Scalar>());
   CHECK(state.beta == Eigen::Vector3f(0.25f, 0.0f, -1.0f).cast<typename State<T>::Scalar>());
-  CHECK(state.running_mean == Eigen::Vector3f(-1.0f, 3.0f, 0.5f).cast<typename State<T>::Scalar>());
-  CHECK(state.running_variance ==
-        Eigen::Vector3f(4.0f, 0.25f, 2.0f).cast<typename State<T>::Scalar>());
+  CHECK(state.running_mean == Eigen::Vector3d(-1.0, 3.0, 0.5));
+  CHECK(state.running_variance == Eigen::Vector3d(4.0, 0.25, 2.0));
 }
 
 LoadedState<float> loaded(const LayerKeys& keys, const LayerPrefix& prefix) {
@@ -50,7 +49,10 @@ TEST_CASE("layers of all systems are loaded, with the epsilon given and their up
       loaded({"params/f/scale", "params/f/bias", "batch_stats/f/mean", "batch_stats/f/var"}, "f/")
           .state);
   check_example(loaded({"o.scale", "o.B", "o.input_mean", "o.input_var"}, "o.").state);
-  check_example(loaded({"r.0", "r.1", "r.2", "r.3"}, "r.").state);
+  Tensors list("net");
+  add_layer(list, {"r.0", "r.1", "r.2", "r.3"});
+  const LoadOptions rtneural = LoadOptions(Epsilon(0.01)).named(Naming::rtneural());
+  check_example(load_state<float>(list, "r.", rtneural).state);
   check_example(loaded({"p/1.weight", "p/1.bias", "s/1.running_mean", "s/1.running_var"},
                        LayerPrefix("p/1.", "s/1."))
                     .state);
@@ -70,7 +72,8 @@ TEST_CASE("the report says what was done") {
         "  converted   tensor \"bn.bias\": F64 -> F32\n"
         "  used        tensor \"bn.running_mean\": running mean, F32 [3]\n"
         "  used        tensor \"bn.running_var\": running variance, F32 [3]\n"
-        "  missing     tensor \"bn.num_batches_tracked\": minibatches seen are 0\n"
+        "  missing     tensor \"bn.num_batches_tracked\": the number of minibatches seen is "
+        "unknown\n"
         "  unexpected  tensor \"bn.note\": not read, F32 []\n");
 }
 
@@ -90,7 +93,7 @@ TEST_CASE("scale and shift are recognised from the tensors that are there") {
   CHECK_FALSE(layer.options.shift);
   CHECK(layer.state.beta == Eigen::Vector3f(0, 0, 0));
   tensors.erase("bn.weight");
-  layer = load_state<float>(tensors, "bn.", Epsilon(1e-5));
+  layer = load_state<float>(tensors, "bn.", LoadOptions(Epsilon(1e-5)).without_scale_and_shift());
   CHECK_FALSE(layer.options.scale);
   CHECK(layer.state.gamma == Eigen::Vector3f(1, 1, 1));
   CHECK(layer.layer().options().scale == false);
@@ -113,8 +116,8 @@ TEST_CASE("without statistics nothing can be frozen, and training starts anew") 
   BatchNorm<float> training = layer.layer();
   CHECK(training.state().gamma == Eigen::Vector3f(1.5f, -2.0f, 0.5f));
   CHECK(training.state().beta == Eigen::Vector3f(0.25f, 0.0f, -1.0f));
-  CHECK(training.state().running_mean == Eigen::Vector3f(0, 0, 0));
-  CHECK(training.state().running_variance == Eigen::Vector3f(1, 1, 1));
+  CHECK(training.state().running_mean == Eigen::Vector3d(0, 0, 0));
+  CHECK(training.state().running_variance == Eigen::Vector3d(1, 1, 1));
   CHECK_THROWS_AS(training.freeze(), std::domain_error);
   training.train(Eigen::MatrixXf::Random(3, 4));
   CHECK_NOTHROW(training.freeze());
@@ -156,6 +159,117 @@ TEST_CASE("our own files need no epsilon, others do") {
   CHECK_THROWS_MATCHES(load_state<double>(pytorch_layer(), "bn.", LoadOptions::saved()),
                        std::runtime_error,
                        says("layer \"bn.\": epsilon is needed, and most files do not carry it"));
+}
+
+TEST_CASE("an epsilon that was rounded to float is the same, and one that differs is not") {
+  Options options;
+  options.epsilon = 9.999999747378752e-06;  // what float makes of 1e-5
+  Tensors tensors("net");
+  save_state(tensors, "1.", State<float>(2), options);
+  const LoadedState<float> layer = load_state<float>(tensors, "1.", Epsilon(1e-5));
+  CHECK(layer.options.epsilon == 9.999999747378752e-06);
+  CHECK_THAT(layer.report.text(), contains_text("differ by rounding to float"));
+  CHECK_THROWS_AS(load_state<float>(tensors, "1.", Epsilon(1.0000001e-5)), std::runtime_error);
+  CHECK_THROWS_AS(load_state<float>(tensors, "1.", Epsilon(0.0)), std::runtime_error);
+  options.epsilon = 1e-3;
+  save_state(tensors, "1.", State<float>(2), options);
+  CHECK(load_state<float>(tensors, "1.", Epsilon(0.0010000000474974513)).options.epsilon == 1e-3);
+  CHECK_FALSE(load_state<float>(tensors, "1.", Epsilon(1e-3)).report.has(Finding::converted));
+}
+
+TEST_CASE("vectors with axes of one are loaded in their order") {
+  for (const std::vector<Index>& shape :
+       std::vector<std::vector<Index>>{{1, 3}, {1, 3, 1, 1}, {1, 1, 1, 3}}) {
+    Tensors tensors("net");
+    add_layer(tensors, pytorch_keys("bn."));
+    for (const std::string& key : tensors.keys()) {
+      tensors.set(key, shape, tensors.values<float>(key));
+    }
+    const LoadedState<float> layer = load_state<float>(tensors, "bn.", Epsilon(1e-5));
+    check_example(layer.state);
+    CHECK(layer.report.of(Finding::converted).size() == 4);
+    CHECK((load_state<float, 3>(tensors, "bn.", Epsilon(1e-5)).state.gamma[1]) == -2.0f);
+  }
+  Tensors single("net");
+  single.set_value("bn.weight", 3.0f);
+  single.set("bn.bias", {1, 1}, std::vector<float>{-1});
+  single.set("bn.running_mean", {1}, std::vector<float>{2});
+  single.set_value("bn.running_var", 4.0f);
+  const LoadedState<float> layer = load_state<float>(single, "bn.", Epsilon(0.0));
+  // 3 (6 - 2) / 2 - 1
+  CHECK(layer.freeze()(Eigen::Matrix<float, 1, 1>(6.0f))(0) == 5.0f);
+}
+
+TEST_CASE("counts in floating numbers are counts") {
+  Tensors tensors = pytorch_layer();
+  tensors.set("bn.num_batches_tracked", {1}, std::vector<float>{12.0f});
+  const LoadedState<float> layer = load_state<float>(tensors, "bn.", Epsilon(1e-5));
+  CHECK(layer.state.batches_seen == 12);
+  CHECK_THAT(layer.report.text(),
+             contains_text("tensor \"bn.num_batches_tracked\": F32 -> a whole number"));
+}
+
+TEST_CASE("what a file does not count is unknown, and no rule takes it for zero") {
+  Tensors tensors("k");
+  add_layer(tensors, {"k/gamma", "k/beta", "k/moving_mean", "k/moving_variance"});
+  LoadedState<float> layer = load_state<float>(tensors, "k/", Epsilon(1e-3));
+  CHECK(layer.state.batches_seen == State<float>::unknown);
+  CHECK(layer.state.samples_seen == State<float>::unknown);
+  CHECK_THAT(layer.report.text(), contains_text("the number of minibatches seen is unknown"));
+  Eigen::MatrixXf batch(3, 4);
+  batch << -1, 0, 1, 0, -1, 0, 1, 0, -1, 0, 1, 0;
+  for (const RunningUpdate& rule :
+       {RunningUpdate::cumulative(), RunningUpdate::windowed(100),
+        RunningUpdate::keep_old_debiased(0.9), RunningUpdate::population()}) {
+    layer.options.running = rule;
+    BatchNorm<float> training = layer.layer();
+    CHECK_THROWS_AS(training.train(batch), std::domain_error);
+    CHECK(training.state().running_mean[1] == 3.0);
+  }
+  layer.options.running = RunningUpdate::keep_old(0.75);
+  BatchNorm<float> training = layer.layer();
+  training.train(batch);
+  CHECK(training.state().running_mean[1] == 2.25);  // 3/4 of 3
+  CHECK(training.state().batches_seen == State<float>::unknown);
+}
+
+TEST_CASE("a new layer of PyTorch has seen nothing, and may count on") {
+  Tensors tensors("pt");
+  tensors.set("bn.weight", {2}, std::vector<float>{1, 1});
+  tensors.set("bn.bias", {2}, std::vector<float>{0, 0});
+  tensors.set("bn.running_mean", {2}, std::vector<float>{0, 0});
+  tensors.set("bn.running_var", {2}, std::vector<float>{1, 1});
+  tensors.set_value("bn.num_batches_tracked", std::int64_t{0});
+  LoadedState<float> layer = load_state<float>(tensors, "bn.", Epsilon(1e-5));
+  CHECK(layer.state.batches_seen == 0);
+  CHECK(layer.state.samples_seen == 0);
+  layer.options.running = RunningUpdate::population();
+  BatchNorm<float> training = layer.layer();
+  Eigen::MatrixXf batch(2, 2);
+  batch << 1, 3, 10, 30;
+  training.train(batch);
+  CHECK(training.state().running_mean == Eigen::Vector2d(2, 20));
+}
+
+TEST_CASE("a list of arrays needs the word of the caller for its order") {
+  Tensors tensors("net");
+  add_layer(tensors, {"r.0", "r.1", "r.2", "r.3"});
+  CHECK_THROWS_MATCHES(
+      load_state<float>(tensors, "r.", Epsilon(1e-5)), std::runtime_error,
+      says(
+          "load_state: \"net\": tensor \"r.2\": list of arrays without names: expected the word of "
+          "the caller for the order gamma, beta, mean, variance: "
+          "LoadOptions::named(Naming::rtneural()), got none"));
+  const LoadOptions named = LoadOptions(Epsilon(1e-5)).named(Naming::rtneural());
+  check_example(load_state<float>(tensors, "r.", named).state);
+  Tensors keras("net");
+  add_layer(keras, {"layers/batch_normalization_2/vars/0", "layers/batch_normalization_2/vars/1",
+                    "layers/batch_normalization_2/vars/2", "layers/batch_normalization_2/vars/3"});
+  const std::string prefix = "layers/batch_normalization_2/vars/";
+  check_example(load_state<float>(keras, prefix, Epsilon(1e-5)).state);
+  keras.erase(prefix + "3");
+  CHECK_THROWS_MATCHES(load_state<float>(keras, prefix, Epsilon(1e-5)), std::runtime_error,
+                       says("arrays of a batch norm layer: expected 4, or 2 without gamma"));
 }
 
 TEST_CASE("a layer that is not there is named, with those that are") {
@@ -247,7 +361,7 @@ TEST_CASE("RTNeural's list has four arrays or two") {
   CHECK(tensors.keys() == std::vector<std::string>{"bn.0", "bn.1"});
   CHECK(tensors.values<float>("bn.1") == std::vector<float>{5.0f, 6.0f});
   const auto layer = load_state<float>(tensors, "bn.", LoadOptions::saved());
-  CHECK(layer.state.running_mean == Eigen::Vector2f(3.0f, 4.0f));
+  CHECK(layer.state.running_mean == Eigen::Vector2d(3.0f, 4.0f));
 }
 
 TEST_CASE("saving a layer again leaves nothing of the old one") {

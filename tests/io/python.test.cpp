@@ -88,14 +88,15 @@ TEST_CASE("numpy reads what is written here, to the last bit") {
   INFO(read_bytes(folder.file("err")));
   REQUIRE(result == 0);
 
-  const std::string one = hexadecimal(std::vector<std::uint32_t>{0x3f800000u, 0x3f800000u});
+  const std::string wide_one =
+      hexadecimal(std::vector<std::uint64_t>{0x3ff0000000000000u, 0x3ff0000000000000u});
   const std::string zero(16, '0');
   std::ostringstream expected;
   expected << "1.bias float32 [2] " << zero << "\n"
            << "1.num_batches_tracked int64 [] "
            << hexadecimal(std::vector<std::uint64_t>{0xffffffffffu}) << "\n"
-           << "1.running_mean float32 [2] " << zero << "\n"
-           << "1.running_var float32 [2] " << one << "\n"
+           << "1.running_mean float64 [2] " << zero << zero << "\n"
+           << "1.running_var float64 [2] " << wide_one << "\n"
            << "1.weight float32 [2] "
            << hexadecimal(std::vector<std::uint32_t>{0x3fc00000u, 0xc0000000u}) << "\n"
            << "bf16 float32 [4] "

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/io/safetensors.hpp"
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/fuzz_corpus.hpp"
 #include "support/safetensors_bytes.hpp"
 #include "support/safetensors_malformed.hpp"
 #include "support/temporary_folder.hpp"
@@ -86,16 +88,52 @@ TEST_CASE("a header that is not padded is read, as older writers left it") {
 }
 
 TEST_CASE("dtypes that the library does not know are kept, not interpreted") {
-  const std::string bytes = two_tensors(tensor_json("\"F4\"", "[6]", "[0,3]"),
+  const std::string bytes = two_tensors(tensor_json("\"F5\"", "[6]", "[0,3]"),
                                         tensor_json("\"F8_E4M3\"", "[2]", "[3,5]"), 5);
   const Tensors file = parse(bytes);
-  CHECK(file.dtype("a") == "F4");
+  CHECK(file.dtype("a") == "F5");
   CHECK(file.tensor("a").size == 3);
   CHECK_THROWS_MATCHES(
       file.values<float>("a"), std::runtime_error,
       says("Tensors::values: \"memory\": tensor \"a\": dtype: expected one that converts to the "
-           "scalar asked for, got F4"));
+           "scalar asked for, got F5"));
   CHECK_THROWS_MATCHES(file.values<float>("b"), std::runtime_error, says("got F8_E4M3"));
+}
+
+TEST_CASE("every dtype of the format may stand in a file, at any byte") {
+  const Tensors file = parse(file_of_all_dtypes());
+  CHECK(file.size() == 22);
+  for (const std::string& key : file.keys()) {
+    INFO(key);
+    CHECK(file.dtype(key) == key);
+  }
+  // All bits are 1: the largest or the last number before zero, and NaN.
+  CHECK(file.values<std::int64_t>("I64") == std::vector<std::int64_t>{-1, -1});
+  CHECK(file.values<int>("I16") == std::vector<int>{-1, -1});
+  CHECK(file.values<std::uint32_t>("U32") == std::vector<std::uint32_t>{4294967295u, 4294967295u});
+  CHECK(file.values<unsigned>("U16") == std::vector<unsigned>{65535, 65535});
+  CHECK(std::isnan(file.values<double>("F64")[1]));
+  CHECK(std::isnan(file.values<float>("F32")[1]));
+  CHECK(file.values<bool>("BOOL") == std::vector<bool>{true, true});
+  for (const char* key : {"C64", "F4", "F6_E2M3", "F6_E3M2", "F8_E4M3", "F8_E5M2", "F8_E8M0"}) {
+    INFO(key);
+    CHECK_THROWS_MATCHES(file.values<double>(key), std::runtime_error,
+                         says(std::string("scalar asked for, got ") + key));
+  }
+}
+
+TEST_CASE("a number is read from any byte") {
+  // 1 as BOOL, then 1.5 as F32 at byte 1 and -2 as I64 at byte 5.
+  const std::string json = R"({"__metadata__":null,)"
+                           R"("b":{"dtype":"BOOL","shape":[],"data_offsets":[0,1]},)"
+                           R"("f":{"dtype":"F32","shape":[],"data_offsets":[1,5]},)"
+                           R"("n":{"dtype":"I64","shape":[],"data_offsets":[5,13]}})";
+  CHECK(json.size() % 8 != 0);
+  const Tensors file = parse(container(json, "\1" + little_endian(std::uint32_t{0x3fc00000}) +
+                                                 little_endian(static_cast<std::uint64_t>(-2))));
+  CHECK(file.value<float>("f") == 1.5f);
+  CHECK(file.value<double>("f") == 1.5);
+  CHECK(file.value<std::int64_t>("n") == -2);
 }
 
 TEST_CASE("every malformed file is refused with its reason") {

@@ -76,10 +76,13 @@ TEST_CASE("a tensor is checked against the file and its own shape") {
   CHECK(refusal.got == "32");
   CHECK_FALSE(detail::check_tensor({"F32", {2, 2}, 8, 32}, 32, refusal));
   CHECK(refusal.got == "24 bytes");
-  CHECK_FALSE(detail::check_tensor({"F64", {3}, 12, 36}, 36, refusal));
-  CHECK(refusal.expected == "a multiple of 8");
-  // Nothing is known about the bytes of another library's dtype.
+  // The format says nothing about alignment, and smaller elements are packed.
+  CHECK(detail::check_tensor({"F64", {3}, 13, 37}, 37, refusal));
   CHECK(detail::check_tensor({"F6_E3M2", {4}, 1, 4}, 4, refusal));
+  CHECK_FALSE(detail::check_tensor({"F6_E3M2", {4}, 1, 5}, 5, refusal));
+  CHECK(refusal.expected == "4 elements of 6 bits for shape [4]");
+  // Nothing is known about the bytes of another library's dtype.
+  CHECK(detail::check_tensor({"F7_E3M3", {4}, 1, 4}, 4, refusal));
 }
 
 TEST_CASE("each rule of a tensor refuses in its own words, and fills in all of them but the name") {

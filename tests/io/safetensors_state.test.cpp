@@ -69,10 +69,10 @@ TEST_CASE("PyTorch's names mean gamma, beta, mean and variance") {
   const State<float> state = load_state<float>(pytorch_file(), "bn.", Options());
   CHECK(state.gamma == Eigen::Vector2f(1.5f, -2.5f));
   CHECK(state.beta == Eigen::Vector2f(0.5f, 0.25f));
-  CHECK(state.running_mean == Eigen::Vector2f(-1.0f, 3.0f));
-  CHECK(state.running_variance == Eigen::Vector2f(4.0f, 0.0f));
+  CHECK(state.running_mean == Eigen::Vector2d(-1.0f, 3.0f));
+  CHECK(state.running_variance == Eigen::Vector2d(4.0f, 0.0f));
   CHECK(state.batches_seen == 460);
-  CHECK(state.samples_seen == 0);
+  CHECK(state.samples_seen == State<float>::unknown);
 }
 
 TEST_CASE("epsilon has no default: without one in the file the caller gives it") {
@@ -117,6 +117,41 @@ TEST_CASE("states of all scalars come back as they were") {
              example_state<Eigen::bfloat16>());
   CHECK(tensors.dtype("h.weight") == "F32");
   CHECK(tensors.dtype("d.weight") == "F64");
+}
+
+TEST_CASE("statistics keep the digits that float has not, unless one type is asked for") {
+  State<float> state = example_state<float>();
+  state.running_mean << 1e4 + 0x1p-30, -0.1, 3.0;
+  state.running_variance << 0.1, 1.0 + 0x1p-40, 2.0;
+  Tensors tensors;
+  save_state(tensors, "exact.", state);
+  save_state(tensors, "named.", state, Options::keras());
+  save_state(tensors, "flax.", state, Options::flax(), Naming::keras());
+  for (const char* const name : {"exact.running_mean", "exact.running_var", "named.running_mean",
+                                 "flax.moving_mean", "flax.moving_variance"}) {
+    CHECK(tensors.dtype(name) == "F64");
+  }
+  CHECK(tensors.dtype("exact.weight") == "F32");
+  check_same(load_state<float>(tensors, "exact.", Options()), state);
+  check_same(load_state<float>(tensors, "named."), state);
+
+  const StoredStatistics in_float = StoredStatistics::as_parameters;
+  save_state(tensors, "exact.", state, in_float);
+  save_state(tensors, "named.", state, Options::keras(), in_float);
+  save_state(tensors, "flax.", state, Options::flax(), Naming::keras(), in_float);
+  for (const char* const name : {"exact.running_mean", "exact.running_var", "named.running_mean",
+                                 "flax.moving_mean", "flax.moving_variance"}) {
+    CHECK(tensors.dtype(name) == "F32");
+  }
+  const State<float> rounded = load_state<float>(tensors, "named.");
+  CHECK(rounded.running_mean == Eigen::Vector3d(1e4, static_cast<double>(-0.1f), 3.0));
+  CHECK(rounded.running_variance == Eigen::Vector3d(static_cast<double>(0.1f), 1.0, 2.0));
+
+  state.running_variance[1] = 1e39;
+  CHECK_NOTHROW(save_state(tensors, "exact.", state));
+  CHECK_THROWS_MATCHES(save_state(tensors, "exact.", state, in_float), std::domain_error,
+                       says("save_state: \"exact.running_var\" of channel 1: expected a number in "
+                            "the range of float, got one outside of it"));
 }
 
 TEST_CASE("channels fixed by the type are the same in the file") {
@@ -241,10 +276,10 @@ TEST_CASE("wrong shapes are named") {
   tensors.set("bn.running_var", {3}, std::vector<float>{1, 1, 1});
   CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn.", Options()), std::runtime_error,
                        says("tensor \"bn.running_var\": shape: expected [2], got [3]"));
-  tensors.set("bn.running_mean", {2, 1}, std::vector<float>{1, 1});
+  tensors.set("bn.running_mean", {2, 2}, std::vector<float>{1, 1, 1, 1});
   CHECK_THROWS_MATCHES(
       load_state<float>(tensors, "bn.", Options()), std::runtime_error,
-      says("tensor \"bn.running_mean\": shape: expected [channels], one or more, got [2, 1]"));
+      says("tensor \"bn.running_mean\": shape: expected [channels], one or more, got [2, 2]"));
   tensors.set("bn.running_mean", {0}, std::vector<float>());
   CHECK_THROWS_AS(load_state<float>(tensors, "bn.", Options()), std::runtime_error);
 }
@@ -253,17 +288,20 @@ TEST_CASE("tensors of another kind are named") {
   Tensors tensors = pytorch_file();
   tensors.set("bn.weight", {2}, std::vector<bool>{true, true});
   CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn.", Options()), std::runtime_error,
-                       says("tensor \"bn.weight\": dtype: expected one that converts"));
+                       says("tensor \"bn.weight\": dtype: expected F64, F32, F16 or BF16"));
   tensors = pytorch_file();
   tensors.set_value("bn.num_batches_tracked", 1.0f);
+  CHECK(load_state<float>(tensors, "bn.", Options()).batches_seen == 1);
+  tensors.set_value("bn.num_batches_tracked", 1.5f);
   CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn.", Options()), std::runtime_error,
-                       says("tensor \"bn.num_batches_tracked\": dtype"));
+                       says("tensor \"bn.num_batches_tracked\": number of minibatches: expected a "
+                            "whole number, 0 or more, got 1.5"));
 }
 
-TEST_CASE("counters: missing is 0, negative is wrong") {
+TEST_CASE("counters: missing is unknown, negative is wrong") {
   Tensors tensors = pytorch_file();
   tensors.erase("bn.num_batches_tracked");
-  CHECK(load_state<float>(tensors, "bn.", Options()).batches_seen == 0);
+  CHECK(load_state<float>(tensors, "bn.", Options()).batches_seen == State<float>::unknown);
   tensors.set_value("bn.num_batches_tracked", std::int64_t{-1});
   CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn.", Options()), std::runtime_error,
                        says("tensor \"bn.num_batches_tracked\": number of minibatches: expected 0 "
@@ -286,6 +324,31 @@ TEST_CASE("a state whose vectors differ in size is not saved") {
   CHECK_THROWS_AS(save_state(tensors, "bn.", example_state<float>(), options),
                   std::invalid_argument);
   CHECK(tensors.size() == 0);
+}
+
+TEST_CASE("counters that nobody knows are left out, and come back so") {
+  State<float> state = example_state<float>();
+  state.batches_seen = State<float>::unknown;
+  state.samples_seen = State<float>::unknown;
+  for (const Naming& naming : Naming::known()) {
+    INFO(naming.system());
+    Tensors tensors;
+    save_state(tensors, "bn.", example_state<float>(), Options::keras(), naming);
+    save_state(tensors, "bn.", state, Options::keras(), naming);
+    CHECK(tensors.size() == 4);
+    const std::string& metadata = tensors.metadata().at("batchnorm:bn.");
+    CHECK(metadata.find("seen") == std::string::npos);
+  }
+  Tensors tensors;
+  save_state(tensors, "bn.", state, Options::keras());
+  check_same(load_state<float>(tensors, "bn."), state);
+  state.batches_seen = 0;
+  save_state(tensors, "bn.", state, Options::keras());
+  check_same(load_state<float>(tensors, "bn."), state);
+  state.samples_seen = 12;
+  state.batches_seen = State<float>::unknown;
+  save_state(tensors, "bn.", state, Options::keras());
+  check_same(load_state<float>(tensors, "bn."), state);
 }
 
 TEST_CASE("several layers share a file") {

@@ -59,16 +59,20 @@ TEST_CASE("ordinary numbers raise no suspicion") {
   CHECK(suspicions(ordinary(), 0.0).empty());
 }
 
-TEST_CASE("statistics of a new layer were never trained, in all channels or not at all") {
+TEST_CASE("a layer of which nothing ever moved was never trained") {
   detail::LayerNumbers numbers = ordinary();
-  numbers.of(Role::mean) = {0.0, 0.0, 0.0};
+  numbers.of(Role::gamma) = {1.0, 1.0, 1.0};
+  numbers.of(Role::beta) = {0.0, -0.0, 0.0};
+  numbers.of(Role::mean) = {0.0, 0.0, -0.0};
   numbers.of(Role::variance) = {1.0, 1.0, 1.0};
   CHECK(suspicions(numbers) ==
-        Texts{"mean 0 and variance 1 in all channels: never trained, although minibatches were "
-              "counted"});
+        Texts{"mean 0 and variance 1 in all channels, although 460 minibatches were counted"});
   numbers.batches_seen = 0;
   CHECK(suspicions(numbers) == Texts{"mean 0 and variance 1 in all channels: never trained"});
   numbers.batches_seen = -1;
+  CHECK(suspicions(numbers) == Texts{"mean 0 and variance 1 in all channels: never trained"});
+  numbers.of(Role::gamma).clear();
+  numbers.of(Role::beta).clear();
   CHECK(suspicions(numbers) == Texts{"mean 0 and variance 1 in all channels: never trained"});
   numbers.of(Role::mean)[2] = 1e-30;
   CHECK(suspicions(numbers).empty());
@@ -77,18 +81,51 @@ TEST_CASE("statistics of a new layer were never trained, in all channels or not 
   CHECK(suspicions(numbers).empty());
 }
 
-TEST_CASE("a counter of 0 does not go with statistics") {
+TEST_CASE("initial statistics beside a trained gamma or beta are not called untrained") {
+  const std::string text =
+      "mean 0 and variance 1 in all channels, although gamma and beta are trained: the statistics "
+      "were not saved, or a converter has moved them into gamma and beta";
+  detail::LayerNumbers numbers = ordinary();
+  numbers.of(Role::mean) = {0.0, 0.0, 0.0};
+  numbers.of(Role::variance) = {1.0, 1.0, 1.0};
+  for (const Index batches : {Index{-1}, Index{0}, Index{460}}) {
+    numbers.batches_seen = batches;
+    CHECK(suspicions(numbers) == Texts{text});
+  }
+  numbers.of(Role::gamma) = {1.0, 1.0, 1.0};
+  CHECK(suspicions(numbers) == Texts{text});
+  numbers.of(Role::beta).clear();
+  numbers.of(Role::gamma)[1] = 0.5;
+  CHECK(suspicions(numbers) == Texts{text});
+}
+
+TEST_CASE("a counter of 0 beside statistics that moved is noted, and no warning") {
   detail::LayerNumbers numbers = ordinary();
   numbers.batches_seen = 0;
-  CHECK(suspicions(numbers) ==
-        Texts{"tensor \"bn.num_batches_tracked\": 0 minibatches seen, although the statistics are "
-              "not those of a new layer"});
+  LoadReport report;
+  const Options options;
+  detail::find_suspicions(report, example_layer(), numbers, &options, false);
+  CHECK(report.warnings().empty());
+  REQUIRE(report.entries.size() == 1);
+  CHECK(report.entries[0].finding == Finding::used);
+  CHECK(LoadReport::line_of(report.entries[0]) ==
+        "tensor \"bn.num_batches_tracked\": 0 minibatches seen, although the statistics are not "
+        "those of a new layer");
 }
 
 TEST_CASE("a variance of 0 is told, one below epsilon and a large gain too") {
-  CHECK(with(Role::variance, {4.0, 0.0, 0.0}) ==
-        Texts{"tensor \"bn.running_var\": variance 0, the input never changed: 2 of 3 channels, "
-              "the first is 1"});
+  CHECK(
+      with(Role::variance, {4.0, 0.0, 0.0}) ==
+      Texts{"tensor \"bn.running_var\": variance 0 or next to it, the input never changed: 2 of 3 "
+            "channels, the first is 1"});
+  // The largest denormal number of float, and the smallest normal one.
+  CHECK(
+      with(Role::variance, {4.0, 0x1.fffffcp-127, 0.25}) ==
+      Texts{"tensor \"bn.running_var\": variance 0 or next to it, the input never changed: 1 of 3 "
+            "channels, the first is 1"});
+  CHECK(with(Role::variance, {4.0, 0x1p-126, 0.25}) ==
+        Texts{"tensor \"bn.running_var\": variance below epsilon 1e-05, which decides the scale: 1 "
+              "of 3 channels, the first is 1"});
   CHECK(with(Role::variance, {4.0, 0.25, 1e-6}) ==
         Texts{"tensor \"bn.running_var\": variance below epsilon 1e-05, which decides the scale: 1 "
               "of 3 channels, the first is 2"});

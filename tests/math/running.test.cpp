@@ -4,6 +4,7 @@
 
 #include <limits>
 #include <stdexcept>
+#include <string>
 
 #include "support/catch.hpp"
 
@@ -124,7 +125,7 @@ TEST_CASE("counting goes on where a loaded state stopped") {
 TEST_CASE("the population's variance includes the spread between minibatches") {
   const Options biased = with(RunningUpdate::population(), VarianceEstimator::population);
   // 4 values about 0 and 4 about 6, each of variance 2: together mean 3, variance 2 + 3^2.
-  const State<double> first = stepped(biased, moments(4, 0.0, 2.0), state(55.0, 66.0));
+  const State<double> first = stepped(biased, moments(4, 0.0, 2.0), state(0.0, 1.0));
   CHECK(first.running_mean[0] == 0.0);
   CHECK(first.running_variance[0] == 2.0);
   const State<double> both = stepped(biased, moments(4, 6.0, 2.0), first);
@@ -154,7 +155,7 @@ TEST_CASE("a step that is not finite is refused, naming the channel") {
   State<float> from(3);
   const Options options;
   CHECK_NOTHROW(check_running_update("commit", options, batch, from));
-  batch.sum_of_squares[1] = 1e40;  // finite in double, not in the float of the state
+  batch.sum_of_squares[1] = 1e40;  // finite in double, not in the float of the data
   CHECK_THROWS_MATCHES(check_running_update("commit", options, batch, from), std::domain_error,
                        says("commit: new running statistics of channel 1: expected finite"));
   batch.sum_of_squares[1] = 0.0;
@@ -167,15 +168,79 @@ TEST_CASE("a step that is not finite is refused, naming the channel") {
   propagate.non_finite = NonFinite::propagate;
   CHECK_NOTHROW(check_running_update("commit", propagate, batch, from));
   apply_running_update(propagate, batch, from);
-  CHECK(from.running_mean[2] > std::numeric_limits<float>::max());
-  CHECK(from.running_mean[0] == 0.0f);
+  CHECK(from.running_mean[2] == 0.1 * 1e40);
+  CHECK(from.running_mean[0] == 0.0);
 }
 
-TEST_CASE("16-bit layers average in double and keep float") {
-  Moments<double> batch = moments(4, 1.0 + 0x1p-20, 0.5);
-  State<Eigen::bfloat16> from(1);
+TEMPLATE_TEST_CASE("small layers average in double and keep double", "", float, Eigen::half,
+                   Eigen::bfloat16) {
+  const Moments<double> batch = moments(4, 1.0 + 0x1p-40, 0.5 + 0x1p-50);
+  State<TestType> from(1);
   const Options options = with(RunningUpdate::take_new(1), VarianceEstimator::population);
   apply_running_update(options, batch, from);
-  CHECK(from.running_mean[0] == 1.0f + 0x1p-20f);
-  CHECK(from.running_variance[0] == 0.5f);
+  CHECK(from.running_mean[0] == 1.0 + 0x1p-40);
+  CHECK(from.running_variance[0] == 0.5 + 0x1p-50);
+}
+
+TEST_CASE("a counter that nobody kept stays unknown, and the other one counts") {
+  constexpr Index unknown = State<double>::unknown;
+  const Options options = with(RunningUpdate::take_new(0.5), VarianceEstimator::population);
+  const State<double> none =
+      stepped(options, moments(4, 0.0, 2.0), state(5.0, 4.0, unknown, unknown));
+  CHECK(none.running_mean[0] == 2.5);
+  CHECK(none.running_variance[0] == 3.0);
+  CHECK(none.batches_seen == unknown);
+  CHECK(none.samples_seen == unknown);
+  const State<double> batches = stepped(options, moments(4, 0.0, 2.0), state(5.0, 4.0, 7, unknown));
+  CHECK(batches.batches_seen == 8);
+  CHECK(batches.samples_seen == unknown);
+  const State<double> samples =
+      stepped(options, moments(4, 0.0, 2.0), state(5.0, 4.0, unknown, 70));
+  CHECK(samples.batches_seen == unknown);
+  CHECK(samples.samples_seen == 74);
+}
+
+TEST_CASE("rules that divide by a count refuse statistics that do not say what they come from") {
+  constexpr Index unknown = State<double>::unknown;
+  const Moments<double> batch = moments(4, 0.0, 0.5);
+  for (const RunningUpdate& rule :
+       {RunningUpdate::cumulative(), RunningUpdate::windowed(100),
+        RunningUpdate::keep_old_debiased(0.9), RunningUpdate::population()}) {
+    const bool pooled = rule == RunningUpdate::population();
+    const Options options = with(rule);
+    const auto refused = [&](Index batches, Index samples, const std::string& got) {
+      State<double> from = state(5.0, 4.0, batches, samples);
+      CHECK_THROWS_MATCHES(
+          check_running_update("commit", options, batch, from), std::domain_error,
+          says(std::string(pooled ? "commit: the population rule weighs by samples seen"
+                                  : "commit: cumulative, windowed and debiased rules divide by "
+                                    "minibatches seen") +
+               ": expected a count of what the running statistics come from in state()." +
+               (pooled ? "samples_seen" : "batches_seen") +
+               "; where nobody knows it, give a guess, use RunningUpdate::take_new or keep_old, or "
+               "start anew with state().forget_statistics(), got " +
+               got));
+    };
+    refused(unknown, unknown, "State::unknown");
+    refused(0, 0, "0 beside statistics that are not those of a new layer");
+    if (pooled) {
+      refused(3, unknown, "State::unknown");
+      refused(3, 0, "0 in a state that has seen minibatches");
+      refused(unknown, 0, "0 in a state that has seen minibatches");
+      CHECK_NOTHROW(stepped(options, batch, state(5.0, 4.0, unknown, 12)));
+    } else {
+      refused(unknown, 12, "State::unknown");
+      refused(0, 12, "0 beside statistics that are not those of a new layer");
+      CHECK_NOTHROW(stepped(options, batch, state(5.0, 4.0, 3, unknown)));
+    }
+    // The ways out.
+    State<double> anew = state(5.0, 4.0, unknown, unknown);
+    anew.forget_statistics();
+    CHECK(stepped(options, batch, anew).running_mean[0] == 0.0);
+    CHECK(stepped(options, batch, state(5.0, 4.0, 3, 12)).running_mean[0] > 3.0);
+    CHECK_NOTHROW(stepped(options, batch, state(0.0, 1.0)));
+  }
+  for (const RunningUpdate& rule : {RunningUpdate::take_new(0.5), RunningUpdate::keep_old(0.5)}) {
+    CHECK(stepped(with(rule), batch, state(5.0, 4.0)).running_mean[0] == 2.5);
+  }
 }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/index_malformed.hpp"
@@ -49,6 +50,46 @@ inline std::string layer_file(const std::vector<std::string>& names, const std::
   return container(json, data.substr(0, 8 * names.size()));
 }
 
+/// Every dtype of the format, each two elements that are 1 in all bits, one after the other, so
+/// that most begin at a byte that is no multiple of their size. Four elements, where two fill no
+/// bytes.
+inline std::string file_of_all_dtypes() {
+  const std::vector<std::pair<std::string, std::size_t>> bytes_of_two = {
+      {"BOOL", 2}, {"F64", 16},    {"U8", 2},      {"I64", 16},        {"I8", 2},
+      {"U64", 16}, {"F8_E5M2", 2}, {"C64", 16},    {"F4", 1},          {"F32", 8},
+      {"I16", 4},  {"U32", 8},     {"F8_E4M3", 2}, {"I32", 8},         {"U16", 4},
+      {"F16", 4},  {"BF16", 4},    {"F8_E8M0", 2}, {"F8_E4M3FNUZ", 2}, {"F8_E5M2FNUZ", 2}};
+  std::string json = "{\"__metadata__\":null";
+  std::size_t end = 0;
+  const auto add = [&](const std::string& dtype, const char* shape, std::size_t bytes) {
+    json += ",\"" + dtype + "\":" +
+            tensor_json("\"" + dtype + "\"", shape,
+                        "[" + std::to_string(end) + "," + std::to_string(end + bytes) + "]");
+    end += bytes;
+  };
+  add("F6_E2M3", "[4]", 3);
+  for (const auto& [dtype, bytes] : bytes_of_two) add(dtype, "[2]", bytes);
+  add("F6_E3M2", "[2,2]", 3);
+  return container(json + "}", std::string(end, '\xff'));
+}
+
+/// What writers other than the reference implementation leave in a header.
+inline std::map<std::string, std::string> unusual_files() {
+  const std::string more =
+      R"({"a":{"strides":[1,{"x":[null,true]}],"dtype":"F32","note":"x","shape":[2],"scale":-1.5,)"
+      R"("data_offsets":[0,8],"nothing":null}})";
+  std::string axes = "[2";
+  for (int axis = 1; axis < 100; ++axis) axes += ",1";
+  return {{"good-all-dtypes", file_of_all_dtypes()},
+          {"good-more-fields", container(more, std::string(8, '\0'))},
+          {"good-many-axes", file_with(tensor_json("\"F32\"", axes + "]"))},
+          {"good-metadata-null", container("{\"__metadata__\":null}")},
+          {"good-misaligned", two_tensors(tensor_json("\"U8\"", "[1]", "[0,1]"),
+                                          tensor_json("\"F32\"", "[1]", "[1,5]"), 5)},
+          {"good-misaligned-half", two_tensors(tensor_json("\"BOOL\"", "[3]", "[0,3]"),
+                                               tensor_json("\"F16\"", "[1]", "[3,5]"), 5)}};
+}
+
 inline std::map<std::string, std::string> well_formed_files() {
   const std::string dtypes = "{\"a\":" + tensor_json("\"I64\"", "[]", "[0,8]") +
                              ",\"b\":" + tensor_json("\"BF16\"", "[1,2]", "[8,12]") +
@@ -61,16 +102,21 @@ inline std::map<std::string, std::string> well_formed_files() {
       R"(\"window\":0}"},)";
   const std::vector<std::string> pytorch = {"1.weight", "1.bias", "1.running_mean",
                                             "1.running_var"};
-  return {{"good-empty", container("{}      ")},
-          {"good-dtypes", container(dtypes, std::string(15, '\1'))},
-          {"good-pytorch", layer_file(pytorch, "")},
-          {"good-with-options", layer_file(pytorch, options)},
-          {"good-keras",
-           layer_file({"bn/gamma", "bn/beta", "bn/moving_mean", "bn/moving_variance"}, "")},
-          {"good-flax", layer_file({"params/bn/scale", "params/bn/bias", "batch_stats/bn/mean",
-                                    "batch_stats/bn/var"},
-                                   "")},
-          {"good-list", layer_file({"bn/0", "bn/1", "bn/2", "bn/3"}, "")}};
+  std::map<std::string, std::string> files = unusual_files();
+  files.merge(std::map<std::string, std::string>{
+      {"good-empty", container("{}      ")},
+      {"good-dtypes", container(dtypes, std::string(15, '\1'))},
+      {"good-pytorch", layer_file(pytorch, "")},
+      {"good-with-options", layer_file(pytorch, options)},
+      {"good-keras",
+       layer_file({"bn/gamma", "bn/beta", "bn/moving_mean", "bn/moving_variance"}, "")},
+      {"good-flax",
+       layer_file(
+           {"params/bn/scale", "params/bn/bias", "batch_stats/bn/mean", "batch_stats/bn/var"}, "")},
+      {"good-keras-list", layer_file({"bn/vars/0", "bn/vars/1", "bn/vars/2", "bn/vars/3"}, "")},
+      {"good-paddle", layer_file({"bn.weight", "bn.bias", "bn._mean", "bn._variance"}, "")},
+      {"good-list", layer_file({"bn/0", "bn/1", "bn/2", "bn/3"}, "")}});
+  return files;
 }
 
 inline std::map<std::string, std::string> well_formed_indices() {

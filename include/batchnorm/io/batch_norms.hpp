@@ -14,7 +14,10 @@
 #include <vector>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/io/dtype.hpp"
+#include "batchnorm/io/layer_tensors.hpp"
 #include "batchnorm/io/naming.hpp"
+#include "batchnorm/io/safetensors_options.hpp"
 #include "batchnorm/io/tensors.hpp"
 #include "batchnorm/version.hpp"
 
@@ -65,9 +68,19 @@ inline FoundBatchNorm look_at(const Tensors& tensors, const LayerPrefix& place,
     if (!layer.has(role)) continue;
     const Tensor& tensor = tensors.tensor(layer.key(role));
     if (layer.dtype.empty()) layer.dtype = tensor.dtype;
-    if (layer.channels == 0 && tensor.shape.size() == 1) layer.channels = tensor.shape[0];
+    if (layer.channels == 0) layer.channels = vector_size(tensor.shape);
   }
   return layer;
+}
+
+/// Whether a layer is made of what an optimizer keeps for each parameter: names of gamma and beta
+/// below a folder of its own, without statistics, which no optimizer has; or a list of its arrays.
+inline bool is_of_optimizer(const FoundBatchNorm& layer) {
+  if (layer.has_statistics() && !layer.naming.is_list()) return false;
+  for (const std::string& key : layer.keys) {
+    if (is_optimizer_slot(key)) return true;
+  }
+  return false;
 }
 
 /// How much of a layer was found; statistics tell batch norm from everything else.
@@ -75,21 +88,6 @@ inline int amount(const FoundBatchNorm& layer) {
   int found = 0;
   for (const Role role : vector_roles) found += layer.has(role) ? 1 : 0;
   return found + (layer.has(Role::mean) ? 8 : 0) + (layer.has(Role::variance) ? 8 : 0);
-}
-
-/// The layer that the caller means by a prefix; in doubt the first system of Naming::known().
-/// @param naming  the system, when the caller knows it
-/// @return nothing when no tensor of a layer is there.
-inline std::optional<FoundBatchNorm> locate(const Tensors& tensors, const LayerPrefix& prefix,
-                                            const std::optional<Naming>& naming) {
-  std::optional<FoundBatchNorm> best;
-  for (const Naming& candidate : naming ? std::vector<Naming>{*naming} : Naming::known()) {
-    for (const LayerPrefix& place : places_of(prefix, candidate)) {
-      FoundBatchNorm layer = look_at(tensors, place, candidate);
-      if (amount(layer) > (best ? amount(*best) : 0)) best = std::move(layer);
-    }
-  }
-  return best;
 }
 
 /// Whether the last part of a prefix says batch norm: bn1, conv_bn, BatchNorm_0,
@@ -112,8 +110,39 @@ inline bool is_called_batch_norm(const std::string& prefix) {
   return letters.find("batchnorm") != std::string::npos;
 }
 
-inline bool is_real_dtype(const std::string& dtype) {
-  return dtype == "F64" || dtype == "F32" || dtype == "F16" || dtype == "BF16";
+/// Whether something says in which order a list of arrays stands: this library has written it, or
+/// it is the folder of a layer of Keras 3, which has the order of RTNeural.
+inline bool is_list_of_known_order(const Tensors& tensors, const std::string& prefix) {
+  if (tensors.metadata().count(metadata_key(prefix)) != 0) return true;
+  for (const char* folder : {"/vars/", ".vars."}) {
+    const std::string ending = folder;
+    if (prefix.size() < ending.size()) continue;
+    const std::size_t place = prefix.size() - ending.size();
+    if (prefix.compare(place, ending.size(), ending) == 0 &&
+        is_called_batch_norm(prefix.substr(0, place))) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/// The layer that the caller means by a prefix; in doubt the first system of Naming::known().
+/// @param naming  the system, when the caller knows it
+/// @return nothing when no tensor of a layer is there.
+inline std::optional<FoundBatchNorm> locate(const Tensors& tensors, const LayerPrefix& prefix,
+                                            const std::optional<Naming>& naming) {
+  std::optional<FoundBatchNorm> best;
+  for (const Naming& candidate : naming ? std::vector<Naming>{*naming} : Naming::known()) {
+    if (!naming && candidate.is_list() && !is_list_of_known_order(tensors, prefix.parameters)) {
+      continue;
+    }
+    for (const LayerPrefix& place : places_of(prefix, candidate)) {
+      FoundBatchNorm layer = look_at(tensors, place, candidate);
+      if (is_of_optimizer(layer)) continue;
+      if (amount(layer) > (best ? amount(*best) : 0)) best = std::move(layer);
+    }
+  }
+  return best;
 }
 
 /// Whether all vectors of a layer are vectors of one size, of real numbers.
@@ -128,23 +157,19 @@ inline bool has_shapes_of_batch_norm(const Tensors& tensors, const FoundBatchNor
   return layer.channels > 0;
 }
 
-/// Whether nothing else has these names, so that a layer with wrong shapes is a broken batch norm.
-inline bool has_telling_names(const Naming& naming) {
-  return naming == Naming::pytorch() || naming == Naming::keras();
-}
-
 inline bool is_batch_norm(const Tensors& tensors, const FoundBatchNorm& layer) {
+  if (is_of_optimizer(layer)) return false;
   const bool shapes = has_shapes_of_batch_norm(tensors, layer);
-  if (layer.has(Role::mean) && layer.has(Role::variance)) {
-    // A list of vectors says nothing by itself; only the complete one of a layer is taken for one.
-    const bool complete =
-        !layer.naming.is_list() ||
-        (layer.has(Role::gamma) && !tensors.contains(layer.prefix.parameters + "4"));
-    return complete && (shapes || has_telling_names(layer.naming));
+  const std::string& prefix = layer.prefix.parameters;
+  if (layer.naming.is_list()) {
+    return shapes && layer.has(Role::gamma) && layer.has(Role::variance) &&
+           !tensors.contains(prefix + "4") && is_list_of_known_order(tensors, prefix);
   }
-  if (layer.has_statistics()) return has_telling_names(layer.naming);
-  return shapes && layer.has(Role::gamma) && !layer.naming.is_list() &&
-         is_called_batch_norm(layer.prefix.parameters);
+  if (layer.has_statistics()) {
+    const bool both = layer.has(Role::mean) && layer.has(Role::variance);
+    return layer.naming.is_telling() || (both && shapes);
+  }
+  return shapes && layer.has(Role::gamma) && is_called_batch_norm(prefix);
 }
 
 /// The places in which a tensor of that name could be part of a layer of that system.
@@ -172,9 +197,11 @@ inline std::optional<LayerPrefix> place_from_key(const std::string& key, const N
 /// listed although a shape is wrong or one of the two is missing: examine_batch_norm says what is
 /// wrong with it. Without any statistics batch norm looks like every other normalisation: such a
 /// layer is listed when the last part of its prefix says bn or batch norm. A list of exactly four
-/// vectors is taken for RTNeural's.
+/// vectors is listed when something says in which order they stand (see Naming). What an optimizer
+/// keeps for each parameter is no layer.
 ///
-/// No tensor belongs to two layers.
+/// No tensor belongs to two layers, and no prefix is listed twice: it is listed under the system
+/// that load_state takes.
 /// Cost: looks at names and shapes only, no element is read. Thread safe.
 inline std::vector<FoundBatchNorm> find_batch_norms(const Tensors& tensors) {
   // The most complete first; in doubt the first system of Naming::known().
@@ -191,11 +218,14 @@ inline std::vector<FoundBatchNorm> find_batch_norms(const Tensors& tensors) {
     }
   }
   std::set<std::string> taken;
+  std::set<std::string> prefixes;
   std::vector<FoundBatchNorm> layers;
   for (auto& [order, layer] : candidates) {
-    bool is_free = true;
+    bool is_free = prefixes.count(layer.prefix.parameters) == 0 &&
+                   prefixes.count(layer.prefix.statistics) == 0;
     for (const std::string& key : layer.keys) is_free = is_free && taken.count(key) == 0;
     if (!is_free) continue;
+    prefixes.insert({layer.prefix.parameters, layer.prefix.statistics});
     for (const std::string& key : layer.keys) {
       if (!key.empty()) taken.insert(key);
     }

@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "batchnorm/io/batch_norms.hpp"
 #include "batchnorm/io/examine.hpp"
 #include "batchnorm/io/file_bytes.hpp"
+#include "batchnorm/io/file_kind.hpp"
 #include "batchnorm/io/load_options.hpp"
 #include "batchnorm/io/load_report.hpp"
 #include "batchnorm/io/load_state.hpp"
@@ -43,9 +45,16 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
+/// The bytes of a file as text; an empty file has none.
+inline std::string_view text_of(const FileBytes& file) {
+  if (file.size == 0) return "";
+  return {reinterpret_cast<const char*>(file.bytes.get()), static_cast<std::size_t>(file.size)};
+}
+
 /// The tensors of one file, mapped.
 inline Tensors map_tensors(const FileContext& context) {
   const FileBytes file = map_file(context);
+  refuse_other_kinds(context, text_of(file));
   const std::size_t length = parse_header_length(context, file.bytes.get(), file.size);
   const unsigned char* const json = file.bytes.get() + safetensors_prefix_size;
   SafetensorsHeader header =
@@ -75,10 +84,10 @@ inline void add_shard(const FileContext& context, const SafetensorsIndex& index,
 }
 
 inline Tensors map_shards(const FileContext& context) {
-  const FileBytes bytes = map_file(context);
-  const SafetensorsIndex index =
-      parse_index(context, bytes.size == 0 ? "" : reinterpret_cast<const char*>(bytes.bytes.get()),
-                  static_cast<std::size_t>(bytes.size));
+  const FileBytes file_bytes = map_file(context);
+  const std::string_view json = text_of(file_bytes);
+  refuse_other_json(context, json);
+  const SafetensorsIndex index = parse_index(context, json.data(), json.size());
   const std::filesystem::path folder = std::filesystem::path(context.file).parent_path();
   std::set<std::string> files;
   for (const auto& entry : index.file_of) files.insert(entry.second);
@@ -111,7 +120,8 @@ inline bool is_index_name(const std::string& path) {
 /// caches of models consist of links. A file that is replaced by renaming stays open as it was; one
 /// that is shortened under the program ends it.
 /// @throws std::runtime_error whose text has the path, and the byte or the tensor where it is
-///         wrong, or what the operating system says
+///         wrong, or what the operating system says; for a file of another kind (PyTorch's, HDF5,
+///         ONNX, GGUF, ...) what it is and how to convert it
 inline Tensors open_checkpoint(const std::string& path) {
   const detail::FileContext context{"open_checkpoint", path};
   return detail::is_index_name(path) ? detail::map_shards(context) : detail::map_tensors(context);

@@ -19,18 +19,21 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// An element type of the safetensors format: its name in files and the bytes of one element.
+/// An element type of the safetensors format: its name in files and the bits of one element.
 struct Dtype {
   const char* name;
-  std::size_t size;
+  unsigned bits;
 };
 
-// The names of the format whose elements are whole bytes, in the order of rising alignment in which
-// the reference implementation ranks them; it writes tensors of the highest rank first.
+// All names of the format, in the order of rising alignment in which the reference implementation
+// ranks them (the enumeration Dtype of safetensors/src/tensor.rs); it writes tensors of the highest
+// rank first. Those of less than 8 bits are packed without gaps.
 inline constexpr Dtype dtypes[] = {
-    {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1}, {"F8_E8M0", 1},
-    {"I16", 2},  {"U16", 2}, {"F16", 2}, {"BF16", 2},    {"I32", 4},     {"U32", 4},
-    {"F32", 4},  {"C64", 8}, {"F64", 8}, {"I64", 8},     {"U64", 8}};
+    {"BOOL", 8},        {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"U8", 8},
+    {"I8", 8},          {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8},
+    {"F8_E5M2FNUZ", 8}, {"I16", 16},    {"U16", 16},    {"F16", 16},    {"BF16", 16},
+    {"I32", 32},        {"U32", 32},    {"F32", 32},    {"C64", 64},    {"F64", 64},
+    {"I64", 64},        {"U64", 64}};
 
 /// Place of a dtype in the ranking, counted from 1; 0 for a name that is not known here.
 inline int dtype_rank(const std::string& name) {
@@ -42,10 +45,27 @@ inline int dtype_rank(const std::string& name) {
   return 0;
 }
 
-/// Bytes of one element; 0 for a name that is not known here.
-inline std::size_t dtype_size(const std::string& name) {
+/// Bits of one element; 0 for a name that is not known here.
+inline unsigned dtype_bits(const std::string& name) {
   const int rank = dtype_rank(name);
-  return rank == 0 ? 0 : dtypes[rank - 1].size;
+  return rank == 0 ? 0 : dtypes[rank - 1].bits;
+}
+
+/// Whether that many elements fill that many bytes exactly. Nothing can be said about a dtype that
+/// is not known here.
+inline bool fills_bytes(const std::string& dtype, std::uint64_t count, std::uint64_t bytes) {
+  const std::uint64_t bits = dtype_bits(dtype);
+  if (bits == 0) return true;
+  // Eight elements fill `bits` bytes, so that nothing is multiplied beyond 64 bits.
+  const std::uint64_t rest = count % 8 * bits;
+  if (rest % 8 != 0 || bytes < rest / 8) return false;
+  const std::uint64_t of_eights = bytes - rest / 8;
+  return of_eights % bits == 0 && of_eights / bits == count / 8;
+}
+
+/// Whether the elements are floating numbers that this library computes with.
+inline bool is_real_dtype(const std::string& dtype) {
+  return dtype == "F64" || dtype == "F32" || dtype == "F16" || dtype == "BF16";
 }
 
 /// The dtype that holds exactly the values of a C++ type; nullptr where there is none.

@@ -3,17 +3,20 @@
 #define BATCHNORM_IO_EXAMINE_HPP
 
 #include <cstddef>
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/io/batch_norms.hpp"
+#include "batchnorm/io/counter.hpp"
 #include "batchnorm/io/dtype.hpp"
+#include "batchnorm/io/layer_tensors.hpp"
 #include "batchnorm/io/load_report.hpp"
 #include "batchnorm/io/naming.hpp"
+#include "batchnorm/io/neighbours.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/safetensors_options.hpp"
 #include "batchnorm/io/suspicion.hpp"
@@ -28,14 +31,25 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// What the caller knows about a layer.
+/// What is known about a layer beside its tensors. Nothing is known about what has no value.
 struct Expectations {
-  const Options* options = nullptr;  ///< nothing is known about epsilon without them
-  bool options_decide = false;       ///< whether they say which of gamma and beta there must be
-  bool statistics_required = true;   ///< whether a layer without running statistics is an error
-  bool is_inplace_abn = false;       ///< whether gamma is |weight| + epsilon
-  const char* dtype = nullptr;       ///< that of the scalar asked for; none for wider scalars
-  bool dtype_matters = true;         ///< whether a conversion is worth an entry
+  const Options* options = nullptr;        ///< nothing is known about epsilon without them
+  bool options_decide = false;             ///< whether they are those that the layer was saved with
+  std::optional<bool> scale;               ///< whether there is a gamma
+  std::optional<bool> shift;               ///< whether there is a beta
+  std::optional<bool> statistics;          ///< whether there are running statistics
+  bool is_inplace_abn = false;             ///< whether gamma is |weight| + epsilon
+  const char* dtype = nullptr;             ///< that of the scalar asked for; none for wider scalars
+  const char* statistics_dtype = nullptr;  ///< that the state keeps statistics in; likewise
+  bool dtype_matters = true;               ///< whether a conversion is worth an entry
+
+  /// The options that the layer was saved with, or that it is to be loaded with, whole.
+  void decide(const Options& all) {
+    options = &all;
+    options_decide = true;
+    scale = all.scale;
+    shift = all.shift;
+  }
 };
 
 class LayerExamination {
@@ -54,7 +68,7 @@ class LayerExamination {
     }
     if (layer_.has_statistics()) numbers.batches_seen = check_counter();
     for (const Role role : vector_roles) check_finite(role, numbers.of(role));
-    list_unexpected();
+    report_neighbours(tensors_, layer_, missing_vectors(), report_);
     if (report_.errors() == 0) {
       find_suspicions(report_, layer_, numbers, expected_.options, expected_.is_inplace_abn);
     }
@@ -62,8 +76,7 @@ class LayerExamination {
 
  private:
   static const char* what(Role role) {
-    constexpr const char* words[] = {"gamma", "beta", "running mean", "running variance",
-                                     "minibatches seen"};
+    constexpr const char* words[] = {"gamma", "beta", "running mean", "running variance"};
     return words[static_cast<std::size_t>(role)];
   }
 
@@ -72,20 +85,39 @@ class LayerExamination {
   }
 
   void check_which_are_there() {
-    const bool decide = expected_.options_decide;
-    check_affine(Role::gamma,
-                 decide ? std::optional<bool>(expected_.options->scale) : std::nullopt);
-    check_affine(Role::beta, decide ? std::optional<bool>(expected_.options->shift) : std::nullopt);
+    if (layer_.naming.is_list()) check_list();
+    check_affine(Role::gamma, expected_.scale);
+    check_affine(Role::beta, expected_.shift);
+    const bool is_bare = !layer_.has(Role::gamma) && !layer_.has(Role::beta);
+    if (is_bare && (!expected_.scale || !expected_.shift)) {
+      refuse(report_, Finding::missing, "", "scale and shift of the layer",
+             text(in_quotes(expected_key(Role::gamma)), " or ", in_quotes(expected_key(Role::beta)),
+                  ", or LoadOptions::without_scale_and_shift() where there are none"),
+             "statistics alone");
+    }
+    check_statistics();
+  }
+
+  /// Numbers do not say which array is missing, nor what a fifth one is.
+  void check_list() {
+    const bool more = tensors_.contains(layer_.prefix.parameters + "4");
+    if (layer_.has(Role::mean) == layer_.has(Role::variance) && !more) return;
+    refuse(report_, Finding::missing, "", "arrays of a batch norm layer",
+           "4, or 2 without gamma and beta", "another number; nobody can tell which is missing");
+  }
+
+  void check_statistics() {
     const bool mean = layer_.has(Role::mean);
     const bool variance = layer_.has(Role::variance);
-    if (layer_.naming.is_list() && mean != variance) {
-      refuse(report_, Finding::missing, "", "arrays of a batch norm layer",
-             "4, or 2 without gamma and beta", "another number; nobody can tell which is missing");
-    } else if (!mean && !variance && !expected_.statistics_required) {
+    if (expected_.statistics == false) {
+      for (const Role role : {Role::mean, Role::variance}) {
+        if (layer_.has(role)) refuse_present(role);
+      }
+    } else if (!mean && !variance && expected_.statistics != true) {
       note(report_, Finding::missing, "",
            "no running statistics: batch norm that does not keep them, or another normalisation; "
            "mean and variance are NaN and freezing is refused");
-    } else {
+    } else if (!layer_.naming.is_list()) {
       if (!mean) require(Role::mean);
       if (!variance) require(Role::variance);
     }
@@ -93,11 +125,8 @@ class LayerExamination {
 
   void check_affine(Role role, std::optional<bool> wanted) {
     if (wanted == true && !layer_.has(role)) require(role);
-    if (wanted == false && layer_.has(role)) {
-      refuse(report_, Finding::unexpected, layer_.key(role), "options of the layer",
-             "no such tensor", "one");
-    }
-    if (!wanted && !layer_.has(role)) {
+    if (wanted == false && layer_.has(role)) refuse_present(role);
+    if (wanted != true && !layer_.has(role)) {
       note(report_, Finding::missing, expected_key(role),
            text(what(role), role == Role::gamma ? " is 1: a layer without scale"
                                                 : " is 0: a layer without shift"));
@@ -109,63 +138,65 @@ class LayerExamination {
            "this one", "none");
   }
 
+  void refuse_present(Role role) {
+    refuse(report_, Finding::unexpected, layer_.key(role), "options of the layer", "no such tensor",
+           "one");
+  }
+
+  /// What has not been found although nobody said that it is not there, in words.
+  std::string missing_vectors() const {
+    const bool gamma = !layer_.has(Role::gamma) && !expected_.scale;
+    const bool beta = !layer_.has(Role::beta) && !expected_.shift;
+    const bool statistics = !layer_.has_statistics() && !expected_.statistics;
+    std::string words = gamma && beta ? "gamma and beta" : gamma ? "gamma" : beta ? "beta" : "";
+    if (!statistics) return words;
+    return words + (words.empty() ? "" : ", ") + "running mean and variance";
+  }
+
   bool check_vector(Role role) {
     const std::string& key = layer_.key(role);
     const Tensor& tensor = tensors_.tensor(key);
+    const Index size = vector_size(tensor.shape);
     const bool is_size = role == Role::mean || layer_.channels < 1;
-    if (tensor.shape.size() != 1 || tensor.shape[0] < 1 || tensor.shape[0] != layer_.channels) {
+    if (size < 1 || size != layer_.channels) {
       refuse(report_, Finding::wrong_shape, key, "shape",
              is_size ? "[channels], one or more" : shape_text({layer_.channels}),
              shape_text(tensor.shape));
       return false;
     }
-    if (!is_number_dtype(tensor.dtype)) {
-      refuse(report_, Finding::wrong_number, key, "dtype",
-             "one that converts to the scalar asked for", tensor.dtype);
+    if (!is_real_dtype(tensor.dtype)) {
+      refuse(report_, Finding::wrong_number, key, "dtype", "F64, F32, F16 or BF16", tensor.dtype);
       return false;
     }
     note(report_, Finding::used, key,
          text(what(role), ", ", tensor.dtype, " ", shape_text(tensor.shape)));
-    if (expected_.dtype_matters &&
-        (expected_.dtype == nullptr || tensor.dtype != expected_.dtype)) {
+    if (expected_.dtype_matters) note_conversion(role, tensor.dtype);
+    if (tensor.shape.size() != 1) {
       note(report_, Finding::converted, key,
-           text(tensor.dtype, " -> ",
-                expected_.dtype == nullptr ? "a wider type" : expected_.dtype));
+           text(shape_text(tensor.shape), " -> ", shape_text({size})));
     }
     return true;
   }
 
-  static bool is_number_dtype(const std::string& dtype) {
-    std::vector<double> none;
-    std::size_t done = 0;
-    return decode(dtype, nullptr, none, done);
+  /// Statistics in the scalar asked for are what most files have, whatever the state keeps them in.
+  void note_conversion(Role role, const std::string& dtype) {
+    const bool is_statistic = role == Role::mean || role == Role::variance;
+    const char* const to = is_statistic ? expected_.statistics_dtype : expected_.dtype;
+    const auto is = [&](const char* name) { return name != nullptr && dtype == name; };
+    if (is(to) || (is_statistic && is(expected_.dtype))) return;
+    note(report_, Finding::converted, layer_.key(role),
+         text(dtype, " -> ", to == nullptr ? "a wider type" : to));
   }
 
-  /// Files of PyTorch before 0.4.1, of converters and of other systems have no counter: then 0, or
-  /// what this library keeps in the metadata.
+  /// Files of PyTorch before 0.4.1, of converters and of most other systems have no counter; this
+  /// library keeps it in the metadata then.
   Index check_counter() {
     const std::string& key = layer_.key(Role::counter);
-    if (key.empty()) {
-      if (!layer_.naming.names(Role::counter).empty()) {
-        note(report_, Finding::missing, expected_key(Role::counter), "minibatches seen are 0");
-      }
-      return -1;
-    }
-    const Tensor& tensor = tensors_.tensor(key);
-    std::vector<std::int64_t> number;
-    std::size_t done = 0;
-    std::uint64_t count = 0;
-    count_elements(tensor.shape, count);
-    if (!decode(tensor.dtype, nullptr, number, done)) {
-      refuse(report_, Finding::wrong_number, key, "dtype",
-             "one that converts to the scalar asked for", tensor.dtype);
-    } else if (count != 1) {
-      refuse(report_, Finding::wrong_shape, key, "number of elements", "1", text(count));
-    } else if (const std::int64_t seen = tensors_.value<std::int64_t>(key); seen < 0) {
-      refuse(report_, Finding::wrong_number, key, "number of minibatches", "0 or more", text(seen));
-    } else {
-      note(report_, Finding::used, key, text(what(Role::counter), ", ", seen));
-      return static_cast<Index>(seen);
+    if (!key.empty()) return examine_counter(tensors_, key, report_);
+    if (!has_in_metadata(tensors_, layer_.prefix.parameters, "batches_seen")) {
+      const bool has_name = !layer_.naming.names(Role::counter).empty();
+      note(report_, Finding::missing, has_name ? expected_key(Role::counter) : "",
+           "the number of minibatches seen is unknown");
     }
     return -1;
   }
@@ -192,34 +223,6 @@ class LayerExamination {
     }
   }
 
-  /// Tensors right under the prefix that nothing was made of. One that could be the gamma or beta
-  /// that is not there, under a name of another system, is an error.
-  void list_unexpected() {
-    list_unexpected(layer_.prefix.parameters);
-    if (layer_.prefix.is_pair()) list_unexpected(layer_.prefix.statistics);
-  }
-
-  void list_unexpected(const std::string& prefix) {
-    for (const std::string& key : tensors_.keys(prefix)) {
-      if (start_of_leaf(key) != prefix.size()) continue;
-      bool used = false;
-      for (const std::string& own : layer_.keys) used = used || own == key;
-      if (used) continue;
-      const Tensor& tensor = tensors_.tensor(key);
-      const bool could_be_affine = !(layer_.has(Role::gamma) && layer_.has(Role::beta)) &&
-                                   !expected_.options_decide && is_real_dtype(tensor.dtype) &&
-                                   tensor.shape == std::vector<Index>{layer_.channels};
-      if (could_be_affine) {
-        refuse(report_, Finding::unexpected, key, "names of " + layer_.naming.system(),
-               "gamma and beta under them, or no other tensor of one number per channel",
-               "this one");
-      } else {
-        note(report_, Finding::unexpected, key,
-             text("not read, ", tensor.dtype, " ", shape_text(tensor.shape)));
-      }
-    }
-  }
-
   const Tensors& tensors_;
   const FoundBatchNorm& layer_;
   const Expectations& expected_;
@@ -231,17 +234,21 @@ class LayerExamination {
 /// Everything there is to say about a layer of a checkpoint, errors included, without loading it:
 /// load_state raises what is an error here. Without an epsilon, of the file or given, nothing is
 /// said about what it does to the layer. Reads the elements of this layer and of no other.
+/// @param options  of a layer that was saved without any. One whose scale and shift are both off
+///                 says that there are no gamma and beta, which is an error otherwise.
 /// @throws std::runtime_error when the metadata of that layer is not what this library writes.
 inline LoadReport examine_batch_norm(const Tensors& tensors, const FoundBatchNorm& layer,
                                      std::optional<Options> options = std::nullopt) {
   LoadReport report{layer.prefix.parameters, tensors.name(), {}};
-  const bool saved = has_options(tensors, layer.prefix.parameters);
-  if (saved) options = load_options(tensors, layer.prefix.parameters);
   detail::Expectations expectations;
-  expectations.options = options ? &*options : nullptr;
-  expectations.options_decide = saved;
-  expectations.statistics_required = false;
   expectations.dtype_matters = false;
+  if (has_options(tensors, layer.prefix.parameters)) {
+    options = load_options(tensors, layer.prefix.parameters);
+    expectations.decide(*options);
+  } else if (options) {
+    expectations.options = &*options;
+    if (!options->scale && !options->shift) expectations.scale = expectations.shift = false;
+  }
   detail::LayerExamination(tensors, layer, expectations, report).run();
   return report;
 }

@@ -2,6 +2,7 @@
 #ifndef BATCHNORM_IO_FILE_BYTES_HPP
 #define BATCHNORM_IO_FILE_BYTES_HPP
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -75,6 +76,15 @@ class SequentialFile {
   std::ifstream stream_;
   std::uint64_t size_ = 0;
 };
+
+/// As much of the beginning of a file as tells its kind.
+inline std::string read_beginning(const FileContext& context) {
+  constexpr std::uint64_t enough = 512;
+  SequentialFile file(context);
+  std::string bytes(static_cast<std::size_t>((std::min)(enough, file.size())), '\0');
+  file.read(&bytes[0], bytes.size());
+  return bytes;
+}
 
 /// A whole file as one range of memory that nobody changes.
 struct FileBytes {

@@ -30,6 +30,7 @@ struct Epsilon {
 ///
 ///     load_state<float>(file, "1.", Epsilon(1e-5));
 ///     load_state<float>(file, "1.", LoadOptions(Epsilon(1e-3)).named(Naming::keras()));
+///     load_state<float>(file, "1.", LoadOptions(Epsilon(1e-5)).without_scale_and_shift());
 ///     load_state<float>(file, "1.", LoadOptions::saved());
 class LoadOptions {
  public:
@@ -46,6 +47,33 @@ class LoadOptions {
     return changed;
   }
 
+  /// The layer has no scale: gamma is 1, and whatever vector stands beside it is none. Without this
+  /// word, a vector that could be the gamma of an unknown system is an error; with it, a gamma is.
+  LoadOptions without_scale() const {
+    LoadOptions changed = *this;
+    changed.has_scale_ = false;
+    return changed;
+  }
+
+  /// The layer has no shift: the same for beta, which is 0.
+  LoadOptions without_shift() const {
+    LoadOptions changed = *this;
+    changed.has_shift_ = false;
+    return changed;
+  }
+
+  /// The layer has neither (PyTorch: affine=False). Files with statistics alone are refused without
+  /// this word, because gamma and beta are usually there under names that are not known.
+  LoadOptions without_scale_and_shift() const { return without_scale().without_shift(); }
+
+  /// The layer keeps no running statistics (PyTorch: track_running_stats=False). Without this word,
+  /// vectors that could be statistics under names that are not known are an error.
+  LoadOptions without_statistics() const {
+    LoadOptions changed = *this;
+    changed.has_statistics_ = false;
+    return changed;
+  }
+
   /// For networks that were trained with inplace_abn, which multiplies by |weight| + epsilon:
   /// that becomes gamma. (Rota Bulo, Porzi and Kontschieder 2018, arXiv:1712.02616, and the source
   /// of the package, which differ in it.)
@@ -59,11 +87,19 @@ class LoadOptions {
   const std::optional<Naming>& naming() const { return naming_; }
   bool is_inplace_abn() const { return is_inplace_abn_; }
 
+  /// False where the caller has said that there is none; otherwise nothing is known.
+  std::optional<bool> has_scale() const { return has_scale_; }
+  std::optional<bool> has_shift() const { return has_shift_; }
+  std::optional<bool> has_statistics() const { return has_statistics_; }
+
  private:
   LoadOptions() = default;
 
   std::optional<Epsilon> epsilon_;
   std::optional<Naming> naming_;
+  std::optional<bool> has_scale_;
+  std::optional<bool> has_shift_;
+  std::optional<bool> has_statistics_;
   bool is_inplace_abn_ = false;
 };
 

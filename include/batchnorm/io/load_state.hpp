@@ -5,6 +5,7 @@
 #include <Eigen/Core>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "batchnorm/detail/check.hpp"
@@ -16,6 +17,7 @@
 #include "batchnorm/io/load_options.hpp"
 #include "batchnorm/io/load_report.hpp"
 #include "batchnorm/io/naming.hpp"
+#include "batchnorm/io/read_layer.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/safetensors_options.hpp"
 #include "batchnorm/io/safetensors_state.hpp"
@@ -63,6 +65,20 @@ struct LoadedState {
 
 namespace detail {
 
+/// Files keep epsilon in double, and systems often in float: 1e-5 is the same as float(1e-5).
+inline void check_given_epsilon(double given, double saved, LoadReport& report) {
+  const auto in_float = [](double number) {
+    return static_cast<double>(static_cast<float>(number));
+  };
+  if (is_exactly(given, saved)) return;
+  if (is_exactly(in_float(given), saved) || is_exactly(given, in_float(saved))) {
+    note(report, Finding::converted, "",
+         text("epsilon ", given, " as given and that of the file differ by rounding to float"));
+    return;
+  }
+  refuse(report, Finding::options, "", "epsilon", text("that of the file, ", saved), text(given));
+}
+
 /// The options of a layer: those of the file, or those of its naming with the epsilon given. What
 /// is wrong with them goes into the report.
 inline Options resolve_options(const Tensors& tensors, const FoundBatchNorm& layer,
@@ -81,15 +97,47 @@ inline Options resolve_options(const Tensors& tensors, const FoundBatchNorm& lay
   const Options options = load_options(tensors, prefix);
   note(report, Finding::options, "",
        text("epsilon ", options.epsilon, " and all else in the file"));
-  if (given.epsilon() && !is_exactly(given.epsilon()->value, options.epsilon)) {
-    refuse(report, Finding::options, "", "epsilon", text("that of the file, ", options.epsilon),
-           text(given.epsilon()->value));
+  if (given.epsilon()) check_given_epsilon(given.epsilon()->value, options.epsilon, report);
+  const bool contradicts = (given.has_scale() == false && options.scale) ||
+                           (given.has_shift() == false && options.shift);
+  if (contradicts) {
+    refuse(report, Finding::options, "", "scale and shift", "those of the options in the file",
+           "the word of the caller that there are none");
   }
   if (given.is_inplace_abn()) {
     refuse(report, Finding::options, "", "weights of inplace_abn", "a file of that package",
            "one that this library has written, in which gamma is gamma");
   }
   return options;
+}
+
+/// What is known about a layer that was found, from its file and from the caller.
+inline Expectations expectations_of(const Tensors& tensors, const FoundBatchNorm& layer,
+                                    const LoadOptions& given, const Options& resolved) {
+  Expectations expectations;
+  expectations.scale = given.has_scale();
+  expectations.shift = given.has_shift();
+  expectations.statistics = given.has_statistics();
+  expectations.is_inplace_abn = given.is_inplace_abn();
+  expectations.options = &resolved;
+  if (has_options(tensors, layer.prefix.parameters)) expectations.decide(resolved);
+  return expectations;
+}
+
+/// A prefix at which no layer was found. A list of arrays may lie there, whose order nobody knows.
+[[noreturn]] inline void fail_not_found(const Tensors& tensors, const LayerPrefix& prefix,
+                                        const LoadOptions& options) {
+  const Naming list = Naming::rtneural();
+  const FoundBatchNorm arrays = look_at(tensors, prefix, list);
+  if (!options.naming() && arrays.has_statistics() && !is_of_optimizer(arrays)) {
+    fail_tensor(FileContext{"load_state", tensors.name()}, arrays.key(Role::mean),
+                "list of arrays without names",
+                "the word of the caller for the order gamma, beta, mean, variance: "
+                "LoadOptions::named(Naming::rtneural())",
+                "none");
+  }
+  const Naming naming = options.naming().value_or(Naming::pytorch());
+  fail_no_layer(tensors, key_of(prefix, naming, Role::mean));
 }
 
 /// gamma = |weight| + epsilon.
@@ -112,40 +160,47 @@ void apply_inplace_abn(State<T, Channels>& state, const FoundBatchNorm& layer, d
 /// asked for, and says what it did.
 ///
 /// Whether the layer has scale, shift and running statistics is recognised from the tensors that
-/// are there, unless the file itself says so. The report lists what was used, what is missing and
-/// what was taken instead, what stands beside it, what was converted, and what looks wrong.
+/// are there, unless the file itself or the caller says so. A vector of one number per channel that
+/// stands beside them could be what is missing, under the name of an unknown system; then the layer
+/// is refused, and LoadOptions::without_scale and the like say that nothing is missing. The report
+/// lists what was used, what is missing and what was taken instead, what stands beside it, what was
+/// converted, and what looks wrong.
 /// @param prefix   what stands before the names, such as "1." or "encoder/bn3/"; a pair when
 ///                 parameters and statistics lie in different places. Flax's trees are found.
 /// @param options  the epsilon, which files of the frameworks do not carry
 /// @throws std::runtime_error naming file and tensors, all of them, when there is no such layer,
 ///         half of the statistics are missing, a shape or dtype is wrong, another vector stands
-///         where gamma or beta is missing, or epsilon is neither given nor in the file, or differs;
-///         std::domain_error when a variance is negative or a number is not finite (unless the
-///         options in the file let it through) or does not fit into the scalar.
+///         where something is missing, gamma and beta are both missing without a word of the
+///         caller, or epsilon is neither given nor in the file, or differs; std::domain_error when
+///         a variance is negative or a number is not finite (unless the options in the file let it
+///         through) or does not fit into the scalar.
 /// Cost: reads the elements of this layer and of no other. Thread safe.
 template <class T, int Channels = Eigen::Dynamic>
 LoadedState<T, Channels> load_state(const Tensors& tensors, const LayerPrefix& prefix,
                                     const LoadOptions& options) {
   using Scalar = typename State<T, Channels>::Scalar;
   const std::optional<FoundBatchNorm> found = detail::locate(tensors, prefix, options.naming());
-  if (!found) {
-    const Naming naming = options.naming().value_or(Naming::pytorch());
-    detail::fail_no_layer(tensors, detail::key_of(prefix, naming, Role::mean));
-  }
+  if (!found) detail::fail_not_found(tensors, prefix, options);
   LoadReport report{found->prefix.parameters, tensors.name(), {}};
   detail::note(report, Finding::options, "", "names of " + found->naming.system());
   const Options resolved = detail::resolve_options(tensors, *found, options, report);
-  detail::Expectations expectations;
-  expectations.options = &resolved;
-  expectations.options_decide = has_options(tensors, found->prefix.parameters);
-  expectations.statistics_required = false;
-  expectations.is_inplace_abn = options.is_inplace_abn();
+  detail::Expectations expectations = detail::expectations_of(tensors, *found, options, resolved);
   expectations.dtype = detail::dtype_name<Scalar>();
+  expectations.statistics_dtype = detail::dtype_name<typename State<T, Channels>::Statistic>();
   State<T, Channels> state = detail::load_layer<T, Channels>(tensors, *found, expectations, report);
   if (options.is_inplace_abn()) {
     detail::apply_inplace_abn(state, *found, resolved.epsilon, report);
   }
   return {std::move(state), resolved, *found, std::move(report)};
+}
+
+/// Refuses a bare number when compiled, because nobody can tell that it is an epsilon.
+template <class T, int Channels = Eigen::Dynamic, class Source, class Prefix, class Number,
+          std::enable_if_t<std::is_arithmetic<Number>::value, int> = 0>
+LoadedState<T, Channels> load_state(const Source&, const Prefix&, Number) {
+  static_assert(sizeof(Number) == 0,
+                "batchnorm: a bare number does not say that it is epsilon; write Epsilon(1e-5)");
+  detail::raise_runtime_error("load_state");
 }
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

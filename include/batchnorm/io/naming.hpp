@@ -41,25 +41,31 @@ inline constexpr std::size_t roles = 5;
 /// Flax keeps parameters and statistics in two trees, `params` and `batch_stats`. TensorFlow's :0
 /// behind Keras' names is read, too. RTNeural has a list of arrays instead of names; a layer
 /// without gamma and beta has the arrays 0 (mean) and 1 (variance), and one of three arrays is
-/// refused, because nobody can tell which is missing.
+/// refused, because nobody can tell which is missing. Other systems have other orders, so a list is
+/// a layer only when the caller names the system, when this library has saved it, or when it is the
+/// folder `vars` of a layer of Keras 3 that is called batch norm.
 class Naming {
  public:
   using Names = std::vector<std::string>;
 
   static Naming pytorch() {
-    return Naming(
+    Naming naming(
         "PyTorch",
         {{{"weight"}, {"bias"}, {"running_mean"}, {"running_var"}, {"num_batches_tracked"}}},
         Options::pytorch());
+    naming.is_telling_ = true;
+    return naming;
   }
   static Naming keras() {
-    return Naming("Keras",
+    Naming naming("Keras",
                   {{{"gamma", "gamma:0"},
                     {"beta", "beta:0"},
                     {"moving_mean", "moving_mean:0"},
                     {"moving_variance", "moving_variance:0"},
                     {}}},
                   Options::keras());
+    naming.is_telling_ = true;
+    return naming;
   }
   static Naming flax() {
     Naming naming("Flax", {{{"scale"}, {"bias"}, {"mean"}, {"var"}, {}}}, Options::flax());
@@ -104,6 +110,10 @@ class Naming {
   /// Whether the tensors are a list, told apart by their number alone.
   bool is_list() const { return is_list_; }
 
+  /// Whether nothing else than statistics of batch norm has such names, so that a layer of which
+  /// something is wrong is one all the same.
+  bool is_telling() const { return is_telling_; }
+
   friend bool operator==(const Naming& a, const Naming& b) {
     return a.system_ == b.system_ && a.names_ == b.names_;
   }
@@ -116,6 +126,7 @@ class Naming {
   std::string parameters_tree_;
   std::string statistics_tree_;
   bool is_list_ = false;
+  bool is_telling_ = false;
 };
 
 /// What a layer is called: all that stands before the names, with the separator behind it, such as

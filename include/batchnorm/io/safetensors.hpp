@@ -18,6 +18,7 @@
 #include "batchnorm/io/atomic_file.hpp"
 #include "batchnorm/io/dtype.hpp"
 #include "batchnorm/io/file_bytes.hpp"
+#include "batchnorm/io/file_kind.hpp"
 #include "batchnorm/io/safetensors_header.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/safetensors_options.hpp"
@@ -128,6 +129,7 @@ inline Tensors parse_safetensors(const void* bytes, std::size_t size, const std:
                           "a null pointer");
   }
   const unsigned char* const begin = static_cast<const unsigned char*>(bytes);
+  detail::refuse_other_kinds(context, {static_cast<const char*>(bytes), size});
   const std::size_t length = detail::parse_header_length(context, begin, size);
   const unsigned char* const json = begin + detail::safetensors_prefix_size;
   detail::SafetensorsHeader header =
@@ -143,6 +145,7 @@ inline Tensors parse_safetensors(const void* bytes, std::size_t size, const std:
 ///         or what the operating system says.
 inline Tensors read_safetensors(const std::string& path) {
   const detail::FileContext context{"read_safetensors", path};
+  detail::refuse_other_kinds(context, detail::read_beginning(context));
   detail::SequentialFile file(context);
   unsigned char prefix[detail::safetensors_prefix_size] = {};
   file.read(prefix, std::min<std::uint64_t>(sizeof prefix, file.size()));

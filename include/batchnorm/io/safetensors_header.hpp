@@ -17,20 +17,22 @@
 #include "batchnorm/version.hpp"
 
 // The JSON header of a safetensors file. It comes from a stranger, so nothing in it is trusted:
-// nothing here recurses, and nothing is allocated that is much larger than the header itself.
+// nothing here recurses, and what is allocated is at most a few times as large as the header.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// Receives the events of the JSON parser and checks each against the only structure that a header
-/// may have. No tree of values is built, so that duplicate keys are seen and depth costs nothing.
-/// Every function returns false to stop the parser; then rule, expected and got say why.
+/// Receives the events of the JSON parser and checks each against the structure that a header has.
+/// No tree of values is built, so that duplicate keys are seen and depth costs nothing. What a
+/// tensor has beside the three fields of the format is passed over, as the reference implementation
+/// does. Every function returns false to stop the parser; then rule, expected and got say why.
 class HeaderHandler {
  public:
   explicit HeaderHandler(std::uint64_t data_size) : data_size_(data_size) {}
 
-  bool null() { return refuse("null"); }
+  // Writers of other languages have null where there is no metadata.
+  bool null() { return is_metadata_value() ? true : refuse("null"); }
   bool boolean(bool) { return refuse("true or false"); }
   bool number_integer(std::int64_t) { return refuse("a negative number"); }
   bool number_float(double, const std::string&) {
@@ -58,6 +60,7 @@ class HeaderHandler {
   }
 
   bool start_object(std::size_t) {
+    if (is_passed_over()) return ++depth_, true;
     if (place_ == Place::start) {
       place_ = Place::top;
     } else if (place_ == Place::top) {
@@ -73,6 +76,7 @@ class HeaderHandler {
   }
 
   bool key(std::string& name) {
+    if (depth_ > 0) return true;
     if (place_ == Place::top) {
       const bool seen = name == "__metadata__" ? metadata_seen_ : header_.tensors.count(name) != 0;
       key_ = std::move(name);
@@ -85,9 +89,7 @@ class HeaderHandler {
       if (header_.metadata.count(field_) == 0) return true;
       return fail("keys", "each name once", text(in_quotes(field_), " again"));
     }
-    if (field_ != "dtype" && field_ != "shape" && field_ != "data_offsets") {
-      return fail("fields", "dtype, shape and data_offsets", in_quotes(field_));
-    }
+    if (!is_field(field_)) return true;
     if (std::find(fields_seen_.begin(), fields_seen_.end(), field_) != fields_seen_.end()) {
       return fail("fields", "each field once", text(field_, " again"));
     }
@@ -96,12 +98,14 @@ class HeaderHandler {
   }
 
   bool end_object() {
+    if (depth_ > 0) return --depth_, true;
     if (place_ == Place::tensor && !finish_tensor()) return false;
     place_ = place_ == Place::top ? Place::done : Place::top;
     return true;
   }
 
   bool start_array(std::size_t) {
+    if (is_passed_over()) return ++depth_, true;
     if (place_ == Place::tensor && field_ == "shape") {
       place_ = Place::shape;
     } else if (place_ == Place::tensor && field_ == "data_offsets") {
@@ -113,6 +117,7 @@ class HeaderHandler {
   }
 
   bool end_array() {
+    if (depth_ > 0) return --depth_, true;
     place_ = Place::tensor;
     return true;
   }
@@ -135,7 +140,19 @@ class HeaderHandler {
     return false;
   }
 
+  static bool is_field(const std::string& name) {
+    return name == "dtype" || name == "shape" || name == "data_offsets";
+  }
+
+  bool is_passed_over() const {
+    return depth_ > 0 || (place_ == Place::tensor && !is_field(field_));
+  }
+
+  bool is_metadata_value() const { return place_ == Place::top && key_ == "__metadata__"; }
+
+  /// A value that does not stand where it may; one that is passed over stands anywhere.
   bool refuse(const std::string& got) {
+    if (is_passed_over()) return true;
     switch (place_) {
       case Place::top:
         return fail("entry of the header", "an object", got);
@@ -156,9 +173,6 @@ class HeaderHandler {
   bool add_extent(std::uint64_t extent) {
     if (extent > static_cast<std::uint64_t>((std::numeric_limits<Index>::max)())) {
       return fail("number in shape", "a number that fits into 63 bits", text(extent));
-    }
-    if (info_.shape.size() == safetensors_highest_rank) {
-      return fail("shape", text("at most ", safetensors_highest_rank, " numbers"), "more");
     }
     info_.shape.push_back(static_cast<Index>(extent));
     return true;
@@ -184,6 +198,7 @@ class HeaderHandler {
   SafetensorsHeader header_;
   Place place_ = Place::start;
   bool metadata_seen_ = false;
+  std::size_t depth_ = 0;  // of what is passed over
   std::string key_;
   std::string field_;
   std::vector<std::string> fields_seen_;

@@ -22,13 +22,15 @@
 //   N bytes    the header, a JSON object in UTF-8: tensor name -> {"dtype", "shape",
 //              "data_offsets": [begin, end]}; "__metadata__" -> {string: string}
 //   the rest   the elements, row major, little endian; offsets count from the end of the header
-// Here are the rules of that layout, without JSON and without files. What is stricter or looser
-// than the reference implementation (the safetensors crate):
+// Here are the rules of that layout, without JSON and without files: those of the reference
+// implementation (validate() of the safetensors crate), which are sizes that fit, no overlaps, no
+// holes between tensors, and a header of at most 100 MB. A tensor may begin at any byte. What is
+// looser or stricter than there, so that a tensor that nobody asks for never blocks a file, and one
+// that is asked for is never mistaken:
 //   - bytes after the last tensor are allowed, because there are writers that leave some;
-//   - a tensor must begin at a multiple of its element size, counted from the end of the header;
 //   - a dtype that is not known here is kept as bytes, and refused when its numbers are asked for;
-//   - a field that the format does not have, and more than 64 axes, are refused.
-// As there: no overlaps, no holes between tensors, no name twice, a header of at most 100 MB.
+//   - extents and numbers of elements have at most 63 bits;
+//   - a name may come once only, as the description of the format says.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -91,7 +93,6 @@ struct SafetensorsHeader {
 
 constexpr std::size_t safetensors_prefix_size = 8;
 constexpr std::uint64_t safetensors_longest_header = 100000000;  // as the reference implementation
-constexpr std::size_t safetensors_highest_rank = 64;             // of NumPy and PyTorch
 
 /// Why a file is refused; tensor is empty when the reason lies in none.
 struct Refusal {
@@ -159,16 +160,13 @@ inline bool check_tensor(const TensorInfo& info, std::uint64_t data_size, Refusa
   if (!count_elements(info.shape, count)) {
     return refuse("number of elements", "one that fits into 63 bits", shape_text(info.shape));
   }
-  const std::uint64_t size = dtype_size(info.dtype);
-  if (size == 0) return true;
   const std::uint64_t bytes = info.end - info.begin;
-  if (bytes % size != 0 || bytes / size != count) {
+  if (!fills_bytes(info.dtype, count, bytes)) {
+    const unsigned bits = dtype_bits(info.dtype);
     return refuse("bytes between the data_offsets",
-                  text(count, " elements of ", size, " bytes for shape ", shape_text(info.shape)),
+                  text(count, " elements of ", bits % 8 == 0 ? bits / 8 : bits,
+                       bits % 8 == 0 ? " bytes" : " bits", " for shape ", shape_text(info.shape)),
                   text(bytes, " bytes"));
-  }
-  if (info.begin % size != 0) {
-    return refuse("alignment: data_offsets begin", text("a multiple of ", size), text(info.begin));
   }
   return true;
 }

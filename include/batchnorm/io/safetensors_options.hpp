@@ -137,6 +137,12 @@ inline nlohmann::json read_layer_metadata(const FileContext& context, const Tens
   return object;
 }
 
+/// Whether this library has written such a field for a layer.
+inline bool has_in_metadata(const Tensors& tensors, const std::string& prefix, const char* field) {
+  const FileContext context{"load_state", tensors.name()};
+  return read_layer_metadata(context, tensors, prefix).contains(field);
+}
+
 inline nlohmann::json options_to_json(const Options& options) {
   const RunningUpdate& running = options.running;
   nlohmann::json object;

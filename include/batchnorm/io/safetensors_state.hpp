@@ -14,9 +14,8 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/io/batch_norms.hpp"
 #include "batchnorm/io/dtype.hpp"
-#include "batchnorm/io/examine.hpp"
-#include "batchnorm/io/load_report.hpp"
 #include "batchnorm/io/naming.hpp"
+#include "batchnorm/io/read_layer.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/safetensors_options.hpp"
 #include "batchnorm/io/tensors.hpp"
@@ -28,7 +27,7 @@
 // asked for:
 //   1.weight                gamma         left out when Options::scale is false
 //   1.bias                  beta          left out when Options::shift is false
-//   1.running_mean          running mean
+//   1.running_mean          running mean, F64 also of float layers unless F32 is asked for
 //   1.running_var           running variance, the variance itself
 //   1.num_batches_tracked   batches_seen, I64 of shape []
 // What PyTorch has no tensor for stands in the metadata, where its readers do not look:
@@ -37,26 +36,46 @@
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+/// The type that running statistics are written in.
+enum class StoredStatistics {
+  exact,         ///< that of the state, double for a float layer: nothing is lost
+  as_parameters  ///< that of gamma and beta, for readers that want all of a layer in one
+};
+
 namespace detail {
 
-/// One vector of a state. Scalars without a dtype of their own become F64, rounded once.
-template <class Vector>
+/// One vector of a state, as numbers of type To. Scalars without a dtype of their own become F64.
+/// Rounded once.
+template <class To, class Vector>
 void save_channels(Tensors& tensors, const std::string& key, const Vector& channels) {
-  using Scalar = typename Vector::Scalar;
-  if constexpr (dtype_name<Scalar>() != nullptr) {
-    tensors.set(key, {channels.size()}, channels.data());
-  } else {
-    static_assert(std::is_constructible<double, const Scalar&>::value,
+  using From = typename Vector::Scalar;
+  if constexpr (dtype_name<To>() == nullptr) {
+    static_assert(std::is_constructible<double, const From&>::value,
                   "batchnorm: only states whose scalar converts to double can be saved");
-    std::vector<double> rounded;
+    save_channels<double>(tensors, key, channels);
+  } else {
+    std::vector<To> rounded;
     for (Index channel = 0; channel < channels.size(); ++channel) {
-      if (is_finite(channels[channel]) && !is_finite_as<double>(channels[channel])) {
+      if (is_finite(channels[channel]) && !is_finite_as<To>(channels[channel])) {
         fail_domain("save_state", text(in_quotes(key), " of channel ", channel),
-                    "a number in the range of double", "one outside of it");
+                    text("a number in the range of ", sizeof(To) == 4 ? "float" : "double"),
+                    "one outside of it");
       }
-      rounded.push_back(convert<double>(channels[channel]));
+      rounded.push_back(convert<To>(channels[channel]));
     }
     tensors.set(key, {channels.size()}, rounded);
+  }
+}
+
+/// The running statistics of a state.
+template <class T, int Channels, class Vector>
+void save_statistics(Tensors& tensors, const std::string& key, const Vector& channels,
+                     StoredStatistics stored) {
+  if (stored == StoredStatistics::exact) {
+    save_channels<typename State<T, Channels>::Statistic>(tensors, key, channels);
+  } else {
+    save_channels<typename State<T, Channels>::Scalar>(tensors, key, channels);
   }
 }
 
@@ -78,11 +97,27 @@ inline bool is_stored(const Options* options, Role role) {
   return (role != Role::gamma || options->scale) && (role != Role::beta || options->shift);
 }
 
+/// The counters: in the tensor that a system has for minibatches, everything else in the metadata.
+/// What is unknown is left out.
+template <class T, int Channels>
+void save_counters(Tensors& layer, nlohmann::json& object, const State<T, Channels>& state,
+                   const std::string& key) {
+  constexpr Index unknown = State<T, Channels>::unknown;
+  if (state.samples_seen != unknown) object["samples_seen"] = state.samples_seen;
+  if (state.batches_seen == unknown) return;
+  if (key.empty()) {
+    object["batches_seen"] = state.batches_seen;
+  } else {
+    layer.set_value(key, static_cast<std::int64_t>(state.batches_seen));
+  }
+}
+
 /// Puts a layer into a collection when all of it can be stored, else leaves the collection as it
 /// is.
 template <class T, int Channels>
 void save_layer(Tensors& tensors, const LayerPrefix& prefix, const State<T, Channels>& state,
-                const Options* options, const Naming& naming) {
+                const Options* options, const Naming& naming, StoredStatistics stored) {
+  using Scalar = typename State<T, Channels>::Scalar;
   check_state_shape("save_state", state);
   if (options != nullptr) validate(*options);
   check_can_be_named(naming, options);
@@ -92,138 +127,40 @@ void save_layer(Tensors& tensors, const LayerPrefix& prefix, const State<T, Chan
     const int skipped = is_short_list ? 2 : 0;  // the list begins with the mean
     return key_of(prefix, naming, static_cast<Role>(static_cast<int>(role) - skipped));
   };
-  if (is_stored(options, Role::gamma)) save_channels(layer, key(Role::gamma), state.gamma);
-  if (is_stored(options, Role::beta)) save_channels(layer, key(Role::beta), state.beta);
-  save_channels(layer, key(Role::mean), state.running_mean);
-  save_channels(layer, key(Role::variance), state.running_variance);
+  if (is_stored(options, Role::gamma)) save_channels<Scalar>(layer, key(Role::gamma), state.gamma);
+  if (is_stored(options, Role::beta)) save_channels<Scalar>(layer, key(Role::beta), state.beta);
+  save_statistics<T, Channels>(layer, key(Role::mean), state.running_mean, stored);
+  save_statistics<T, Channels>(layer, key(Role::variance), state.running_variance, stored);
   nlohmann::json object = options == nullptr ? nlohmann::json::object() : options_to_json(*options);
-  object["samples_seen"] = state.samples_seen;
-  if (naming.names(Role::counter).empty()) {
-    object["batches_seen"] = state.batches_seen;
-  } else {
-    layer.set_value(key(Role::counter), static_cast<std::int64_t>(state.batches_seen));
-  }
+  save_counters(layer, object, state, naming.name(Role::counter).empty() ? "" : key(Role::counter));
   for (const Role role : vector_roles) tensors.erase(key_of(prefix, naming, role));
+  if (!naming.name(Role::counter).empty()) tensors.erase(key(Role::counter));
   for (const std::string& name : layer.keys()) tensors.set(name, layer.tensor(name));
   tensors.metadata()[metadata_key(prefix.parameters)] = object.dump();
-}
-
-/// Copies a vector with one number per channel; one that is not there stays as it is.
-template <class Vector>
-void read_channels(const Tensors& tensors, const FoundBatchNorm& layer, Role role,
-                   Vector& channels) {
-  using Scalar = typename Vector::Scalar;
-  if (!layer.has(role)) return;
-  const std::vector<Scalar> values = tensors.values<Scalar>(layer.key(role));
-  for (Index channel = 0; channel < channels.size(); ++channel) {
-    channels[channel] = values[static_cast<std::size_t>(channel)];
-  }
-}
-
-/// A counter that this library keeps in the metadata; 0 in other files.
-inline Index read_counter(const FileContext& context, const Tensors& tensors,
-                          const FoundBatchNorm& layer, const char* field) {
-  const std::string& prefix = layer.prefix.parameters;
-  const nlohmann::json object = read_layer_metadata(context, tensors, prefix);
-  if (!object.contains(field)) return 0;
-  return OptionsReader(context, metadata_key(prefix), object).count(field, 0);
-}
-
-/// Reads a layer that was examined and found right. Statistics that are not there are NaN, which
-/// nothing normalises with.
-template <class T, int Channels>
-State<T, Channels> read_layer(const Tensors& tensors, const FoundBatchNorm& layer) {
-  using Scalar = typename State<T, Channels>::Scalar;
-  const FileContext context{"load_state", tensors.name()};
-  State<T, Channels> state(layer.channels);
-  if (!layer.has_statistics()) {
-    state.running_mean.setConstant(std::numeric_limits<Scalar>::quiet_NaN());
-    state.running_variance.setConstant(std::numeric_limits<Scalar>::quiet_NaN());
-  }
-  read_channels(tensors, layer, Role::gamma, state.gamma);
-  read_channels(tensors, layer, Role::beta, state.beta);
-  read_channels(tensors, layer, Role::mean, state.running_mean);
-  read_channels(tensors, layer, Role::variance, state.running_variance);
-  state.batches_seen =
-      layer.has(Role::counter)
-          ? static_cast<Index>(tensors.value<std::int64_t>(layer.key(Role::counter)))
-          : read_counter(context, tensors, layer, "batches_seen");
-  state.samples_seen = read_counter(context, tensors, layer, "samples_seen");
-  return state;
-}
-
-/// A wrong prefix is the usual mistake, so the message says which prefixes there are.
-[[noreturn]] inline void fail_no_layer(const Tensors& tensors, const std::string& key) {
-  std::string others;
-  for (const FoundBatchNorm& layer : find_batch_norms(tensors)) {
-    if (others.size() > 200) continue;
-    others += (others.empty() ? "" : ", ") + in_quotes(layer.prefix.parameters);
-  }
-  fail_tensor(FileContext{"load_state", tensors.name()}, key, "tensors of a batch norm layer",
-              "this one",
-              others.empty() ? "a file without batch norm layers"
-                             : "none; prefixes of such layers here: " + others);
-}
-
-template <int Channels>
-void check_fixed_channels(const FoundBatchNorm& layer, LoadReport& report) {
-  if (Channels == Eigen::Dynamic || layer.channels == Channels) return;
-  refuse(report, Finding::wrong_shape, layer.has(Role::mean) ? layer.key(Role::mean) : "",
-         "number of channels is fixed by the type", text(Channels), text(layer.channels));
-}
-
-/// Finds a layer, examines it, raises what is wrong with it, and reads it.
-template <class T, int Channels>
-State<T, Channels> load_layer(const Tensors& tensors, const FoundBatchNorm& layer,
-                              const Expectations& expectations, LoadReport& report) {
-  LayerExamination(tensors, layer, expectations, report).run();
-  check_fixed_channels<Channels>(layer, report);
-  raise_errors("load_state", report);
-  State<T, Channels> state = read_layer<T, Channels>(tensors, layer);
-  if (layer.has_statistics()) check_state("load_state", state, expectations.options->non_finite);
-  return state;
-}
-
-/// The same under PyTorch's names, everything as the options say.
-template <class T, int Channels>
-State<T, Channels> load_exactly(const Tensors& tensors, const std::string& prefix,
-                                const Options& options) {
-  const FoundBatchNorm layer = look_at(tensors, prefix, Naming::pytorch());
-  if (!layer.has(Role::mean)) fail_no_layer(tensors, prefix + "running_mean");
-  Expectations expectations;
-  expectations.options = &options;
-  expectations.options_decide = true;
-  expectations.dtype_matters = false;
-  LoadReport report{prefix, tensors.name(), {}};
-  return load_layer<T, Channels>(tensors, layer, expectations, report);
-}
-
-/// Frameworks do not save epsilon, and a wrong one goes unnoticed: there is no default.
-[[noreturn]] inline void fail_no_epsilon(const Tensors& tensors, const std::string& prefix) {
-  fail_file(
-      FileContext{"load_state", tensors.name()},
-      text("layer ", in_quotes(prefix), ": epsilon is needed, and most files do not carry it"),
-      "one in the metadata of the file or from the caller, such as Epsilon(1e-5)", "neither");
 }
 
 }  // namespace detail
 
 /// Puts the state of a layer into a collection, under PyTorch's names after the prefix. Vectors are
-/// stored in the scalar of the state (F32, F64, ...), other scalars than those of files as F64.
-/// Without options the file does not carry epsilon, and whoever loads the layer has to know it.
+/// stored in the types of the state: gamma and beta of a float layer as F32, its running statistics
+/// as F64, so that loading gives back every bit. PyTorch and load_state read either type into
+/// either. Scalars that files do not have become F64. Without options the file does not carry
+/// epsilon, and whoever loads the layer has to know it.
 /// @param prefix  what the layer is called, with its dot: "1." or "encoder.bn3."
+/// @param stored  StoredStatistics::as_parameters for statistics in the type of gamma and beta
 /// @throws std::invalid_argument when the vectors differ in size; std::domain_error when a number
-///         is outside the range of double.
+///         is outside the range of the type it is stored in.
 template <class T, int Channels>
-void save_state(Tensors& tensors, const std::string& prefix, const State<T, Channels>& state) {
-  detail::save_layer(tensors, prefix, state, nullptr, Naming::pytorch());
+void save_state(Tensors& tensors, const std::string& prefix, const State<T, Channels>& state,
+                StoredStatistics stored = StoredStatistics::exact) {
+  detail::save_layer(tensors, prefix, state, nullptr, Naming::pytorch(), stored);
 }
 
 /// The same with the options of the layer, so that load_options gives back epsilon and update rule.
 template <class T, int Channels>
 void save_state(Tensors& tensors, const std::string& prefix, const State<T, Channels>& state,
-                const Options& options) {
-  detail::save_layer(tensors, prefix, state, &options, Naming::pytorch());
+                const Options& options, StoredStatistics stored = StoredStatistics::exact) {
+  detail::save_layer(tensors, prefix, state, &options, Naming::pytorch(), stored);
 }
 
 /// The same under the names of another system. Where that has no counter, batches_seen is kept in
@@ -232,8 +169,9 @@ void save_state(Tensors& tensors, const std::string& prefix, const State<T, Chan
 /// @throws std::invalid_argument also for RTNeural's list when only one of scale and shift is on
 template <class T, int Channels>
 void save_state(Tensors& tensors, const LayerPrefix& prefix, const State<T, Channels>& state,
-                const Options& options, const Naming& naming) {
-  detail::save_layer(tensors, prefix, state, &options, naming);
+                const Options& options, const Naming& naming,
+                StoredStatistics stored = StoredStatistics::exact) {
+  detail::save_layer(tensors, prefix, state, &options, naming, stored);
 }
 
 /// Takes the state of a layer with PyTorch's names out of a collection, converting it to the scalar
@@ -241,8 +179,8 @@ void save_state(Tensors& tensors, const LayerPrefix& prefix, const State<T, Chan
 ///
 /// Which tensors a layer has follows from its options: weight with scale, bias with shift. A tensor
 /// that is missing, or that should not be there, is an error: nothing is filled in silently. The
-/// counters alone may be missing, and are 0 then. See load_state.hpp for layers of other systems,
-/// for layers about which less is known, and for a report.
+/// counters alone may be missing, and are unknown then. See load_state.hpp for layers of other
+/// systems, for layers about which less is known, and for a report.
 /// @throws std::runtime_error naming file and tensor when a tensor is missing, unexpected or of
 ///         another shape or kind; std::domain_error when a variance is negative, a statistic is not
 ///         finite (unless options.non_finite is propagate) or a number does not fit.

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -58,30 +59,55 @@ inline bool is_exactly(double number, double other) {
   return number <= other && number >= other;
 }
 
+// A smaller variance is that of a constant: an average of zeros decays to the denormal numbers of
+// float before it is 0.
+inline constexpr double smallest_normal = static_cast<double>((std::numeric_limits<float>::min)());
+
+/// Whether all numbers are the one of a new layer; a vector that is not there never moved.
+inline bool all_are(const std::vector<double>& numbers, double initial) {
+  const ChannelCount moved(
+      numbers.size(), [&](std::size_t channel) { return !is_exactly(numbers[channel], initial); });
+  return !moved.any();
+}
+
+/// Statistics of a new layer. Some converters move statistics into gamma and beta, and leave these.
+inline void suspect_new_layer(LoadReport& report, const LayerNumbers& numbers) {
+  const std::string initial = "mean 0 and variance 1 in all channels";
+  const bool is_new = all_are(numbers.of(Role::gamma), 1.0) && all_are(numbers.of(Role::beta), 0.0);
+  if (is_new && numbers.batches_seen <= 0) {
+    note(report, Finding::suspicious, "", initial + ": never trained");
+  } else if (is_new) {
+    note(report, Finding::suspicious, "",
+         text(initial, ", although ", numbers.batches_seen, " minibatches were counted"));
+  } else {
+    note(report, Finding::suspicious, "",
+         initial +
+             ", although gamma and beta are trained: the statistics were not saved, or a "
+             "converter has moved them into gamma and beta");
+  }
+}
+
 /// Statistics that do not look as if they had come from data.
 inline void suspect_statistics(LoadReport& report, const FoundBatchNorm& layer,
                                const LayerNumbers& numbers) {
-  const std::vector<double>& mean = numbers.of(Role::mean);
   const std::vector<double>& variance = numbers.of(Role::variance);
-  const ChannelCount untouched(variance.size(), [&](std::size_t channel) {
-    return is_exactly(mean[channel], 0.0) && is_exactly(variance[channel], 1.0);
-  });
-  if (untouched.all()) {
-    note(report, Finding::suspicious, "",
-         text("mean 0 and variance 1 in all channels: never trained",
-              numbers.batches_seen > 0 ? ", although minibatches were counted" : ""));
+  const bool untouched = all_are(numbers.of(Role::mean), 0.0) && all_are(variance, 1.0);
+  if (untouched) {
+    suspect_new_layer(report, numbers);
   } else if (numbers.batches_seen == 0) {
-    note(report, Finding::suspicious, layer.key(Role::counter),
+    // Networks that were trained elsewhere, or averaged, have it often; inference does not need it.
+    note(report, Finding::used, layer.key(Role::counter),
          "0 minibatches seen, although the statistics are not those of a new layer");
   }
-  const ChannelCount constant(
-      variance.size(), [&](std::size_t channel) { return is_exactly(variance[channel], 0.0); });
+  const ChannelCount constant(variance.size(), [&](std::size_t channel) {
+    return variance[channel] >= 0.0 && variance[channel] < smallest_normal;
+  });
   if (constant.any()) {
     note(report, Finding::suspicious, layer.key(Role::variance),
-         "variance 0, the input never changed: " + constant.text());
+         "variance 0 or next to it, the input never changed: " + constant.text());
   }
   const std::vector<double>& gamma = numbers.of(Role::gamma);
-  if (gamma.size() == variance.size() && gamma == variance && !untouched.all()) {
+  if (gamma.size() == variance.size() && gamma == variance && !untouched) {
     note(report, Finding::suspicious, layer.key(Role::variance),
          "the same numbers as gamma: has one been stored as the other?");
   }
@@ -99,7 +125,7 @@ inline void suspect_epsilon(LoadReport& report, const FoundBatchNorm& layer,
   const std::vector<double>& gamma = numbers.of(Role::gamma);
   const std::vector<double>& variance = numbers.of(Role::variance);
   const ChannelCount tiny(variance.size(), [&](std::size_t channel) {
-    return variance[channel] > 0.0 && variance[channel] < epsilon;
+    return variance[channel] >= smallest_normal && variance[channel] < epsilon;
   });
   if (tiny.any()) {
     note(report, Finding::suspicious, layer.key(Role::variance),

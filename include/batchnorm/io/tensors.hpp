@@ -192,9 +192,7 @@ class Tensors {
   /// @throws std::invalid_argument when bytes, shape and dtype do not belong together.
   void set(const std::string& key, Tensor tensor) {
     const std::size_t count = checked_count(key, tensor.shape);
-    const std::size_t element = detail::dtype_size(tensor.dtype);
-    const bool fits =
-        element == 0 || (tensor.size % element == 0 && tensor.size / element == count);
+    const bool fits = detail::fills_bytes(tensor.dtype, count, tensor.size);
     if (!detail::is_dtype_name(tensor.dtype) || !fits || (!tensor.bytes && tensor.size != 0)) {
       detail::fail_argument(
           "Tensors::set", "tensor " + detail::in_quotes(key),
@@ -219,12 +217,12 @@ class Tensors {
   }
 
   static std::size_t checked_count(const std::string& key, const std::vector<Index>& shape) {
-    bool valid = key != "__metadata__" && shape.size() <= detail::safetensors_highest_rank;
+    bool valid = key != "__metadata__";
     for (const Index extent : shape) valid = valid && extent >= 0;
     std::uint64_t count = 0;
     if (!valid || !detail::count_elements(shape, count)) {
       detail::fail_argument("Tensors::set", "name and shape of a tensor",
-                            "another name than __metadata__, at most 64 extents of zero or more",
+                            "another name than __metadata__, and extents of zero or more",
                             detail::in_quotes(key) + " " + detail::shape_text(shape));
     }
     return static_cast<std::size_t>(count);
@@ -246,7 +244,7 @@ class Tensors {
     std::uint64_t count = 0;
     detail::count_elements(tensor.shape, count);
     // A dtype without a known size says nothing about the number of bytes.
-    std::vector<T> values(detail::dtype_size(tensor.dtype) == 0 ? 0
+    std::vector<T> values(detail::dtype_bits(tensor.dtype) == 0 ? 0
                                                                 : static_cast<std::size_t>(count));
     std::size_t done = 0;
     if (!detail::decode(tensor.dtype, tensor.bytes.get(), values, done)) {

@@ -177,20 +177,45 @@ struct RunningWriter {
 
 }  // namespace detail
 
+/// Refuses to count on from a state that does not say what it has seen, when the rule divides by
+/// it: taken for zero, an unknown count would drop the statistics that are there at the first step.
+/// So would a zero that stands beside statistics which some data must have left behind.
+/// @throws std::domain_error naming rule and counter.
+template <class T, int Channels>
+void check_counter(const char* function, const RunningUpdate& rule,
+                   const State<T, Channels>& state) {
+  if (rule.rule() == RunningUpdate::Rule::exponential) return;
+  const bool pooled = rule.rule() == RunningUpdate::Rule::population;
+  const Index count = pooled ? state.samples_seen : state.batches_seen;
+  if (count > 0) return;
+  const bool known = count == 0;
+  const bool others = pooled && state.batches_seen != 0;
+  if (known && !others && detail::has_initial_statistics(state)) return;
+  const char* const counter = pooled ? "samples_seen" : "batches_seen";
+  const char* const got = !known   ? "State::unknown"
+                          : others ? "0 in a state that has seen minibatches"
+                                   : "0 beside statistics that are not those of a new layer";
+  detail::fail_domain(
+      function,
+      pooled ? "the population rule weighs by samples seen"
+             : "cumulative, windowed and debiased rules divide by minibatches seen",
+      detail::text(
+          "a count of what the running statistics come from in state().", counter,
+          "; where nobody knows it, give a guess, use RunningUpdate::take_new or keep_old, "
+          "or start anew with state().forget_statistics()"),
+      got);
+}
+
 /// Refuses a step of the running statistics that cannot be taken, before anything is written: one
-/// whose result is not finite in the type of the state (unless that is to be propagated), or a
-/// pooled one from a state that has seen batches but does not say how many samples.
+/// whose result is not finite in the type of the parameters (unless that is to be propagated), or
+/// one by a rule that divides by what the state does not know.
 /// @throws std::domain_error naming the rule and the first channel that breaks it.
 template <class T, int Channels>
 void check_running_update(const char* function, const Options& options,
                           const Moments<accumulator_t<T>, Channels>& batch,
                           const State<T, Channels>& state) {
   using P = parameter_t<T>;
-  if (options.running.rule() == RunningUpdate::Rule::population && state.batches_seen > 0 &&
-      state.samples_seen == 0) {
-    detail::fail_domain(function, "the population rule weighs by samples seen",
-                        "samples_seen larger than 0 in a state that has seen batches", "0");
-  }
+  check_counter(function, options.running, state);
   if (options.non_finite == NonFinite::propagate) return;
   const detail::RunningStep<T, Channels> step(options, batch, state);
   Index reached = state.channels();
@@ -211,7 +236,8 @@ void check_running_update(const char* function, const Options& options,
 ///     running_variance += f_k (variance - running_variance)
 ///
 /// and for RunningUpdate::population to the moments of all values seen so far. The step has been
-/// checked by check_running_update; this function cannot fail, so that a state never is half new.
+/// checked by check_running_update; this function cannot fail, so that a state never is half new. A
+/// counter that is unknown stays so.
 ///
 /// Cost: one pass over the channels; allocates nothing.
 template <class T, int Channels>
@@ -220,8 +246,9 @@ void apply_running_update(const Options& options, const Moments<accumulator_t<T>
   const detail::RunningStep<T, Channels> step(options, batch, state);
   loops::for_channels<accumulator_t<T>>(0, state.channels(),
                                         detail::RunningWriter<T, Channels>{step, state});
-  state.batches_seen += 1;
-  state.samples_seen += batch.count;
+  constexpr Index unknown = State<T, Channels>::unknown;
+  if (state.batches_seen != unknown) state.batches_seen += 1;
+  if (state.samples_seen != unknown) state.samples_seen += batch.count;
 }
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

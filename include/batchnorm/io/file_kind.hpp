@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_IO_FILE_KIND_HPP
+#define BATCHNORM_IO_FILE_KIND_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "batchnorm/detail/check.hpp"
+#include "batchnorm/io/dtype.hpp"
+#include "batchnorm/io/safetensors_layout.hpp"
+#include "batchnorm/version.hpp"
+
+// Other kinds of files in which networks are kept. None is read here; each is recognised by its
+// first bytes, so that the error can say what it is and how its tensors get into a safetensors
+// file.
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+
+struct FileKind {
+  const char* what;
+  const char* way;  ///< at most two lines, in Python where that is said
+};
+
+inline constexpr FileKind kind_pytorch{"a checkpoint of PyTorch (pickle)",
+                                       "in Python: import torch, safetensors.torch\n"
+                                       "safetensors.torch.save_file(torch.load(path, \"cpu\", "
+                                       "weights_only=True), \"net.safetensors\")"};
+inline constexpr FileKind kind_pickle{
+    "a pickle, of Paddle or of another program in Python",
+    "in Python: import safetensors.numpy; load it with the program that wrote it, then\n"
+    "safetensors.numpy.save_file({name: numpy array, ...}, \"net.safetensors\")"};
+inline constexpr FileKind kind_numpy{
+    "arrays of NumPy (npz)",
+    "in Python: import numpy, safetensors.numpy\n"
+    "safetensors.numpy.save_file(dict(numpy.load(path)), \"net.safetensors\")"};
+inline constexpr FileKind kind_array{
+    "one array of NumPy (npy)",
+    "in Python: import numpy, safetensors.numpy\n"
+    "safetensors.numpy.save_file({\"name\": numpy.load(path)}, \"net.safetensors\")"};
+inline constexpr FileKind kind_keras{
+    "an archive of Keras 3", "take the file model.weights.h5 out of it with unzip; that is HDF5"};
+inline constexpr FileKind kind_zip{"a zip archive", "unpack it and take the weights out of it"};
+inline constexpr FileKind kind_hdf5{
+    "HDF5, as Keras writes it",
+    "in Python: import h5py, safetensors.numpy; d = {}; f = h5py.File(path)\n"
+    "f.visititems(lambda k, v: d.update({k: v[()]} if hasattr(v, \"shape\") else {})); "
+    "safetensors.numpy.save_file(d, \"net.safetensors\")"};
+inline constexpr FileKind kind_gguf{
+    "GGUF, of llama.cpp",
+    "in Python: import gguf, safetensors.numpy\nsafetensors.numpy.save_file({t.name: t.data.copy() "
+    "for t in gguf.GGUFReader(path).tensors}, \"net.safetensors\")"};
+inline constexpr FileKind kind_protobuf{
+    "a protobuf, as ONNX is",
+    "in Python: import onnx, safetensors.numpy; to = onnx.numpy_helper.to_array\n"
+    "safetensors.numpy.save_file({t.name: to(t) for t in onnx.load(path).graph.initializer}, "
+    "\"net.safetensors\")"};
+inline constexpr FileKind kind_graph{
+    "a protobuf, as frozen graphs of TensorFlow and models of Caffe are",
+    "load it with that program, then in Python: import safetensors.numpy\n"
+    "safetensors.numpy.save_file({name: numpy array, ...}, \"net.safetensors\")"};
+inline constexpr FileKind kind_tflite{
+    "a model of TensorFlow Lite",
+    "its batch norms are folded into other layers; take the model that it was made from"};
+inline constexpr FileKind kind_tensorflow{
+    "an index of a checkpoint of TensorFlow",
+    "in Python: import tensorflow as tf, safetensors.numpy; r = tf.train.load_checkpoint(path)\n"
+    "safetensors.numpy.save_file({k: r.get_tensor(k) for k in r.get_variable_to_shape_map()}, "
+    "\"net.safetensors\")"};
+inline constexpr FileKind kind_messagepack{
+    "MessagePack, as Flax writes it",
+    "in Python: import flax, safetensors.flax; d = flax.serialization.msgpack_restore(bytes)\n"
+    "safetensors.flax.save_file(flax.traverse_util.flatten_dict(d, sep=\"/\"), "
+    "\"net.safetensors\")"};
+inline constexpr FileKind kind_mxnet{
+    "parameters of MXNet",
+    "in Python: import mxnet, safetensors.numpy\nsafetensors.numpy.save_file({k: v.asnumpy() for "
+    "k, "
+    "v in mxnet.nd.load(path).items()}, \"net.safetensors\")"};
+inline constexpr FileKind kind_gzip{"a file compressed by gzip", "unpack it with gunzip"};
+inline constexpr FileKind kind_pointer{"a pointer of Git LFS, not the file itself",
+                                       "fetch the file with git lfs pull"};
+inline constexpr FileKind kind_html{"a page of the web", "download the file itself"};
+inline constexpr FileKind kind_json{
+    "JSON",
+    "an index of shards is opened by a name that ends in .json, the shards lying beside it"};
+inline constexpr FileKind kind_tensorflowjs{
+    "a model of TensorFlow.js",
+    "tensorflowjs_converter --input_format tfjs_layers_model --output_format keras model.json "
+    "net.h5\nthen the HDF5 file as open_checkpoint says for it"};
+inline constexpr FileKind kind_rtneural{
+    "numbers in JSON, as RTNeural has them",
+    "in Python: import json, numpy, safetensors.numpy; a batch norm has the list of its weights\n"
+    "safetensors.numpy.save_file({\"bn.\" + str(i): numpy.float32(w) for i, w in "
+    "enumerate(weights)}, \"net.safetensors\")"};
+
+inline bool begins_with(std::string_view text, std::string_view beginning) {
+  return text.substr(0, beginning.size()) == beginning;
+}
+
+inline bool ends_with(std::string_view text, std::string_view ending) {
+  return text.size() >= ending.size() && text.substr(text.size() - ending.size()) == ending;
+}
+
+inline bool is_between(char byte, int least, int most) {
+  const int value = static_cast<unsigned char>(byte);
+  return value >= least && value <= most;
+}
+
+/// A zip archive says by its first member what it holds: its name stands behind 30 bytes, its
+/// length at byte 26.
+inline FileKind kind_of_zip(std::string_view bytes) {
+  constexpr std::size_t name_place = 30;
+  if (bytes.size() <= name_place) return kind_zip;
+  const std::string_view name = bytes.substr(name_place, static_cast<unsigned char>(bytes[26]));
+  if (ends_with(name, ".npy")) return kind_numpy;
+  if (ends_with(name, "/data.pkl") || ends_with(name, "/version")) return kind_pytorch;
+  if (name == "metadata.json" || name == "config.json" || ends_with(name, ".weights.h5")) {
+    return kind_keras;
+  }
+  return kind_zip;
+}
+
+/// Kinds that are told by a few bytes with any value in some range.
+inline const FileKind* kind_of_first_bytes(std::string_view bytes, std::string_view path) {
+  if (bytes.size() < 3) return nullptr;
+  const char second = bytes[1];
+  // Protocol 2 and later of pickle; the number that follows is the mark of PyTorch before 1.6.
+  if (bytes[0] == '\x80' && is_between(second, 2, 5)) {
+    const std::string_view mark("\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 12);
+    return bytes.substr(2, mark.size()) == mark ? &kind_pytorch : &kind_pickle;
+  }
+  // A map of up to 15 names, the first of which has up to 31 letters.
+  if (is_between(bytes[0], 0x81, 0x8f) && is_between(second, 0xa0, 0xbf)) return &kind_messagepack;
+  // Field 1, a small number (ir_version), and another field with a length.
+  if (bytes[0] == '\x08' && is_between(second, 1, 0x20) && (bytes[2] & 7) == 2 &&
+      is_between(bytes[2], 0x12, 0x7a)) {
+    return &kind_protobuf;
+  }
+  if (bytes[0] == '\x0a' && (ends_with(path, ".pb") || ends_with(path, ".caffemodel"))) {
+    return &kind_graph;
+  }
+  if (bytes[0] == '\0' && ends_with(path, ".index")) return &kind_tensorflow;
+  const std::size_t first = bytes.find_first_not_of(" \t\r\n");
+  const bool is_json =
+      first != std::string_view::npos && (bytes[first] == '{' || bytes[first] == '[');
+  return is_json ? &kind_json : nullptr;
+}
+
+/// What kind of file begins like that.
+/// @param bytes  the beginning; a few hundred bytes are enough
+/// @return whether it is known.
+inline bool find_file_kind(std::string_view bytes, std::string_view path, FileKind& kind) {
+  struct Magic {
+    std::string_view bytes;
+    const FileKind* kind;
+  };
+  const Magic magics[] = {{std::string_view("\x89HDF\r\n\x1a\n", 8), &kind_hdf5},
+                          {"GGUF", &kind_gguf},
+                          {"\x93NUMPY", &kind_array},
+                          {"\x1f\x8b", &kind_gzip},
+                          {"version https://git-lfs", &kind_pointer},
+                          {"<!DOCTYPE", &kind_html},
+                          {"<!doctype", &kind_html},
+                          {"<html", &kind_html},
+                          {std::string_view("\x12\x01\0\0\0\0\0\0", 8), &kind_mxnet}};
+  for (const Magic& magic : magics) {
+    if (!begins_with(bytes, magic.bytes)) continue;
+    kind = *magic.kind;
+    return true;
+  }
+  if (begins_with(bytes, "PK\x03\x04")) {
+    kind = kind_of_zip(bytes);
+    return true;
+  }
+  if (bytes.size() >= 8 && bytes.substr(4, 4) == "TFL3") {
+    kind = kind_tflite;
+    return true;
+  }
+  const FileKind* const found = kind_of_first_bytes(bytes, path);
+  if (found != nullptr) kind = *found;
+  return found != nullptr;
+}
+
+[[noreturn]] inline void fail_file_kind(const FileContext& context, const FileKind& kind) {
+  fail_file(context, "kind of file", "safetensors",
+            text(kind.what, "; to convert it:\n", kind.way));
+}
+
+/// Raises when a file is of another kind that is known, and says how to convert it.
+/// @param bytes  the beginning of the file
+inline void refuse_other_kinds(const FileContext& context, std::string_view bytes) {
+  std::uint64_t length = 0;
+  if (bytes.size() > safetensors_prefix_size && bytes[safetensors_prefix_size] == '{') {
+    copy_little_endian(&length, bytes.data(), 1, sizeof length);
+    if (length <= safetensors_longest_header) return;
+  }
+  constexpr std::size_t enough = 512;
+  FileKind kind{};
+  if (find_file_kind(bytes.substr(0, enough), context.file, kind)) fail_file_kind(context, kind);
+}
+
+/// Raises when a file that was opened as an index is the description of a model.
+inline void refuse_other_json(const FileContext& context, std::string_view json) {
+  if (json.find("\"weight_map\"") != std::string_view::npos) return;
+  if (json.find("\"weightsManifest\"") != std::string_view::npos) {
+    fail_file_kind(context, kind_tensorflowjs);
+  }
+  for (const char* word : {"\"in_shape\"", "\"running_var\""}) {
+    if (json.find(word) != std::string_view::npos) fail_file_kind(context, kind_rtneural);
+  }
+}
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_IO_FILE_KIND_HPP

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/io/file_kind.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "batchnorm/io/checkpoint.hpp"
+#include "support/catch.hpp"
+#include "support/safetensors_bytes.hpp"
+#include "support/temporary_folder.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+
+namespace {
+
+/// The first member of a zip archive, as its local header says it (PKWARE, APPNOTE 4.3.7).
+std::string zip_of(const std::string& member) {
+  return "PK\x03\x04" + std::string(22, '\0') +
+         little_endian(static_cast<std::uint16_t>(member.size())) + std::string(2, '\0') + member +
+         "contents";
+}
+
+struct OtherFile {
+  std::string name;
+  std::string bytes;
+  std::string what;  ///< what the error calls it
+  std::string way;   ///< a word of the way to convert it
+};
+
+std::vector<OtherFile> other_files() {
+  const std::string pickle = "\x80\x02";
+  const std::string magic_number = "\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19";
+  const std::string zeros(16, '\0');
+  return {
+      {"net.pt", zip_of("archive/data.pkl"), "checkpoint of PyTorch", "torch.load"},
+      {"net.pth", zip_of("net/data.pkl"), "checkpoint of PyTorch", "torch.load"},
+      {"old.pt", pickle + magic_number + ".", "checkpoint of PyTorch", "torch.load"},
+      {"net.pdparams", pickle + "}q\x01(X\x09" + zeros, "pickle, of Paddle", "numpy array"},
+      {"net.npz", zip_of("bn/gamma.npy"), "arrays of NumPy", "numpy.load"},
+      {"net.npy", "\x93NUMPY\1\0v\0{'descr': '<f4'" + zeros, "array of NumPy", "numpy.load"},
+      {"net.keras", zip_of("metadata.json"), "archive of Keras 3", "model.weights.h5"},
+      {"net.zip", zip_of("readme.txt"), "zip archive", "unpack"},
+      {"net.h5", "\x89HDF\r\n\x1a\n" + zeros, "HDF5", "h5py"},
+      {"net.gguf", "GGUF\3" + zeros, "GGUF", "GGUFReader"},
+      {"net.onnx", std::string("\x08\x07\x12\x07pytorch\x1a\x03") + "1.7" + zeros, "ONNX",
+       "onnx.load"},
+      {"bare.onnx", std::string("\x08\x03:\x9ft\n&") + zeros, "ONNX", "onnx.load"},
+      {"net.pb", "\n1\n\x08wav_data\x12\x0bPlaceholder", "frozen graphs of TensorFlow", "numpy"},
+      {"variables.index", std::string("\0\0\6\x08\1\x1a\2", 7) + zeros, "index of a checkpoint",
+       "load_checkpoint"},
+      {"net.tflite", std::string("\x1c\0\0\0TFL3", 8) + zeros, "TensorFlow Lite", "folded"},
+      {"net.msgpack", "\x82\xa6params\x81" + zeros, "MessagePack", "flax"},
+      {"net.params", std::string("\x12\1\0\0\0\0\0\0", 8) + zeros, "MXNet", "mxnet"},
+      {"net.safetensors.gz", "\x1f\x8b\x08" + zeros, "compressed", "gunzip"},
+      {"net.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+       "pointer of Git LFS", "git lfs pull"},
+      {"page.safetensors", "<!DOCTYPE html><html></html>", "page of the web", "download"},
+      {"text.safetensors", "\n {\"weight_map\": {}}", "JSON", "ends in .json"},
+      {"model.json", "{\"modelTopology\": {}, \"weightsManifest\": []}", "TensorFlow.js", "HDF5"},
+      {"neural.json", "{\"in_shape\": [null, 1], \"layers\": []}", "RTNeural", "weights"},
+      {"norm.json", "{\"weight\": [1.0], \"running_var\": [1.0]}", "RTNeural", "weights"}};
+}
+
+std::string refusal(const std::string& path) {
+  try {
+    open_checkpoint(path);
+  } catch (const std::runtime_error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_CASE("a file of another kind is called by its name, and a way to convert it is shown") {
+  const TemporaryFolder folder;
+  for (const OtherFile& other : other_files()) {
+    INFO(other.name);
+    const std::string path = folder.file(other.name);
+    write_bytes(path, other.bytes);
+    const std::string text = refusal(path);
+    CHECK_THAT(text, contains_text("open_checkpoint: \"" + path +
+                                   "\": kind of file: expected safetensors, got "));
+    const std::string first_line = text.substr(0, text.find('\n'));
+    CHECK_THAT(first_line, contains_text(other.what));
+    CHECK_THAT(text.substr(first_line.size()), contains_text(other.way));
+    CHECK(std::count(text.begin(), text.end(), '\n') <= 2);
+  }
+}
+
+TEST_CASE("bytes and files that are read say the same") {
+  const TemporaryFolder folder;
+  for (const OtherFile& other : other_files()) {
+    if (other.name.find(".json") != std::string::npos) continue;  // an index, by its name
+    INFO(other.name);
+    const std::string path = folder.file(other.name);
+    write_bytes(path, other.bytes);
+    CHECK_THROWS_MATCHES(read_safetensors(path), std::runtime_error, says(other.what));
+    const ExactCopy copy(other.bytes);
+    CHECK_THROWS_MATCHES(parse_safetensors(copy.data(), copy.size(), path), std::runtime_error,
+                         says(other.what));
+  }
+}
+
+TEST_CASE("the beginning of a file may be short") {
+  for (const OtherFile& other : other_files()) {
+    for (std::size_t size = 0; size < other.bytes.size(); ++size) {
+      INFO(other.name << " " << size);
+      const ExactCopy copy(other.bytes.substr(0, size));
+      CHECK_THROWS_AS(parse_safetensors(copy.data(), copy.size(), other.name), std::runtime_error);
+    }
+  }
+}
+
+TEST_CASE("a safetensors file is one whatever its length looks like") {
+  // Headers whose length, as bytes, begins like another kind: 1f 8b is that of gzip, 0a that of a
+  // protobuf, 80 02 that of a pickle, 08 07 12 that of ONNX.
+  for (const std::size_t length : {0x8b1fu, 0x0au, 0x280u, 0x120708u, 0x504u}) {
+    INFO(length);
+    const std::string json = "{" + std::string(length - 2, ' ') + "}";
+    CHECK(parse_safetensors(container(json).data(), 8 + length, "net.pb").size() == 0);
+  }
+}
+
+TEST_CASE("what is of no known kind is told by the rule of the format that it breaks") {
+  CHECK_THROWS_MATCHES(parse_safetensors("\5\0\0\0\0\0\0\0hello", 13, "x"), std::runtime_error,
+                       says("header at byte 8: expected a JSON object that begins with {"));
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/io/read_layer.hpp"
+
+#include <cmath>
+#include <cstdint>
+#include <stdexcept>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/layer_files.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+
+namespace {
+
+State<float> state_of(const Tensors& tensors, const LayerPrefix& prefix = "bn.") {
+  const auto layer = detail::locate(tensors, prefix, std::nullopt);
+  REQUIRE(layer);
+  return detail::read_layer<float, Eigen::Dynamic>(tensors, *layer);
+}
+
+constexpr Index unknown = State<float>::unknown;
+
+}  // namespace
+
+TEST_CASE("a layer is read role by role") {
+  const State<float> state = state_of(pytorch_layer());
+  CHECK(state.gamma == Eigen::Vector3f(1.5f, -2.0f, 0.5f));
+  CHECK(state.beta == Eigen::Vector3f(0.25f, 0.0f, -1.0f));
+  CHECK(state.running_mean == Eigen::Vector3d(-1.0, 3.0, 0.5));
+  CHECK(state.running_variance == Eigen::Vector3d(4.0, 0.25, 2.0));
+}
+
+TEST_CASE("what is not in the file is that of a new layer, statistics are NaN") {
+  Tensors tensors("net");
+  add_layer(tensors, {"bn.weight", "", "", ""});
+  State<float> state = state_of(tensors);
+  CHECK(state.beta == Eigen::Vector3f(0, 0, 0));
+  CHECK(std::isnan(state.running_mean[0]));
+  CHECK(std::isnan(state.running_variance[2]));
+  tensors = pytorch_layer();
+  tensors.erase("bn.weight");
+  CHECK(state_of(tensors).gamma == Eigen::Vector3f(1, 1, 1));
+}
+
+TEST_CASE("counters come from the tensor, from the metadata, or are unknown") {
+  Tensors tensors = pytorch_layer();
+  CHECK(state_of(tensors).batches_seen == 460);
+  CHECK(state_of(tensors).samples_seen == unknown);
+  tensors.set("bn.num_batches_tracked", {1}, std::vector<double>{5.0});
+  CHECK(state_of(tensors).batches_seen == 5);
+  tensors.set_value("bn.num_batches_tracked", std::int64_t{0});
+  CHECK(state_of(tensors).batches_seen == 0);
+  CHECK(state_of(tensors).samples_seen == 0);
+  tensors.metadata()["batchnorm:bn."] = "{}";
+  CHECK(state_of(tensors).batches_seen == 0);
+  CHECK(state_of(tensors).samples_seen == unknown);
+  tensors.metadata()["batchnorm:bn."] = "{\"samples_seen\":7,\"batches_seen\":3}";
+  CHECK(state_of(tensors).batches_seen == 0);
+  CHECK(state_of(tensors).samples_seen == 7);
+  tensors.erase("bn.num_batches_tracked");
+  CHECK(state_of(tensors).batches_seen == 3);
+  tensors.metadata().clear();
+  CHECK(state_of(tensors).batches_seen == unknown);
+  CHECK(state_of(tensors).samples_seen == unknown);
+}
+
+TEST_CASE("a layer is examined before it is read") {
+  Tensors tensors = pytorch_layer();
+  const auto load = [&] {
+    return detail::load_exactly<float, Eigen::Dynamic>(tensors, "bn.", Options());
+  };
+  CHECK(load().channels() == 3);
+  tensors.set("bn.anything", {3}, std::vector<float>(3));
+  CHECK(load().channels() == 3);
+  tensors.erase("bn.running_var");
+  CHECK_THROWS_MATCHES(load(), std::runtime_error,
+                       says("tensor \"bn.running_var\": tensors of a batch norm layer: expected "
+                            "this one, got none"));
+}
