@@ -3,7 +3,10 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
 #include "batchnorm/layer.hpp"
 #include "support/catch.hpp"
@@ -198,6 +201,177 @@ TEST_CASE("a state that no data can have is refused", "[frozen]") {
   negative.epsilon = -1e-5;
   CHECK_THROWS_MATCHES(FrozenBatchNorm<float>(State<float>(3), negative), std::invalid_argument,
                        says("epsilon"));
+}
+
+TEST_CASE("statistics that were assigned to a layer are taken for what they are", "[frozen]") {
+  BatchNorm<float> layer(2);
+  State<float> loaded(2);  // of data with mean 0 and variance 1, by a system that does not count
+  loaded.gamma << 2.0f, 3.0f;
+  loaded.batches_seen = State<float>::unknown;
+  layer.state() = loaded;
+  CHECK(layer.freeze().scale().isApprox(loaded.gamma, 1e-4f));
+  loaded.batches_seen = 0;
+  layer.state() = loaded;
+  CHECK_THROWS_MATCHES(layer.freeze(), std::domain_error,
+                       says("where they are meant, set state().batches_seen to what they come "
+                            "from, or to State::unknown"));
+}
+
+TEST_CASE("numbers that are not finite are refused, naming the channel", "[frozen]") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  Options options, propagate;
+  propagate.non_finite = batchnorm::NonFinite::propagate;
+  const auto refused = [&](const State<float>& state, const std::string& what) {
+    const std::string rule = what + " of channel 1: expected a finite number, got NaN, infinity or";
+    CHECK_THROWS_MATCHES(FrozenBatchNorm<float>(state, options), std::domain_error,
+                         says("FrozenBatchNorm: " + rule));
+    const BatchNorm<float> layer(state, options);
+    CHECK_THROWS_MATCHES(layer.freeze(), std::domain_error, says("BatchNorm::freeze: " + rule));
+    Eigen::MatrixXf x = Eigen::MatrixXf::Ones(3, 2);
+    CHECK_THROWS_MATCHES(layer.infer(x, x), std::domain_error, says("BatchNorm::infer: " + rule));
+    CHECK(x == Eigen::MatrixXf::Ones(3, 2));
+    // What is not finite is to be seen: in its channel, and in no other.
+    const Eigen::MatrixXf y = FrozenBatchNorm<float>(state, propagate)(x);
+    CHECK(std::isfinite(y(0, 0)));
+    CHECK_FALSE(std::isfinite(y(1, 0)));
+    CHECK(std::isfinite(y(2, 1)));
+  };
+  for (const float bad : {nan, infinity, -infinity}) {
+    State<float> state(3);
+    state.running_mean.setConstant(5.0);
+    state.gamma[1] = bad;
+    refused(state, "gamma");
+    state.gamma[1] = 1.0f;
+    state.beta[1] = bad;
+    refused(state, "beta");
+  }
+  State<float> steep(3);
+  steep.running_mean.setConstant(5.0);
+  steep.gamma[1] = 3e38f;
+  steep.running_variance[1] = 1e-4;  // a scale of 3e40
+  refused(steep, "gamma / sqrt(variance + epsilon)");
+  steep.running_variance[1] = 4.0;  // 1.5e38 fits
+  CHECK_NOTHROW(FrozenBatchNorm<float>(steep, options));
+  options.epsilon = 0.0;
+  steep.gamma[1] = 1e-10f;
+  steep.running_variance[1] = 1e-60;  // 1e20
+  CHECK_NOTHROW(FrozenBatchNorm<float>(steep, options));
+
+  State<double> wide(1);
+  wide.gamma[0] = 1e300;
+  wide.running_variance[0] = 0.0;
+  options.epsilon = 1e-20;
+  CHECK_THROWS_MATCHES(FrozenBatchNorm<double>(wide, options), std::domain_error,
+                       says("gamma / sqrt(variance + epsilon) of channel 0"));
+}
+
+TEST_CASE("what the options leave out is not looked at", "[frozen]") {
+  State<float> state(1);
+  state.running_mean[0] = 1.0;
+  state.gamma[0] = std::numeric_limits<float>::quiet_NaN();
+  Options options;
+  options.scale = false;
+  CHECK_NOTHROW(FrozenBatchNorm<float>(state, options));
+  state.beta[0] = state.gamma[0];
+  CHECK_THROWS_AS(FrozenBatchNorm<float>(state, options), std::domain_error);
+  options.shift = false;
+  CHECK_NOTHROW(FrozenBatchNorm<float>(state, options));
+}
+
+TEST_CASE("a frozen layer from scale and shift alone", "[frozen]") {
+  const auto frozen = FrozenBatchNorm<float>::from_scale_and_shift(Eigen::Vector2d(2.0, -0.5),
+                                                                   Eigen::RowVector2f(1.0f, 3.0f));
+  CHECK(frozen.channels() == 2);
+  CHECK(frozen.scale() == Eigen::Vector2f(2.0f, -0.5f));
+  CHECK(frozen.pivot() == Eigen::Vector2f(0.0f, 0.0f));
+  CHECK(frozen(Eigen::Vector2f(4.0f, 8.0f)) == Eigen::Vector2f(9.0f, -1.0f));
+  const auto rectified = FrozenBatchNorm<Eigen::half, 2>::from_scale_and_shift(
+      Eigen::Vector2f(2.0f, -0.5f), Eigen::Vector2f(1.0f, 3.0f), batchnorm::Epilogue::relu());
+  const Eigen::Matrix<Eigen::half, 2, 1> x(Eigen::half(4.0f), Eigen::half(8.0f));
+  const auto y = rectified(x);
+  CHECK(static_cast<float>(y[0]) == 9.0f);
+  CHECK(static_cast<float>(y[1]) == 0.0f);
+
+  using Frozen = FrozenBatchNorm<float>;
+  const std::string function = "FrozenBatchNorm::from_scale_and_shift: ";
+  CHECK_THROWS_MATCHES(
+      Frozen::from_scale_and_shift(Eigen::Vector2f(1, 1), Eigen::Vector3f(1, 1, 1)),
+      std::invalid_argument,
+      says(function + "size of shift must be that of scale: expected 2, got 3"));
+  CHECK_THROWS_MATCHES(Frozen::from_scale_and_shift(Eigen::VectorXf(0), Eigen::VectorXf(0)),
+                       std::invalid_argument, says(function + "number of channels"));
+  CHECK_THROWS_MATCHES((FrozenBatchNorm<float, 3>::from_scale_and_shift(Eigen::VectorXf::Ones(2),
+                                                                        Eigen::VectorXf::Ones(2))),
+                       std::invalid_argument, says("fixed by the type: expected 3, got 2"));
+  CHECK_THROWS_MATCHES(
+      Frozen::from_scale_and_shift(Eigen::Vector2d(1, 1e39), Eigen::Vector2d(1, 1)),
+      std::domain_error, says(function + "scale of channel 1: expected a finite number"));
+  CHECK_THROWS_MATCHES(
+      Frozen::from_scale_and_shift(Eigen::Vector2d(1, 1), Eigen::Vector2d(std::nan(""), 1)),
+      std::domain_error, says(function + "shift of channel 0: expected a finite number"));
+}
+
+TEST_CASE("layers may be members that are assigned to later", "[frozen]") {
+  struct Net {
+    BatchNorm<float> norm;
+    FrozenBatchNorm<float> frozen;
+    FrozenBatchNorm<float, 3> fixed;
+  };
+  Net net;
+  CHECK(net.norm.channels() == 0);
+  CHECK(net.frozen.channels() == 0);
+  CHECK(net.fixed.channels() == 0);
+  Eigen::MatrixXf x = Eigen::MatrixXf::Identity(3, 4), none(0, 4);
+  const std::string empty =
+      "FrozenBatchNorm: a layer made without a state is empty until one is "
+      "assigned: expected one of BatchNorm::freeze() or "
+      "FrozenBatchNorm(state, options), got an empty one";
+  CHECK_THROWS_MATCHES(net.frozen(x), std::invalid_argument, says(empty));
+  CHECK_THROWS_MATCHES(net.frozen(none), std::invalid_argument, says(empty));
+  CHECK_THROWS_MATCHES(net.fixed(x, x), std::invalid_argument, says(empty));
+  const auto refused = [&](const std::string& function, const auto& call) {
+    CHECK_THROWS_MATCHES(call(), std::invalid_argument,
+                         says("BatchNorm::" + function +
+                              ": number of channels: expected at least 1, got 0; a layer or state "
+                              "made without a number of channels is empty until one is assigned to "
+                              "it, such as BatchNorm<T>(channels)"));
+  };
+  const auto batch = batchnorm::moments_of(x);
+  refused("train", [&] { net.norm.train(x, x); });
+  refused("train", [&] { net.norm.train(none); });
+  refused("normalize", [&] { net.norm.normalize(x, x); });
+  refused("normalize", [&] { net.norm.normalize(batch, x, x); });
+  refused("commit", [&] { net.norm.commit(batch); });
+  refused("infer", [&] { net.norm.infer(x, x); });
+  refused("freeze", [&] { static_cast<void>(net.norm.freeze()); });
+  refused("backward", [&] { net.norm.backward(batch, x, x, x); });
+  refused("backward_frozen", [&] { net.norm.backward_frozen(x, x, x); });
+  refused("backward_from_output", [&] { net.norm.backward_from_output(batch, x, x, x); });
+  refused("backward_sums", [&] { static_cast<void>(net.norm.backward_sums(batch, x, x)); });
+  CHECK(x == Eigen::MatrixXf::Identity(3, 4));
+
+  net.norm = BatchNorm<float>(3);
+  net.norm.train(x);
+  net.frozen = net.norm.freeze();
+  CHECK(net.frozen(x) == net.norm.infer(x));
+  net.fixed = FrozenBatchNorm<float, 3>(net.norm.state().cast<float, 3>(), net.norm.options());
+  CHECK(net.fixed.channels() == 3);
+  CHECK(net.fixed(x) == net.frozen(x));
+}
+
+TEST_CASE("a residual is said at the input", "[frozen]") {
+  const FrozenBatchNorm<float> frozen(some_state<float>(6, 4), Options());
+  const Eigen::MatrixXf x = Eigen::MatrixXf::Constant(4, 5, 2.5f);
+  const Eigen::MatrixXf r = Eigen::MatrixXf::Constant(4, 5, 0.5f);
+  Eigen::MatrixXf expected(4, 5);
+  frozen(x, r, expected);
+  CHECK(expected == Eigen::MatrixXf(frozen(x) + r));
+  CHECK(frozen(batchnorm::with_residual(x, r)) == expected);
+  Eigen::MatrixXf in_place = r;
+  frozen(batchnorm::with_residual(x, in_place), in_place);
+  CHECK(in_place == expected);
+  CHECK(frozen(batchnorm::with_residual(Eigen::MatrixXf(x), r * 1.0f)) == expected);
 }
 
 TEST_CASE("a frozen layer is a plain value", "[frozen]") {

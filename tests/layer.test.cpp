@@ -196,6 +196,43 @@ TEST_CASE("a layer goes on from its state", "[layer]") {
   CHECK_THAT(second.state().running_mean[0], Catch::Matchers::WithinULP(20.0, 2));
 }
 
+TEST_CASE("statistics of a system that does not count are not forgotten", "[layer]") {
+  // Loaded from such a file, or set by hand: mean 5 and variance 4.
+  State<double> state(1);
+  state.running_mean[0] = 5;
+  state.running_variance[0] = 4;
+  const Eigen::RowVector4d x(-1, 0, 1, 0);
+  Eigen::RowVector4d y(7, 7, 7, 7);
+  for (const Options& options : {Options::dlib(), Options::haiku(0.9), Options::paper(), [] {
+                                   Options population;
+                                   population.running = RunningUpdate::population();
+                                   return population;
+                                 }()}) {
+    for (const Index count : {State<double>::unknown, Index{0}}) {
+      state.batches_seen = state.samples_seen = count;
+      BatchNorm<double> layer(state, options);
+      CHECK_THROWS_MATCHES(layer.train(x, y), std::domain_error,
+                           says("expected a count of what the running statistics come from in "
+                                "state()."));
+      CHECK_THROWS_AS(layer.commit(batchnorm::moments_of(x)), std::domain_error);
+      CHECK(y == Eigen::RowVector4d(7, 7, 7, 7));
+      CHECK(layer.state().running_mean[0] == 5.0);
+      CHECK(layer.state().running_variance[0] == 4.0);
+      CHECK_NOTHROW(layer.infer(x));
+      layer.state().batches_seen = 99;
+      layer.state().samples_seen = 4000;
+      layer.train(x);
+      CHECK(layer.state().running_mean[0] > 4.4);
+      CHECK(layer.state().batches_seen == 100);
+    }
+  }
+  state.batches_seen = state.samples_seen = State<double>::unknown;
+  BatchNorm<double> layer(state, Options::keras());
+  layer.train(x);
+  CHECK(layer.state().running_mean[0] == 0.99 * 5);
+  CHECK(layer.state().batches_seen == State<double>::unknown);
+}
+
 TEST_CASE("layers are plain values", "[layer]") {
   std::vector<BatchNorm<double>> layers(3, BatchNorm<double>(2, exact_options()));
   layers[0].train(two_channels());
@@ -204,6 +241,35 @@ TEST_CASE("layers are plain values", "[layer]") {
   layers.push_back(std::move(layers[0]));
   CHECK(layers[3].state().running_mean == Eigen::Vector2d(2.5, -0.25));
   CHECK(layers[3].infer(two_channels()) == layers[1].infer(two_channels()));
+}
+
+TEST_CASE("with_residual says what the third argument says", "[layer]") {
+  using batchnorm::with_residual;
+  Options options = exact_options();
+  options.epilogue = batchnorm::Epilogue::relu();
+  BatchNorm<double> layer(2, options), other = layer;
+  const Eigen::MatrixXd x = two_channels(), dy = x * 0.5;
+  const Eigen::MatrixXd r = (Eigen::MatrixXd(2, 4) << 3, -3, 0.5, 0.25, 2, 2, -2, -2).finished();
+  Eigen::MatrixXd y(2, 4), z(2, 4);
+  const auto batch = layer.train(with_residual(x, r), y);
+  CHECK(y == Eigen::MatrixXd((normalised() + r).cwiseMax(0.0)));
+  other.train(x, r, z);
+  CHECK(z == y);
+  CHECK(other.train(with_residual(x, r)).output == y);
+  layer.normalize(with_residual(x, r), z);
+  CHECK(z == y);
+  layer.infer(x, r, z);
+  CHECK(layer.infer(with_residual(x, r)) == z);
+  layer.infer(with_residual(x, r), y);
+  CHECK(y == z);
+
+  Eigen::MatrixXd dx(2, 4), dr(2, 4), dx2(2, 4), dr2(2, 4);
+  layer.backward(batch, x, r, dy, dx, dr);
+  layer.backward(batch, with_residual(x, r), dy, with_residual(dx2, dr2));
+  CHECK((dx == dx2 && dr == dr2));
+  layer.backward_frozen(x, r, dy, dx, dr);
+  layer.backward_frozen(with_residual(x, r), dy, with_residual(dx2, dr2));
+  CHECK((dx == dx2 && dr == dr2));
 }
 
 TEST_CASE("the number of channels may be fixed", "[layer]") {
@@ -215,6 +281,12 @@ TEST_CASE("the number of channels may be fixed", "[layer]") {
   BatchNorm<float> dynamic(2);
   CHECK(dynamic.train(x).output == y);
   CHECK(layer.freeze()(x) == dynamic.infer(x));
+  const BatchNorm<float, 2> with_options(Options::keras());
+  CHECK(with_options.channels() == 2);
+  CHECK(with_options.options().epsilon == 1e-3);
+  Options negative;
+  negative.epsilon = -1.0;
+  CHECK_THROWS_AS((BatchNorm<float, 2>(negative)), std::invalid_argument);
   CHECK_THROWS_MATCHES((BatchNorm<float, 2>(3)), std::invalid_argument,
                        says("number of channels is fixed by the type: expected 2, got 3"));
 }

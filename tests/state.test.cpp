@@ -3,6 +3,7 @@
 
 #include <limits>
 #include <stdexcept>
+#include <string>
 #include <type_traits>
 #include <vector>
 
@@ -172,4 +173,89 @@ TEST_CASE("where NaN is propagated a state may hold it, but no negative variance
                        std::domain_error, says("channel 1"));
   state.running_variance[1] = -std::numeric_limits<float>::infinity();
   CHECK_THROWS_AS(detail::check_state("BatchNorm", state, NonFinite::propagate), std::domain_error);
+}
+
+namespace {
+
+template <class T>
+State<T> of_two_channels() {
+  State<T> state(2);
+  state.gamma << 1.5f, -2.0f;
+  state.beta << 0.25f, 3.0f;
+  state.running_mean << 10.0, 0.1;
+  state.running_variance << 4.0, 0.3;
+  state.batches_seen = 7;
+  state.samples_seen = State<T>::unknown;
+  return state;
+}
+
+}  // namespace
+
+TEST_CASE("a state goes over to another scalar") {
+  const State<float> state = of_two_channels<float>();
+  const State<Eigen::half> half = state.cast<Eigen::half>();
+  CHECK(half.gamma == Eigen::Vector2f(1.5f, -2.0f));
+  CHECK(half.running_mean == Eigen::Vector2d(10.0, 0.1));
+  const State<double> wide = state.cast<double>();
+  CHECK(wide.gamma == Eigen::Vector2d(1.5, -2.0));
+  CHECK(wide.beta == Eigen::Vector2d(0.25, 3.0));
+  CHECK(wide.running_mean == Eigen::Vector2d(10.0, 0.1));
+  CHECK(wide.running_variance == Eigen::Vector2d(4.0, 0.3));
+  CHECK(wide.batches_seen == 7);
+  CHECK(wide.samples_seen == State<double>::unknown);
+
+  State<double> large = wide;
+  large.gamma[0] = 0.1;
+  CHECK(large.cast<float>().gamma[0] == 0.1f);
+  large.gamma[1] = 1e39;
+  CHECK_THROWS_MATCHES(large.cast<float>(), std::domain_error,
+                       says("State::cast: gamma of channel 1: expected a number in the range of "
+                            "the new scalar, got one outside of it"));
+  CHECK_NOTHROW(large.cast<long double>());
+  large.gamma[1] = std::numeric_limits<double>::infinity();
+  CHECK(large.cast<float>().gamma[1] == std::numeric_limits<float>::infinity());
+}
+
+TEST_CASE("a state goes over to a fixed number of channels and back") {
+  const State<float> state = of_two_channels<float>();
+  const State<float, 2> fixed = state.cast<float, 2>();
+  CHECK(fixed.running_variance == Eigen::Vector2d(4.0, 0.3));
+  CHECK(fixed.batches_seen == 7);
+  const State<Eigen::bfloat16> back = fixed.cast<Eigen::bfloat16, Eigen::Dynamic>();
+  CHECK(back.gamma == state.gamma);
+  CHECK(back.running_mean == state.running_mean);
+  CHECK_THROWS_MATCHES((state.cast<float, 3>()), std::invalid_argument,
+                       says("number of channels is fixed by the type: expected 3, got 2"));
+  CHECK_THROWS_MATCHES(State<float>().cast<double>(), std::invalid_argument,
+                       says("State::cast: number of channels: expected at least 1, got 0"));
+}
+
+TEST_CASE("a state can be cut into parts") {
+  State<float, 5> state;
+  state.gamma << 1, 2, 3, 4, 5;
+  state.beta << 6, 7, 8, 9, 10;
+  state.running_mean << 11, 12, 13, 14, 15;
+  state.running_variance << 16, 17, 18, 19, 20;
+  state.batches_seen = 3;
+  state.samples_seen = 30;
+  const State<float> part = state.slice(1, 3);
+  CHECK(part.gamma == Eigen::Vector3f(2, 3, 4));
+  CHECK(part.beta == Eigen::Vector3f(7, 8, 9));
+  CHECK(part.running_mean == Eigen::Vector3d(12, 13, 14));
+  CHECK(part.running_variance == Eigen::Vector3d(17, 18, 19));
+  CHECK(part.batches_seen == 3);
+  CHECK(part.samples_seen == 30);
+  CHECK(state.slice(4, 1).gamma[0] == 5.0f);
+  CHECK(state.slice(0, 5).gamma == state.gamma);
+  const auto refused = [&](Index first, Index count, const std::string& got) {
+    CHECK_THROWS_MATCHES(
+        state.slice(first, count), std::invalid_argument,
+        says("State::slice: channels of the slice: expected 1 or more of 5, got " + got));
+  };
+  refused(-1, 2, "2 from channel -1 on");
+  refused(0, 0, "0 from channel 0 on");
+  refused(0, -1, "-1 from channel 0 on");
+  refused(4, 2, "2 from channel 4 on");
+  refused(5, 1, "1 from channel 5 on");
+  refused(1, (std::numeric_limits<Index>::max)(), "9223372036854775807 from channel 1 on");
 }

@@ -40,6 +40,7 @@
 #include "batchnorm/loops/traversal.hpp"
 #include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/backward_output.hpp"
+#include "batchnorm/math/check_inference.hpp"
 #include "batchnorm/math/check_moments.hpp"
 #include "batchnorm/math/fold.hpp"
 #include "batchnorm/math/fold_certificate.hpp"
@@ -61,5 +62,6 @@
 #include "batchnorm/view/check.hpp"
 #include "batchnorm/view/eigen.hpp"
 #include "batchnorm/view/overlap.hpp"
+#include "batchnorm/view/residual.hpp"
 
 #endif  // BATCHNORM_BATCHNORM_HPP

@@ -2,14 +2,17 @@
 #ifndef BATCHNORM_FROZEN_HPP
 #define BATCHNORM_FROZEN_HPP
 
+#include <Eigen/Core>
 #include <cstddef>
 #include <type_traits>
 #include <utility>
 
+#include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/loops/execution.hpp"
 #include "batchnorm/loops/map.hpp"
 #include "batchnorm/loops/numbers.hpp"
+#include "batchnorm/math/check_inference.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
@@ -18,6 +21,7 @@
 #include "batchnorm/view/argument.hpp"
 #include "batchnorm/view/batch_view.hpp"
 #include "batchnorm/view/check.hpp"
+#include "batchnorm/view/residual.hpp"
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -39,8 +43,8 @@ class LayerCore;
 ///
 /// Shapes: any view of `channels()` channels, or an Eigen matrix of features x examples. Output and
 /// input may be the same memory. Errors: std::invalid_argument for a wrong number of channels, an
-/// output of another shape or partly overlapping memory; none when the shapes match. Cost: one read
-/// and one write of the data; allocates nothing when it is given its output. Thread safe:
+/// output of another shape or partly overlapping memory, or an empty layer; else none. Cost: one
+/// read and one write of the data; allocates nothing when it is given its output. Thread safe:
 /// immutable. Source: Ioffe and Szegedy 2015, algorithm 2, lines 10 and 11.
 ///
 /// @tparam T         scalar of the data
@@ -54,43 +58,79 @@ class FrozenBatchNorm {
   using Scalar = T;
   using Vector = ChannelVector<C, Channels>;
 
+  /// An empty layer, as a member that is assigned to later. Calling it is an error.
+  FrozenBatchNorm() = default;
+
   /// From a state, say of a checkpoint, and the options (epsilon above all) it was trained with.
   /// @throws std::invalid_argument when the parts of the state differ in size, or epsilon is wrong
-  /// @throws std::domain_error when a running statistic is not finite, a variance is negative, or
-  ///         variance + epsilon is zero
+  /// @throws std::domain_error naming the channel when variance + epsilon is zero, a variance is
+  ///         negative, or gamma, beta, a running statistic or gamma / sqrt(variance + epsilon) is
+  ///         not finite. Under NonFinite::propagate all that is not finite passes into the output.
   FrozenBatchNorm(const State<T, Channels>& state, const Options& options)
       : FrozenBatchNorm("FrozenBatchNorm", state, options) {}
 
-  /// Normalises `in` into `out`.
-  template <class In, class Out, std::enable_if_t<!detail::is_execution<Out>, int> = 0>
-  void operator()(const In& in, Out&& out, const Execution& execution = {}) const {
-    const auto held = detail::as_input<T>(in);
-    run(loops::Views<const T, 1>{held.view()}, detail::as_output<T>(std::forward<Out>(out)),
-        execution);
+  /// Refuses a bare number when compiled: it could be anything.
+  template <class Number, detail::if_bare_number<Number> = 0>
+  FrozenBatchNorm(const State<T, Channels>&, Number) {
+    detail::refuse_bare_number<Number>();
   }
 
-  /// The same with a residual that is added before the epilogue.
+  /// From one factor and one summand per channel, when nothing else is left of a layer:
+  /// y = f(scale x + shift). They do not say what the mean was, so that where it is large beside
+  /// the deviation, the digits that they have lost are missing from y.
+  /// @throws std::invalid_argument when the two differ in size, or are not what the type fixes
+  /// @throws std::domain_error naming the channel when a number is not finite in parameter_t<T>
+  template <class Scale, class Shift>
+  static FrozenBatchNorm from_scale_and_shift(const Eigen::MatrixBase<Scale>& scale,
+                                              const Eigen::MatrixBase<Shift>& shift,
+                                              const Epilogue& epilogue = Epilogue::none()) {
+    constexpr const char* function = "FrozenBatchNorm::from_scale_and_shift";
+    static_assert(Scale::IsVectorAtCompileTime && Shift::IsVectorAtCompileTime,
+                  "batchnorm: scale and shift are vectors of one number per channel");
+    const Index channels = detail::checked_channels<Channels>(function, scale.size());
+    if (shift.size() != scale.size()) {
+      detail::fail_argument(function, "size of shift must be that of scale",
+                            detail::text(scale.size()), detail::text(shift.size()));
+    }
+    FrozenBatchNorm frozen;
+    frozen.epilogue_ = epilogue;
+    frozen.pivot_ = Vector::Zero(channels);
+    frozen.scale_ = scale.template cast<C>();
+    frozen.shift_ = shift.template cast<C>();
+    for (Index channel = 0; channel < channels; ++channel) {
+      detail::check_number(function, "scale", channel, detail::is_finite(frozen.scale_[channel]));
+      detail::check_number(function, "shift", channel, detail::is_finite(frozen.shift_[channel]));
+    }
+    frozen.made_ = true;
+    return frozen;
+  }
+
+  /// Normalises `in`, or with_residual(in, residual), into `out`.
+  template <class In, class Out, std::enable_if_t<!detail::is_execution<Out>, int> = 0>
+  void operator()(const In& in, Out&& out, const Execution& execution = {}) const {
+    const auto held = detail::as_inputs<T>(in);
+    run(held.views(), detail::as_output<T>(std::forward<Out>(out)), execution);
+  }
+
+  /// The same as with_residual(in, residual), which cannot be taken for another call.
   template <class In, class Residual, class Out,
             std::enable_if_t<!detail::is_execution<Out>, int> = 0>
   void operator()(const In& in, const Residual& residual, Out&& out,
                   const Execution& execution = {}) const {
-    const auto held = detail::as_input<T>(in);
-    const auto added = detail::as_input<T>(residual);
-    run(loops::Views<const T, 2>{held.view(), added.view()},
-        detail::as_output<T>(std::forward<Out>(out)), execution);
+    (*this)(with_residual(in, residual), std::forward<Out>(out), execution);
   }
 
-  /// Normalises `in` into a new matrix or tensor of its kind.
+  /// Normalises `in`, or with_residual(in, residual), into a new matrix or tensor of its kind.
   template <class In>
-  auto operator()(const In& in, const Execution& execution = {}) const {
-    const auto held = detail::as_input<T>(in);
-    auto output = detail::make_owner_like(held.view());
-    run(loops::Views<const T, 1>{held.view()}, detail::view_of_owner(held.view(), output),
-        execution);
+  [[nodiscard]] auto operator()(const In& in, const Execution& execution = {}) const {
+    const auto held = detail::as_inputs<T>(in);
+    auto output = detail::make_owner_like(held.lead());
+    run(held.views(), detail::view_of_owner(held.lead(), output), execution);
     return output;
   }
 
-  Index channels() const { return scale_.size(); }
+  /// 0 for an empty layer.
+  Index channels() const { return made_ ? scale_.size() : 0; }
 
   /// The three numbers per channel of the map y = f((x - pivot) scale + shift).
   const Vector& pivot() const { return pivot_; }
@@ -108,13 +148,15 @@ class FrozenBatchNorm {
     detail::check_state(function, state, options.non_finite);
     const detail::RunningStatistics<T, Channels> statistics(state);
     detail::check_deviation<T>(function, options, state.channels(), statistics);
-    const detail::CentredCoefficients<T, Channels, decltype(statistics)> coefficients(
-        options, state, statistics);
+    detail::check_inference(function, options, state);
+    const detail::CentredCoefficients<T, Channels, detail::RunningStatistics<T, Channels>>
+        coefficients(options, state, statistics);
     pivot_.resize(state.channels());
     scale_.resize(state.channels());
     shift_.resize(state.channels());
     C* const to[] = {pivot_.data(), scale_.data(), shift_.data()};
     loops::Numbers<C, 3>(coefficients).write(0, state.channels(), to);
+    made_ = true;
   }
 
   /// The numbers of the map, where they lie.
@@ -141,6 +183,11 @@ class FrozenBatchNorm {
   void run(const loops::Views<const T, Inputs>& in, const BatchView<T>& out,
            const Execution& execution) const {
     constexpr const char* function = "FrozenBatchNorm";
+    if (!made_) {
+      detail::fail_argument(function, "a layer made without a state is empty until one is assigned",
+                            "one of BatchNorm::freeze() or FrozenBatchNorm(state, options)",
+                            "an empty one");
+    }
     detail::check_channels(function, in[0], channels());
     if constexpr (Inputs == 2)
       detail::check_same_shape(function, "input", in[0], "residual", in[1]);
@@ -152,7 +199,8 @@ class FrozenBatchNorm {
   Vector pivot_;
   Vector scale_;
   Vector shift_;
-  Epilogue epilogue_;
+  Epilogue epilogue_ = Epilogue::none();
+  bool made_ = false;
 };
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

@@ -23,12 +23,14 @@
 #include "batchnorm/loops/execution.hpp"
 #include "batchnorm/loops/map.hpp"
 #include "batchnorm/math/backward.hpp"
+#include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/argument.hpp"
 #include "batchnorm/view/batch_view.hpp"
+#include "batchnorm/view/residual.hpp"
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -42,11 +44,11 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 /// to switch: the call says which. Whatever a call rejects, it rejects before it has changed the
 /// layer or written the output.
 ///
-/// Shapes: inputs are BatchViews of `channels()` channels, or Eigen objects of features x examples;
-/// an output has the shape of its input and is the same memory or memory that does not overlap it.
-/// Statistics are per channel, over samples and positions. Every call that loops takes an optional
-/// Execution last. Calls that are given their output allocate numbers per channel at most, and with
-/// `Channels` fixed nothing; infer allocates nothing.
+/// Shapes: inputs are BatchViews of `channels()` channels, Eigen objects of features x examples, or
+/// with_residual of two such; an output has the shape of its input and is the same memory or memory
+/// that does not overlap it. Statistics are per channel, over samples and positions. Every call
+/// that loops takes an optional Execution last. Calls that are given their output allocate numbers
+/// per channel at most, and with `Channels` fixed nothing; infer allocates nothing.
 ///
 /// A plain value: copy it, move it, keep it in a std::vector. Const members may be called from many
 /// threads at once. Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithms 1 and 2.
@@ -59,15 +61,20 @@ class BatchNorm {
  public:
   using Scalar = T;
   using BatchMoments = Moments<accumulator_t<T>, Channels>;
+  using BatchSums = GradientSums<accumulator_t<T>, Channels>;
   using ParameterGradients = Gradients<T, Channels>;
+
+  /// A layer whose type says the number of channels and that has seen nothing; without a fixed
+  /// number an empty one, as a member that is assigned to later. Calling that is an error.
+  BatchNorm() : core_(Options()) {}
+
+  /// The first, with options.
+  template <int Fixed = Channels, std::enable_if_t<Fixed != Eigen::Dynamic, int> = 0>
+  explicit BatchNorm(Options options) : core_(options) {}
 
   /// A layer that has seen nothing: gamma 1, beta 0.
   /// @throws std::invalid_argument when channels is not positive or epsilon is wrong
   explicit BatchNorm(Index channels, Options options = {}) : core_(channels, options) {}
-
-  /// The same for a layer whose type says the number of channels.
-  template <int Fixed = Channels, std::enable_if_t<Fixed != Eigen::Dynamic, int> = 0>
-  BatchNorm() : BatchNorm(Fixed) {}
 
   /// A layer that goes on from a state, say of a checkpoint.
   /// @throws std::invalid_argument when the parts of the state differ in size, or epsilon is wrong
@@ -75,6 +82,17 @@ class BatchNorm {
   ///         finite
   BatchNorm(State<T, Channels> state, Options options) : core_(std::move(state), options) {}
 
+  /// Refuse a bare number when compiled: it could be anything.
+  template <class Number, detail::if_bare_number<Number> = 0>
+  BatchNorm(Index, Number) : BatchNorm() {
+    detail::refuse_bare_number<Number>();
+  }
+  template <class Number, detail::if_bare_number<Number> = 0>
+  BatchNorm(const State<T, Channels>&, Number) : BatchNorm() {
+    detail::refuse_bare_number<Number>();
+  }
+
+  /// 0 for an empty layer.
   Index channels() const { return core_.channels(); }
 
   /// Normalises a minibatch with its own statistics, then moves the running statistics on.
@@ -88,29 +106,26 @@ class BatchNorm {
   /// the data; one read with NonFinite::propagate, where channels lie apart and fit the cache.
   template <class In, class Out, std::enable_if_t<!detail::is_execution<Out>, int> = 0>
   BatchMoments train(const In& in, Out&& out, const Execution& execution = {}) {
-    const auto held = detail::as_input<T>(in);
-    return core_.train(Inputs<1>{held.view()}, detail::as_output<T>(std::forward<Out>(out)),
-                       execution);
+    const auto held = detail::as_inputs<T>(in);
+    return core_.train(held.views(), detail::as_output<T>(std::forward<Out>(out)), execution);
   }
 
-  /// The same with a residual: y = f(gamma xhat + beta + residual). `out` may be either input.
+  /// The same as with_residual(in, residual), which cannot be taken for another call:
+  /// y = f(gamma xhat + beta + residual). `out` may be either input.
   template <class In, class Residual, class Out,
             std::enable_if_t<!detail::is_execution<Out>, int> = 0>
   BatchMoments train(const In& in, const Residual& residual, Out&& out,
                      const Execution& execution = {}) {
-    const auto held = detail::as_input<T>(in);
-    const auto added = detail::as_input<T>(residual);
-    return core_.train(Inputs<2>{held.view(), added.view()},
-                       detail::as_output<T>(std::forward<Out>(out)), execution);
+    return train(with_residual(in, residual), std::forward<Out>(out), execution);
   }
 
   /// The same into a new matrix or tensor of the kind of `in`.
   template <class In>
   auto train(const In& in, const Execution& execution = {}) {
-    const auto held = detail::as_input<T>(in);
-    auto output = detail::make_owner_like(held.view());
+    const auto held = detail::as_inputs<T>(in);
+    auto output = detail::make_owner_like(held.lead());
     BatchMoments batch =
-        core_.train(Inputs<1>{held.view()}, detail::view_of_owner(held.view(), output), execution);
+        core_.train(held.views(), detail::view_of_owner(held.lead(), output), execution);
     return TrainResult<decltype(output), BatchMoments>{std::move(output), std::move(batch)};
   }
 
@@ -118,9 +133,8 @@ class BatchNorm {
   /// minibatch (recomputation) or on many threads. Throws what train throws.
   template <class In, class Out, std::enable_if_t<!detail::is_execution<Out>, int> = 0>
   BatchMoments normalize(const In& in, Out&& out, const Execution& execution = {}) const {
-    const auto held = detail::as_input<T>(in);
-    return core_.normalize(Inputs<1>{held.view()}, detail::as_output<T>(std::forward<Out>(out)),
-                           execution);
+    const auto held = detail::as_inputs<T>(in);
+    return core_.normalize(held.views(), detail::as_output<T>(std::forward<Out>(out)), execution);
   }
 
   /// The same with a residual, as train.
@@ -128,10 +142,28 @@ class BatchNorm {
             std::enable_if_t<!detail::is_execution<Out>, int> = 0>
   BatchMoments normalize(const In& in, const Residual& residual, Out&& out,
                          const Execution& execution = {}) const {
-    const auto held = detail::as_input<T>(in);
-    const auto added = detail::as_input<T>(residual);
-    return core_.normalize(Inputs<2>{held.view(), added.view()},
-                           detail::as_output<T>(std::forward<Out>(out)), execution);
+    return normalize(with_residual(in, residual), std::forward<Out>(out), execution);
+  }
+
+  /// Normalises a piece of a minibatch that does not lie in one place: samples of several matrices,
+  /// of several devices, or read one after the other.
+  ///
+  ///     auto batch = moments_of(x1);
+  ///     batch.merge(moments_of(x2));             // of all pieces
+  ///     layer.normalize(batch, x1, y1);          // each piece with the moments of the whole
+  ///     layer.normalize(batch, x2, y2);
+  ///     layer.commit(batch);                     // once
+  ///
+  /// @param batch  the moments of the whole minibatch
+  /// @throws what normalize does, and std::invalid_argument for moments of another number of
+  ///         channels or of fewer values than `in`
+  /// Cost: one read and one write of the piece.
+  template <class In, class Out>
+  void normalize(const BatchMoments& batch, const In& in, Out&& out,
+                 const Execution& execution = {}) const {
+    const auto held = detail::as_inputs<T>(in);
+    core_.normalize_piece(batch, held.views(), detail::as_output<T>(std::forward<Out>(out)),
+                          execution);
   }
 
   /// The other half of train: moves the running statistics on by the moments of one minibatch, or
@@ -156,35 +188,33 @@ class BatchNorm {
   ParameterGradients backward(const BatchMoments& batch, const In& in,
                               const OutGradient& out_gradient, InGradient&& in_gradient,
                               const Execution& execution = {}) const {
-    const auto x = detail::as_input<T>(in);
+    const auto x = detail::as_inputs<T>(in);
     const auto dy = detail::as_input<T>(out_gradient);
-    return core_.backward(batch, Inputs<1>{x.view()}, dy.view(),
-                          Outputs<1>{detail::as_output<T>(std::forward<InGradient>(in_gradient))},
+    return core_.backward(batch, x.views(), dy.view(),
+                          detail::as_outputs<T, In>(std::forward<InGradient>(in_gradient)),
                           execution);
   }
 
-  /// The same for a call with a residual.
+  /// The same as with_residual(in, residual) and with_residual(in_gradient, residual_gradient).
   /// @param residual_gradient  receives dL/dresidual; may be the memory of out_gradient, residual
   ///                           or in, but not of in_gradient
-  template <class In, class Residual, class OutGradient, class InGradient, class ResidualGradient>
+  template <class In, class Residual, class OutGradient, class InGradient, class ResidualGradient,
+            std::enable_if_t<!detail::is_execution<ResidualGradient>, int> = 0>
   ParameterGradients backward(const BatchMoments& batch, const In& in, const Residual& residual,
                               const OutGradient& out_gradient, InGradient&& in_gradient,
                               ResidualGradient&& residual_gradient,
                               const Execution& execution = {}) const {
-    const auto x = detail::as_input<T>(in);
-    const auto added = detail::as_input<T>(residual);
-    const auto dy = detail::as_input<T>(out_gradient);
-    return core_.backward(
-        batch, Inputs<2>{x.view(), added.view()}, dy.view(),
-        Outputs<2>{detail::as_output<T>(std::forward<InGradient>(in_gradient)),
-                   detail::as_output<T>(std::forward<ResidualGradient>(residual_gradient))},
-        execution);
+    return backward(batch, with_residual(in, residual), out_gradient,
+                    with_residual(std::forward<InGradient>(in_gradient),
+                                  std::forward<ResidualGradient>(residual_gradient)),
+                    execution);
   }
 
   /// The same into a new matrix or tensor of the kind of `in`.
   template <class In, class OutGradient>
-  auto backward(const BatchMoments& batch, const In& in, const OutGradient& out_gradient,
-                const Execution& execution = {}) const {
+  [[nodiscard]] auto backward(const BatchMoments& batch, const In& in,
+                              const OutGradient& out_gradient,
+                              const Execution& execution = {}) const {
     const auto x = detail::as_input<T>(in);
     const auto dy = detail::as_input<T>(out_gradient);
     auto in_gradient = detail::make_owner_like(x.view());
@@ -195,6 +225,49 @@ class BatchNorm {
         std::move(in_gradient), std::move(gradients.gamma), std::move(gradients.beta)};
   }
 
+  /// The first half of backward for a piece of a minibatch: its share of the two sums that every
+  /// dL/dx depends on.
+  ///
+  ///     auto sums = layer.backward_sums(batch, x1, dy1);
+  ///     sums.merge(layer.backward_sums(batch, x2, dy2));      // of all pieces
+  ///     layer.backward(batch, sums, x1, dy1, dx1);            // each piece with those of the
+  ///     whole layer.backward(batch, sums, x2, dy2, dx2); auto [gamma, beta] =
+  ///     layer.parameter_gradients(sums); // once
+  ///
+  /// @param batch  the moments of the whole minibatch, those that its pieces were normalised with
+  /// @throws what backward does, but moments may be of more values than `in`
+  /// Cost: one read of `in` and `out_gradient`.
+  template <class In, class OutGradient>
+  [[nodiscard]] BatchSums backward_sums(const BatchMoments& batch, const In& in,
+                                        const OutGradient& out_gradient,
+                                        const Execution& execution = {}) const {
+    const auto x = detail::as_inputs<T>(in);
+    const auto dy = detail::as_input<T>(out_gradient);
+    return core_.backward_sums(batch, x.views(), dy.view(), execution);
+  }
+
+  /// The second half: dL/dx of a piece.
+  /// @param sums  those of the whole minibatch, of as many values as `batch`
+  /// @throws what backward does, and std::invalid_argument for sums of another number of channels
+  ///         or values
+  /// Cost: one read of `in` and `out_gradient`, one write.
+  template <class In, class OutGradient, class InGradient>
+  void backward(const BatchMoments& batch, const BatchSums& sums, const In& in,
+                const OutGradient& out_gradient, InGradient&& in_gradient,
+                const Execution& execution = {}) const {
+    const auto x = detail::as_inputs<T>(in);
+    const auto dy = detail::as_input<T>(out_gradient);
+    core_.backward_piece(batch, sums, x.views(), dy.view(),
+                         detail::as_outputs<T, In>(std::forward<InGradient>(in_gradient)),
+                         execution);
+  }
+
+  /// dL/dgamma and dL/dbeta from the sums: of the whole minibatch, or the share of a piece.
+  /// @throws std::invalid_argument for sums of another number of channels
+  [[nodiscard]] ParameterGradients parameter_gradients(const BatchSums& sums) const {
+    return core_.parameter_gradients(sums);
+  }
+
   /// Back-propagates through infer: the running statistics are constants, gamma and beta still have
   /// gradients. For fine-tuning with frozen statistics.
   template <class In, class OutGradient, class InGradient,
@@ -202,28 +275,24 @@ class BatchNorm {
   ParameterGradients backward_frozen(const In& in, const OutGradient& out_gradient,
                                      InGradient&& in_gradient,
                                      const Execution& execution = {}) const {
-    const auto x = detail::as_input<T>(in);
+    const auto x = detail::as_inputs<T>(in);
     const auto dy = detail::as_input<T>(out_gradient);
-    return core_.backward_frozen(
-        Inputs<1>{x.view()}, dy.view(),
-        Outputs<1>{detail::as_output<T>(std::forward<InGradient>(in_gradient))}, execution);
+    return core_.backward_frozen(x.views(), dy.view(),
+                                 detail::as_outputs<T, In>(std::forward<InGradient>(in_gradient)),
+                                 execution);
   }
 
-  /// The same for a call with a residual, as backward.
+  /// The same as with_residual, as backward.
   template <class In, class Residual, class OutGradient, class InGradient, class ResidualGradient,
             std::enable_if_t<!detail::is_execution<ResidualGradient>, int> = 0>
   ParameterGradients backward_frozen(const In& in, const Residual& residual,
                                      const OutGradient& out_gradient, InGradient&& in_gradient,
                                      ResidualGradient&& residual_gradient,
                                      const Execution& execution = {}) const {
-    const auto x = detail::as_input<T>(in);
-    const auto added = detail::as_input<T>(residual);
-    const auto dy = detail::as_input<T>(out_gradient);
-    return core_.backward_frozen(
-        Inputs<2>{x.view(), added.view()}, dy.view(),
-        Outputs<2>{detail::as_output<T>(std::forward<InGradient>(in_gradient)),
-                   detail::as_output<T>(std::forward<ResidualGradient>(residual_gradient))},
-        execution);
+    return backward_frozen(with_residual(in, residual), out_gradient,
+                           with_residual(std::forward<InGradient>(in_gradient),
+                                         std::forward<ResidualGradient>(residual_gradient)),
+                           execution);
   }
 
   /// backward for those who kept the output and not the input: train(x, x) in place, then this, so
@@ -250,11 +319,12 @@ class BatchNorm {
   /// Normalises one example or many with the running statistics, to the bits of freeze(), which is
   /// faster when many calls follow. Allocates nothing.
   /// @throws std::domain_error when the layer has no statistics: it never saw a minibatch and was
-  ///         given no state
+  ///         given no state; or when gamma, beta, a running statistic or
+  ///         gamma / sqrt(variance + epsilon) is not finite (unless that is to be propagated)
   template <class In, class Out, std::enable_if_t<!detail::is_execution<Out>, int> = 0>
   void infer(const In& in, Out&& out, const Execution& execution = {}) const {
-    const auto held = detail::as_input<T>(in);
-    core_.infer(Inputs<1>{held.view()}, detail::as_output<T>(std::forward<Out>(out)), execution);
+    const auto held = detail::as_inputs<T>(in);
+    core_.infer(held.views(), detail::as_output<T>(std::forward<Out>(out)), execution);
   }
 
   /// The same with a residual, as train.
@@ -262,23 +332,20 @@ class BatchNorm {
             std::enable_if_t<!detail::is_execution<Out>, int> = 0>
   void infer(const In& in, const Residual& residual, Out&& out,
              const Execution& execution = {}) const {
-    const auto held = detail::as_input<T>(in);
-    const auto added = detail::as_input<T>(residual);
-    core_.infer(Inputs<2>{held.view(), added.view()}, detail::as_output<T>(std::forward<Out>(out)),
-                execution);
+    infer(with_residual(in, residual), std::forward<Out>(out), execution);
   }
 
   /// The same into a new matrix or tensor of the kind of `in`.
   template <class In>
-  auto infer(const In& in, const Execution& execution = {}) const {
-    const auto held = detail::as_input<T>(in);
-    auto output = detail::make_owner_like(held.view());
-    core_.infer(Inputs<1>{held.view()}, detail::view_of_owner(held.view(), output), execution);
+  [[nodiscard]] auto infer(const In& in, const Execution& execution = {}) const {
+    const auto held = detail::as_inputs<T>(in);
+    auto output = detail::make_owner_like(held.lead());
+    core_.infer(held.views(), detail::view_of_owner(held.lead(), output), execution);
     return output;
   }
 
   /// The inference path as an object of its own. @throws std::domain_error as infer
-  FrozenBatchNorm<T, Channels> freeze() const { return core_.freeze(); }
+  [[nodiscard]] FrozenBatchNorm<T, Channels> freeze() const { return core_.freeze(); }
 
   /// What the layer has learned and seen; to be changed, saved or replaced. Calls check it anew.
   State<T, Channels>& state() { return core_.state; }

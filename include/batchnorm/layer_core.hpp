@@ -15,7 +15,9 @@
 #include "batchnorm/loops/map.hpp"
 #include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/backward_output.hpp"
+#include "batchnorm/math/check_inference.hpp"
 #include "batchnorm/math/check_moments.hpp"
+#include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/running.hpp"
@@ -51,12 +53,16 @@ template <class T, int Channels>
 class LayerCore {
  public:
   using BatchMoments = Moments<accumulator_t<T>, Channels>;
+  using BatchSums = GradientSums<accumulator_t<T>, Channels>;
   using ParameterGradients = Gradients<T, Channels>;
   using In = BatchView<const T>;
   using Out = BatchView<T>;
 
   Options options;
   State<T, Channels> state;
+
+  /// Of no channels, unless their number is fixed.
+  explicit LayerCore(const Options& chosen) : options(chosen) { validate(options); }
 
   LayerCore(Index channels, const Options& chosen) : options(chosen), state(channels) {
     validate(options);
@@ -87,6 +93,64 @@ class LayerCore {
     return forward("BatchNorm::normalize", in, out, execution, false);
   }
 
+  /// Moments and sums of a whole minibatch, of which `in` is a piece.
+  template <std::size_t N>
+  void normalize_piece(const BatchMoments& batch, const Inputs<N>& in, const Out& out,
+                       const Execution& execution) const {
+    constexpr const char* function = "BatchNorm::normalize";
+    check_shapes(function, in, out);
+    check_piece(function, batch, channels(), in[0]);
+    if (in[0].empty()) return;
+    if (borrows_statistics(function, batch.count)) {
+      return infer_as(function, in, out, execution);
+    }
+    accepts(function, batch);
+    with_statistics_of(function, batch, [&](const auto& statistics) {
+      write_output(statistics, in, out, execution);
+    });
+  }
+
+  template <std::size_t N>
+  BatchSums backward_sums(const BatchMoments& batch, const Inputs<N>& in, const In& out_gradient,
+                          const Execution& execution) const {
+    constexpr const char* function = "BatchNorm::backward_sums";
+    check_input_shapes(function, in, out_gradient);
+    check_piece(function, batch, channels(), in[0]);
+    if (in[0].empty()) return BatchSums(channels());
+    const auto sum = [&](const auto& statistics) {
+      return input_sums<T, Channels, N == 2>(options, state, statistics,
+                                             gradient_first(in, out_gradient), execution);
+    };
+    if (borrows_statistics(function, batch.count)) return sum(running_statistics(function));
+    return with_statistics_of(function, batch, sum);
+  }
+
+  template <std::size_t N>
+  void backward_piece(const BatchMoments& batch, const BatchSums& sums, const Inputs<N>& in,
+                      const In& out_gradient, const loops::Views<T, N>& gradients,
+                      const Execution& execution) const {
+    constexpr const char* function = "BatchNorm::backward";
+    check_gradient_shapes(function, in, out_gradient, gradients);
+    check_piece(function, batch, channels(), in[0]);
+    check_sums(function, sums, channels(), batch.count);
+    if (in[0].empty()) return;
+    if (borrows_statistics(function, batch.count)) {
+      return piece_gradients<T, Channels, true, N == 2>(
+          options, state, running_statistics(function), sums, gradient_first(in, out_gradient),
+          gradients, execution);
+    }
+    with_statistics_of(function, batch, [&](const auto& statistics) {
+      piece_gradients<T, Channels, false, N == 2>(
+          options, state, statistics, sums, gradient_first(in, out_gradient), gradients, execution);
+    });
+  }
+
+  ParameterGradients parameter_gradients(const BatchSums& sums) const {
+    check_state_shape("BatchNorm::parameter_gradients", state);
+    check_sums("BatchNorm::parameter_gradients", sums, channels(), sums.count);
+    return gradients_of<T>(options, sums);
+  }
+
   void commit(const BatchMoments& batch) {
     constexpr const char* function = "BatchNorm::commit";
     check_state_shape(function, state);
@@ -109,14 +173,14 @@ class LayerCore {
                               const Execution& execution) const {
     constexpr const char* function = "BatchNorm::backward";
     check_gradient_shapes(function, in, out_gradient, gradients);
-    check_batch(function, batch, in[0]);
+    check_batch(function, batch, channels(), in[0]);
     if (in[0].empty()) return ParameterGradients(channels());
     if (borrows_statistics(function, batch.count)) {
       return backward_frozen_as(function, in, out_gradient, gradients, execution);
     }
-    const BatchStatistics<accumulator_t<T>, Channels> statistics(batch);
-    check_deviation<T>(function, options, channels(), statistics);
-    return backward_with<false>(statistics, in, out_gradient, gradients, execution);
+    return with_statistics_of(function, batch, [&](const auto& statistics) {
+      return backward_with<false>(statistics, in, out_gradient, gradients, execution);
+    });
   }
 
   template <std::size_t N>
@@ -131,7 +195,7 @@ class LayerCore {
                                           const Execution& execution) const {
     constexpr const char* function = "BatchNorm::backward_from_output";
     check_gradient_shapes(function, Inputs<1>{out}, out_gradient, {in_gradient});
-    check_batch(function, batch, out);
+    check_batch(function, batch, channels(), out);
     check_invertible<T>(function, options, state);
     if (out.empty()) return ParameterGradients(channels());
     const Inputs<2> inputs{out_gradient, out};
@@ -204,13 +268,25 @@ class LayerCore {
   ParameterGradients backward_with(const Statistics& statistics, const Inputs<N>& in,
                                    const In& out_gradient, const loops::Views<T, N>& gradients,
                                    const Execution& execution) const {
-    if constexpr (N == 1) {
-      return input_gradients<T, Channels, Constant, false>(
-          options, state, statistics, Inputs<2>{out_gradient, in[0]}, gradients, execution);
-    } else {
-      return input_gradients<T, Channels, Constant, true>(
-          options, state, statistics, Inputs<3>{out_gradient, in[1], in[0]}, gradients, execution);
-    }
+    return input_gradients<T, Channels, Constant, N == 2>(
+        options, state, statistics, gradient_first(in, out_gradient), gradients, execution);
+  }
+
+  /// The order of backward: what is normalised comes last, because empty lanes are filled with what
+  /// adds nothing to a sum in the last input.
+  static Inputs<2> gradient_first(const Inputs<1>& in, const In& out_gradient) {
+    return {out_gradient, in[0]};
+  }
+  static Inputs<3> gradient_first(const Inputs<2>& in, const In& out_gradient) {
+    return {out_gradient, in[1], in[0]};
+  }
+
+  /// body(the statistics of a minibatch), once it is sure that they can be divided by.
+  template <class Body>
+  auto with_statistics_of(const char* function, const BatchMoments& batch, const Body& body) const {
+    const BatchStatistics<accumulator_t<T>, Channels> statistics(batch);
+    check_deviation<T>(function, options, channels(), statistics);
+    return body(statistics);
   }
 
   template <class Statistics, std::size_t N>
@@ -230,13 +306,18 @@ class LayerCore {
   }
 
   template <std::size_t N>
-  void check_gradient_shapes(const char* function, const Inputs<N>& in, const In& out_gradient,
-                             const loops::Views<T, N>& gradients) const {
-    constexpr const char* names[] = {"input gradient", "residual gradient"};
+  void check_input_shapes(const char* function, const Inputs<N>& in, const In& out_gradient) const {
     check_state_shape(function, state);
     check_channels(function, in[0], channels());
     check_same_shape(function, "input", in[0], "output gradient", out_gradient);
     if constexpr (N == 2) check_same_shape(function, "input", in[0], "residual", in[1]);
+  }
+
+  template <std::size_t N>
+  void check_gradient_shapes(const char* function, const Inputs<N>& in, const In& out_gradient,
+                             const loops::Views<T, N>& gradients) const {
+    constexpr const char* names[] = {"input gradient", "residual gradient"};
+    check_input_shapes(function, in, out_gradient);
     for (std::size_t i = 0; i < N; ++i) {
       check_output(function, names[i], gradients[i], "input", in[0]);
       check_output(function, names[i], gradients[i], "output gradient", out_gradient);
@@ -245,20 +326,13 @@ class LayerCore {
     if constexpr (N == 2) check_disjoint(function, names[0], gradients[0], names[1], gradients[1]);
   }
 
-  void check_batch(const char* function, const BatchMoments& batch, const In& in) const {
-    check_moments(function, batch, channels());
-    if (batch.count == in.values_per_channel()) return;
-    fail_argument(function, "the moments must be those of this input",
-                  text("moments of ", in.values_per_channel(), " values per channel"),
-                  text("moments of ", batch.count));
-  }
-
   /// The running statistics, once they have turned out to be usable.
   RunningStatistics<T, Channels> running_statistics(const char* function) const {
     check_has_statistics(function);
     check_statistics(function, state, options.non_finite);
     const RunningStatistics<T, Channels> statistics(state);
     check_deviation<T>(function, options, channels(), statistics);
+    check_inference(function, options, state);
     return statistics;
   }
 

@@ -246,6 +246,21 @@ struct Options {
   }
 };
 
+namespace detail {
+
+template <class Number>
+using if_bare_number = std::enable_if_t<std::is_arithmetic<Number>::value, int>;
+
+/// Ends the constructors that are given a number where Options belong.
+template <class Number>
+void refuse_bare_number() {
+  static_assert(sizeof(Number) == 0,
+                "batchnorm: a bare number is not read as epsilon; write Options options; "
+                "options.epsilon = 1e-5; and hand over the options");
+}
+
+}  // namespace detail
+
 /// Checks what the types cannot: epsilon.
 /// @throws std::invalid_argument when epsilon is negative or not finite.
 inline void validate(const Options& options) {

@@ -12,6 +12,21 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
+namespace detail {
+
+/// A number of channels that somebody gave, once it is one and that of the type.
+template <int Channels>
+Index checked_channels(const char* function, Index channels) {
+  if (channels < 1) fail_argument(function, "number of channels", "at least 1", text(channels));
+  if (Channels != Eigen::Dynamic && channels != Channels) {
+    fail_argument(function, "number of channels is fixed by the type", text(Channels),
+                  text(channels));
+  }
+  return channels;
+}
+
+}  // namespace detail
+
 /// A vector of running statistics: an Eigen vector that vectors of another scalar can be assigned
 /// to, because those of a float layer are double and come from where numbers are float.
 template <class T, int Channels = Eigen::Dynamic>
@@ -71,9 +86,28 @@ struct State {
 
   /// The state of a layer of that many channels that has seen nothing.
   /// @throws std::invalid_argument when channels is not positive or not the fixed number.
-  explicit State(Index channels) : State(Identity(checked(channels))) {}
+  explicit State(Index channels)
+      : State(Identity(detail::checked_channels<Channels>("State", channels))) {}
 
   Index channels() const { return gamma.size(); }
+
+  /// The same state for data of another scalar, or with another way to say the number of channels:
+  ///
+  ///     State<Eigen::half> small = state.cast<Eigen::half>();
+  ///     State<float, 64> fixed = state.cast<float, 64>();
+  ///
+  /// Numbers are rounded once; counters go along.
+  /// @throws std::invalid_argument when the parts of the state differ in size, or the number of
+  ///         channels is not the one that the new type fixes
+  /// @throws std::domain_error naming the channel when a number is too large for the new scalar
+  template <class U, int NewChannels = Channels>
+  State<U, NewChannels> cast() const;
+
+  /// The state of `count` channels from channel `first` on, of a layer cut into parts. Counters go
+  /// along.
+  /// @throws std::invalid_argument when the parts of the state differ in size, or it does not have
+  ///         those channels
+  State<T> slice(Index first, Index count) const;
 
   /// Lets the running statistics start anew, with mean 0, variance 1 and nothing seen; gamma and
   /// beta stay.
@@ -94,17 +128,6 @@ struct State {
         beta(Vector::Zero(start.channels)),
         running_mean(Statistics::Zero(start.channels)),
         running_variance(Statistics::Ones(start.channels)) {}
-
-  static Index checked(Index channels) {
-    if (channels < 1) {
-      detail::fail_argument("State", "number of channels", "at least 1", detail::text(channels));
-    }
-    if (Channels != Eigen::Dynamic && channels != Channels) {
-      detail::fail_argument("State", "number of channels is fixed by the type",
-                            detail::text(Channels), detail::text(channels));
-    }
-    return channels;
-  }
 };
 
 namespace detail {
@@ -112,7 +135,12 @@ namespace detail {
 template <class T, int Channels>
 void check_state_shape(const char* function, const State<T, Channels>& state) {
   const Index channels = state.gamma.size();
-  if (channels < 1) fail_argument(function, "number of channels", "at least 1", text(channels));
+  if (channels < 1) {
+    fail_argument(function, "number of channels", "at least 1",
+                  text(channels,
+                       "; a layer or state made without a number of channels is empty "
+                       "until one is assigned to it, such as BatchNorm<T>(channels)"));
+  }
   const auto same = [&](const char* name, Index size) {
     if (size != channels) {
       fail_argument(function, text("size of ", name, " must be that of gamma"), text(channels),
@@ -163,6 +191,19 @@ bool has_initial_statistics(const State<T, Channels>& state) {
   return true;
 }
 
+/// The numbers of a vector in the scalar of another one, which has been sized.
+template <class From, class To>
+void convert_channels(const char* name, const From& from, To& to) {
+  using Number = typename To::Scalar;
+  for (Index channel = 0; channel < from.size(); ++channel) {
+    if (is_finite(from[channel]) && !is_finite_as<Number>(from[channel])) {
+      fail_domain("State::cast", text(name, " of channel ", channel),
+                  "a number in the range of the new scalar", "one outside of it");
+    }
+    to[channel] = convert<Number>(from[channel]);
+  }
+}
+
 /// Checks a state from outside, once, at the door.
 template <class T, int Channels>
 void check_state(const char* function, const State<T, Channels>& state, NonFinite policy) {
@@ -171,6 +212,39 @@ void check_state(const char* function, const State<T, Channels>& state, NonFinit
 }
 
 }  // namespace detail
+
+template <class T, int Channels>
+template <class U, int NewChannels>
+State<U, NewChannels> State<T, Channels>::cast() const {
+  detail::check_state_shape("State::cast", *this);
+  State<U, NewChannels> result(channels());
+  detail::convert_channels("gamma", gamma, result.gamma);
+  detail::convert_channels("beta", beta, result.beta);
+  detail::convert_channels("running mean", running_mean, result.running_mean);
+  detail::convert_channels("running variance", running_variance, result.running_variance);
+  result.batches_seen = batches_seen;
+  result.samples_seen = samples_seen;
+  return result;
+}
+
+template <class T, int Channels>
+State<T> State<T, Channels>::slice(Index first, Index count) const {
+  detail::check_state_shape("State::slice", *this);
+  if (first < 0 || count < 1 || first > channels() - count) {
+    detail::fail_argument("State::slice", "channels of the slice",
+                          detail::text("1 or more of ", channels()),
+                          detail::text(count, " from channel ", first, " on"));
+  }
+  State<T> result(count);
+  result.gamma = gamma.segment(first, count);
+  result.beta = beta.segment(first, count);
+  result.running_mean = running_mean.segment(first, count);
+  result.running_variance = running_variance.segment(first, count);
+  result.batches_seen = batches_seen;
+  result.samples_seen = samples_seen;
+  return result;
+}
+
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 

@@ -74,7 +74,7 @@ struct Layer {
 
   State<T> state;
   Moments<A> batch;
-  detail::GradientSums<A, Eigen::Dynamic> sums;
+  GradientSums<A> sums;
 };
 
 /// numbers[i][c] of channel c.

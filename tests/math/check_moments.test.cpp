@@ -82,3 +82,46 @@ TEST_CASE("the first of several bad channels is found, wherever it stands", "[mo
     }
   }
 }
+
+TEST_CASE("moments belong to an input, or to what it is a piece of", "[moments]") {
+  const Eigen::MatrixXf x = Eigen::MatrixXf::Ones(3, 5);
+  const auto view = batchnorm::examples_in_columns(x);
+  Moments<double> moments(3);
+  for (const Index count : {4, 5, 6}) {
+    moments.count = count;
+    if (count == 5) {
+      CHECK_NOTHROW(detail::check_batch("f", moments, 3, view));
+    } else {
+      CHECK_THROWS_MATCHES(detail::check_batch("f", moments, 3, view), std::invalid_argument,
+                           says("f: the moments must be those of this input: expected moments of 5 "
+                                "values per channel, got moments of"));
+    }
+    if (count >= 5) {
+      CHECK_NOTHROW(detail::check_piece("f", moments, 3, view));
+    } else {
+      CHECK_THROWS_MATCHES(detail::check_piece("f", moments, 3, view), std::invalid_argument,
+                           says("f: the moments must be those of the whole minibatch: expected "
+                                "moments of at least the 5 values per channel of this piece, got "
+                                "moments of 4"));
+    }
+  }
+  CHECK_THROWS_AS(detail::check_batch("f", moments, 2, view), std::invalid_argument);
+  CHECK_THROWS_AS(detail::check_piece("f", moments, 2, view), std::invalid_argument);
+}
+
+TEST_CASE("sums belong to a layer and to a whole minibatch", "[moments]") {
+  batchnorm::GradientSums<double> sums(3);
+  sums.count = 5;
+  CHECK_NOTHROW(detail::check_sums("f", sums, 3, 5));
+  for (const Index count : {4, 6}) {
+    CHECK_THROWS_MATCHES(detail::check_sums("f", sums, 3, count), std::invalid_argument,
+                         says("f: the sums must be those of the whole minibatch, all pieces "
+                              "merged: expected sums of"));
+  }
+  CHECK_THROWS_MATCHES(detail::check_sums("f", sums, 2, 5), std::invalid_argument,
+                       says("f: number of channels of the sums must be the layer's: expected 2, "
+                            "got 3 and 3"));
+  sums.normalized.resize(2);
+  CHECK_THROWS_MATCHES(detail::check_sums("f", sums, 3, 5), std::invalid_argument,
+                       says("expected 3, got 3 and 2"));
+}

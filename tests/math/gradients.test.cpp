@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/math/gradients.hpp"
 
+#include <stdexcept>
 #include <vector>
 
 #include "batchnorm/layer.hpp"
@@ -13,6 +14,7 @@ using batchnorm::Epilogue;
 using batchnorm::Index;
 using batchnorm::Options;
 using batchnorm::State;
+using batchnorm_test::says;
 namespace detail = batchnorm::detail;
 
 namespace {
@@ -55,7 +57,7 @@ TEST_CASE("the maps are a (g + centred b + c) and a g, and g for the residual", 
 }
 
 TEST_CASE("parameters that are left out have no gradient, whatever the sums", "[gradients]") {
-  detail::GradientSums<double, 2> sums(2);
+  batchnorm::GradientSums<double, 2> sums(2);
   sums.normalized << 1.5, -2.0;
   sums.output_gradient << 3.0, 4.0;
   Options options;
@@ -126,4 +128,33 @@ TEST_CASE("an empty minibatch has no gradient", "[gradients]") {
   const auto gradients = layer.backward_frozen(none, none, none, none, none);
   CHECK(gradients.gamma == Eigen::Vector2d(0, 0));
   CHECK(gradients.beta == Eigen::Vector2d(0, 0));
+}
+
+TEST_CASE("sums of pieces add up, sums of nothing change nothing", "[gradients]") {
+  using Sums = batchnorm::GradientSums<double>;
+  Sums a(2), b(2);
+  a.count = 3;
+  a.output_gradient << 1.0, 2.0;
+  a.normalized << 0.5, -4.0;
+  b.count = 5;
+  b.output_gradient << 10.0, 20.0;
+  b.normalized << 0.25, 8.0;
+  Sums sum;
+  CHECK(sum.channels() == 0);
+  sum.merge(a);
+  CHECK(sum.count == 3);
+  CHECK(sum.normalized == a.normalized);
+  sum.merge(b);
+  CHECK(sum.count == 8);
+  CHECK(sum.output_gradient == Eigen::Vector2d(11.0, 22.0));
+  CHECK(sum.normalized == Eigen::Vector2d(0.75, 4.0));
+  sum.merge(Sums());
+  sum.merge(Sums(2));
+  CHECK(sum.count == 8);
+  CHECK(sum.output_gradient == Eigen::Vector2d(11.0, 22.0));
+  CHECK_THROWS_MATCHES(sum.merge(Sums(3)), std::invalid_argument,
+                       says("GradientSums::merge: number of channels must be the same: expected 2, "
+                            "got 3"));
+  CHECK(sum.count == 8);
+  CHECK((batchnorm::GradientSums<double, 4>().channels() == 4));
 }

@@ -191,7 +191,7 @@ inline Complaints form_faults(const std::vector<Header>& headers) {
         header.lines[2] != "#define " + guard) {
       complaints.push_back(header.path + " is not guarded by " + guard);
     }
-    if (header.lines.size() > 300) {
+    if (header.lines.size() > 400) {
       complaints.push_back(header.path + " has " + std::to_string(header.lines.size()) + " lines");
     }
   }

@@ -18,8 +18,20 @@ using Index = Eigen::Index;
 
 namespace detail {
 
+/// Whether numbers of a type can be divided and ordered, as normalising them takes: every scalar
+/// of Eigen's but integers, bool and characters, whose means are cut off, and complex numbers.
+template <class T>
+inline constexpr bool is_real_scalar =
+    !Eigen::NumTraits<T>::IsInteger && !Eigen::NumTraits<T>::IsComplex;
+
+/// What every layer, state and function asks about the scalar of its data, so that a wrong one ends
+/// here wherever it comes in.
 template <class T>
 struct ScalarTraits {
+  static_assert(is_real_scalar<T>,
+                "batchnorm: data must be of a real scalar with fractions, such as float, double, "
+                "half or bfloat16; convert integers, bool and characters with cast<float>(), and "
+                "take complex numbers apart");
   using Accumulator = T;
   using Parameter = T;
 };

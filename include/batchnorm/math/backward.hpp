@@ -157,6 +157,35 @@ Gradients<T, Channels> input_gradients(const Options& options, const State<T, Ch
   return result;
 }
 
+/// The sums of input_gradients over a piece of a minibatch, from dy, a residual when there is one,
+/// and x, with the statistics of the whole.
+template <class T, int Channels, bool Residual, class Statistics>
+GradientSums<accumulator_t<T>, Channels> input_sums(
+    const Options& options, const State<T, Channels>& state, const Statistics& statistics,
+    const loops::Views<const T, Residual ? 3 : 2>& inputs, const Execution& execution) {
+  const InputNumbers<T, Channels, Statistics> numbers(options, state, statistics);
+  GradientSums<accumulator_t<T>, Channels> result(state.channels());
+  with_epilogue(options.epilogue, [&](auto rectified) {
+    using Source = FromInput<parameter_t<T>, decltype(rectified)::value, Residual>;
+    result = sums_of_view<Source, Channels>(execution, numbers, inputs);
+  });
+  return result;
+}
+
+/// dL/dx and dL/dresidual of a piece of a minibatch, with statistics and sums of the whole.
+template <class T, int Channels, bool Constant, bool Residual, class Statistics>
+void piece_gradients(const Options& options, const State<T, Channels>& state,
+                     const Statistics& statistics,
+                     const GradientSums<accumulator_t<T>, Channels>& sums,
+                     const loops::Views<const T, Residual ? 3 : 2>& inputs,
+                     const loops::Views<T, Residual ? 2 : 1>& outputs, const Execution& execution) {
+  const InputNumbers<T, Channels, Statistics> numbers(options, state, statistics);
+  with_epilogue(options.epilogue, [&](auto rectified) {
+    using Source = FromInput<parameter_t<T>, decltype(rectified)::value, Residual>;
+    backward_from_sums<Source, Constant>(execution, numbers, sums, inputs, outputs);
+  });
+}
+
 }  // namespace detail
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm

@@ -8,10 +8,12 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/loops/channels.hpp"
 #include "batchnorm/loops/simd.hpp"
+#include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/version.hpp"
+#include "batchnorm/view/batch_view.hpp"
 
-// What moments must be like before a layer works with them.
+// What moments, and sums of gradients, must be like before a layer works with them.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -34,6 +36,42 @@ void check_moments(const char* function, const Moments<A, Channels>& moments, In
                   "a negative number");
     }
   }
+}
+
+/// Refuses moments of something else than an input.
+template <class A, int Channels, class T>
+void check_batch(const char* function, const Moments<A, Channels>& moments, Index channels,
+                 const BatchView<T>& in) {
+  check_moments(function, moments, channels);
+  if (moments.count == in.values_per_channel()) return;
+  fail_argument(function, "the moments must be those of this input",
+                text("moments of ", in.values_per_channel(), " values per channel"),
+                text("moments of ", moments.count));
+}
+
+/// Refuses moments of less than an input that is a piece of what they are the moments of.
+template <class A, int Channels, class T>
+void check_piece(const char* function, const Moments<A, Channels>& moments, Index channels,
+                 const BatchView<T>& in) {
+  check_moments(function, moments, channels);
+  if (moments.count >= in.values_per_channel()) return;
+  fail_argument(function, "the moments must be those of the whole minibatch",
+                text("moments of at least the ", in.values_per_channel(),
+                     " values per channel of this piece"),
+                text("moments of ", moments.count));
+}
+
+/// Refuses sums of another layer, or that lack a piece of the minibatch.
+template <class A, int Channels>
+void check_sums(const char* function, const GradientSums<A, Channels>& sums, Index channels,
+                Index count) {
+  if (sums.output_gradient.size() != channels || sums.normalized.size() != channels) {
+    fail_argument(function, "number of channels of the sums must be the layer's", text(channels),
+                  text(sums.output_gradient.size(), " and ", sums.normalized.size()));
+  }
+  if (sums.count == count) return;
+  fail_argument(function, "the sums must be those of the whole minibatch, all pieces merged",
+                text("sums of ", count, " values per channel"), text("sums of ", sums.count));
 }
 
 /// Stops at channels of which a mean or a sum of squares is not plainly finite, also in T.

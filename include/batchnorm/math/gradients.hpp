@@ -3,8 +3,10 @@
 #define BATCHNORM_MATH_GRADIENTS_HPP
 
 #include <cstddef>
+#include <tuple>
 #include <type_traits>
 
+#include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/loops/channels.hpp"
 #include "batchnorm/loops/execution.hpp"
@@ -33,18 +35,47 @@ struct Gradients {
   explicit Gradients(Index channels) : gamma(Vector::Zero(channels)), beta(gamma) {}
 };
 
-namespace detail {
-
-/// S1 and r S2 of every channel.
-template <class A, int Channels>
+/// What back-propagation has to know of a whole minibatch: two sums per channel. Those of pieces of
+/// it (BatchNorm::backward_sums) merge into those of the whole.
+///
+/// @tparam T         the type they are kept in, accumulator_t of the data
+/// @tparam Channels  number of channels when it is known to the compiler
+template <class T, int Channels = Eigen::Dynamic>
 struct GradientSums {
-  using Vector = ChannelVector<A, Channels>;
-  Vector output_gradient;  ///< S1 = sum f'(z) dy
-  Vector normalized;       ///< r S2 = sum f'(z) dy xhat
+  using Scalar = T;
+  using Vector = ChannelVector<T, Channels>;
 
+  Index count = 0;         ///< values per channel that were summed
+  Vector output_gradient;  ///< sum f'(z) dL/dy, which is dL/dbeta
+  Vector normalized;       ///< sum f'(z) dL/dy xhat, which is dL/dgamma
+
+  /// The sums of nothing; merging them with others gives exactly the others.
+  GradientSums() : GradientSums(Channels == Eigen::Dynamic ? 0 : Channels) {}
   explicit GradientSums(Index channels)
       : output_gradient(Vector::Zero(channels)), normalized(output_gradient) {}
+
+  Index channels() const { return output_gradient.size(); }
+
+  /// The sums over both sets of values together.
+  /// @throws std::invalid_argument when the numbers of channels differ (sums of nothing that were
+  ///         made without a number of channels merge with any). Nothing is changed then.
+  void merge(const GradientSums& other) {
+    if (other.count == 0 && other.channels() == 0) return;
+    if (count == 0 && channels() == 0) {
+      *this = other;
+      return;
+    }
+    if (channels() != other.channels()) {
+      detail::fail_argument("GradientSums::merge", "number of channels must be the same",
+                            detail::text(channels()), detail::text(other.channels()));
+    }
+    count += other.count;
+    output_gradient += other.output_gradient;
+    normalized += other.normalized;
+  }
 };
+
+namespace detail {
 
 /// The terms of S1 and r S2; k: pivot, r and what the source wants.
 template <class Source>
@@ -224,6 +255,45 @@ struct GradientWriter {
   }
 };
 
+/// The gradients of the parameters from the sums.
+template <class T, int Channels>
+Gradients<T, Channels> gradients_of(const Options& options,
+                                    const GradientSums<accumulator_t<T>, Channels>& totals) {
+  Gradients<T, Channels> gradients(totals.channels());
+  loops::for_channels<accumulator_t<T>>(0, totals.channels(),
+                                        GradientWriter<T, Channels>{options, totals, gradients});
+  return gradients;
+}
+
+/// The first half of backward_view: the sums over the inputs of a source, which are a whole
+/// minibatch or a piece of one.
+template <class Source, int Channels, class Numbers, class T>
+GradientSums<accumulator_t<T>, Channels> sums_of_view(
+    const Execution& execution, const Numbers& numbers,
+    const loops::Views<const T, Source::inputs>& inputs) {
+  GradientSums<accumulator_t<T>, Channels> totals(inputs[0].channels());
+  totals.count = inputs[0].values_per_channel();
+  GradientReduction<Source, Numbers, T, Channels> reduction(numbers, totals);
+  std::apply([&](const auto&... views) { loops::reduce(execution, reduction, views...); }, inputs);
+  return totals;
+}
+
+template <class Source, bool Constant, std::size_t Outputs>
+using BackwardMapOf =
+    std::conditional_t<Constant, FrozenBackwardMap<Source, Outputs>, BackwardMap<Source, Outputs>>;
+
+/// The second half: dL/dx and dL/dresidual from the sums over the whole minibatch.
+template <class Source, bool Constant, int Channels, class Numbers, class T, std::size_t Outputs>
+void backward_from_sums(const Execution& execution, const Numbers& numbers,
+                        const GradientSums<accumulator_t<T>, Channels>& totals,
+                        const loops::Views<const T, Source::inputs>& inputs,
+                        const loops::Views<T, Outputs>& outputs) {
+  const BackwardCoefficients<Source, Numbers, T, Channels, Constant> coefficients(numbers, totals,
+                                                                                  totals.count);
+  loops::map<parameter_t<T>, BackwardMapOf<Source, Constant, Outputs>>(execution, coefficients,
+                                                                       outputs, inputs);
+}
+
 /// Backward from the inputs of a source, dy first and what is normalised last, to dL/dx and, as
 /// second output, dL/dresidual. `Constant`: the statistics do not depend on x.
 template <class Source, bool Constant, int Channels, class Numbers, class T, std::size_t Outputs>
@@ -237,15 +307,11 @@ Gradients<T, Channels> backward_view(const Execution& execution, const Options& 
     GradientReduction<Source, Numbers, T, Channels> reduction(numbers, totals);
     const BackwardCoefficients<Source, Numbers, T, Channels, Constant> coefficients(
         numbers, totals, lead.values_per_channel());
-    using Map = std::conditional_t<Constant, FrozenBackwardMap<Source, Outputs>,
-                                   BackwardMap<Source, Outputs>>;
+    using Map = BackwardMapOf<Source, Constant, Outputs>;
     loops::reduce_and_map<parameter_t<T>, Map>(execution, reduction, inputs, coefficients, outputs,
                                                inputs);
   }
-  Gradients<T, Channels> gradients(lead.channels());
-  loops::for_channels<accumulator_t<T>>(0, lead.channels(),
-                                        GradientWriter<T, Channels>{options, totals, gradients});
-  return gradients;
+  return gradients_of<T>(options, totals);
 }
 
 }  // namespace detail

@@ -93,7 +93,8 @@ BatchView<T> as_output(Out&& out) {
                 "batchnorm: an output is a BatchView or an Eigen matrix, array, map, ref or block");
   if constexpr (is_batch_view<Plain>) {
     static_assert(!std::is_const<typename Plain::Element>::value,
-                  "batchnorm: the output is read-only");
+                  "batchnorm: the output is read-only; a residual is said at the input, "
+                  "with_residual(x, r)");
     static_assert(std::is_same<typename Plain::Scalar, T>::value,
                   "batchnorm: the scalar of the output differs from that of the layer");
     return out;
@@ -107,7 +108,8 @@ BatchView<T> as_output(Out&& out) {
                   "batchnorm: the output is a temporary, its result would be lost");
     if constexpr (has_memory<Plain>) {
       static_assert(!std::is_const<ElementOf<std::remove_reference_t<Out>>>::value,
-                    "batchnorm: the output is read-only");
+                    "batchnorm: the output is read-only; a residual is said at the input, "
+                    "with_residual(x, r)");
       return view_of_matrix<Examples::in_columns>(out);
     }
   }
