@@ -7,9 +7,10 @@
 #include <cstddef>
 #include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "support/fold_plan.hpp"
+#include "support/planned_fold.hpp"
 
 namespace example {
 
@@ -103,8 +104,11 @@ inline std::size_t print_batch_norms(const Tensors& tensors,
                printable(destination_of(plan, norm))});
   }
   table.print();
-  for (const LeftUnfolded& left : plan.left) {
-    warnings.push_back(printable(left.norm) + ": not to be folded: " + printable(left.reason));
+  for (const NormAndText& left : plan.left) {
+    warnings.push_back(printable(left.norm) + ": not to be folded: " + printable(left.text));
+  }
+  for (const NormAndText& doubt : plan.doubts) {
+    warnings.push_back(printable(doubt.norm) + ": look at this fold: " + printable(doubt.text));
   }
   if (!warnings.empty()) std::printf("\n");
   for (const std::string& line : warnings) std::printf("%s\n", line.c_str());
@@ -121,8 +125,27 @@ inline std::vector<std::string> certificate_row(const PlannedFold& fold,
               std::to_string(certificate.negative_gamma.size()),
           std::to_string(certificate.subnormal_weights + certificate.subnormal_biases),
           std::to_string(certificate.vanished_weights),
-          short_number(certificate.bound_ulps),
+          short_number(certificate.bound_within_ulps),
           short_number(probed)};
+}
+
+/// How to read the line of a fold that has lost numbers: what matters, and what does not.
+inline void print_reading(const PlannedFold& fold, const batchnorm::FoldCertificate& certificate) {
+  const std::string name = printable(fold.text());
+  const Index small = certificate.vanished_weights + certificate.subnormal_weights;
+  if (small == 0 && certificate.bound_within_ulps < 1.0) return;
+  std::printf(
+      "%s: what matters: for inputs up to %s in magnitude no output changes by more than "
+      "%s ulp\n",
+      name.c_str(), short_number(certificate.largest_input).c_str(),
+      short_number(certificate.bound_within_ulps).c_str());
+  if (small == 0) return;
+  const bool harmless = certificate.bound_within_ulps < 1.0;
+  std::printf(
+      "%s: %s: %s weights are 0 now or below the smallest normal number (with larger "
+      "inputs, up to %s ulp)\n",
+      name.c_str(), harmless ? "may be ignored" : "where it comes from",
+      std::to_string(small).c_str(), short_number(certificate.bound_ulps).c_str());
 }
 
 inline Table certificate_table() {

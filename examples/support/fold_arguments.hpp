@@ -14,18 +14,19 @@
 #include <vector>
 
 #include "support/usage_error.hpp"
+#include "support/weight_layer.hpp"
 
 namespace example {
 
 inline constexpr const char* fold_usage =
     R"(NAME
-  08_fold_checkpoint - look at the batch norms of a checkpoint, and fold them into its weights
+  07_fold_checkpoint - look at the batch norms of a checkpoint, and fold them into its weights
 
 SYNOPSIS
-  08_fold_checkpoint inspect FILE
-  08_fold_checkpoint fold IN OUT --epsilon E [options]
-  08_fold_checkpoint demo
-  08_fold_checkpoint --help
+  07_fold_checkpoint inspect FILE
+  07_fold_checkpoint fold IN OUT --epsilon E [options]
+  07_fold_checkpoint demo
+  07_fold_checkpoint --help
 
 DESCRIPTION
   FILE and IN are safetensors files, or the index.json of several. Batch norms are found by the
@@ -45,9 +46,17 @@ PAIRS
   A batch norm belongs to the layer before it
     by number   1 follows 0, features.4.1 follows features.4.0: PyTorch's Sequential
     by name     bn1 follows conv1, or fc1, linear1, dense1; conv1_bn follows conv1
-  This is a convention and not in the file. Where bn1 stands in front of conv1 the shapes usually
-  tell: when they contradict one pair of such names, no pair of these names is folded. What else
-  uses the output of the layer cannot be seen at all: look at the table before you trust it.
+  This is a convention and not in the file: look at the table before you trust it. Where bn1 stands
+  in front of conv1 the shapes usually tell: when they contradict one pair of such names, no pair of
+  these names is folded. A layer that may feed two batch norms is folded with neither, because the
+  other one would get something else. What else uses its output cannot be seen.
+
+  Some pairs are folded only when --pair says so:
+    batch_normalization_1 and dense_1, whose numbers come from two counters
+    none of 8 or more running means is negative: a ReLU seems to stand between layer and norm
+    the layer has other tensors (lora_A, weight_g), or another one has the same weights
+  When a tensor is called quant, weights are probably rounded when the network runs; --pair or
+  --unquantised says that this does not matter.
 
 OPTIONS
   --epsilon E        the number under the root, for all batch norms: 1e-5 is PyTorch's default, 1e-3
@@ -55,21 +64,28 @@ OPTIONS
   --epsilon NORM=E   for one of them
   --pair A=B         B follows A; one of the two is a batch norm. A layer that stands behind its
                      batch norm is folded into when it is linear, or unpadded.
+  --unpaired NORM    NORM does not follow the layer that its name suggests
   --unpadded LAYER   a convolution that does not pad; its batch norm may stand in front of it
   --transposed LAYER the weights are those of a transposed convolution. Where it has as many inputs
                      as outputs, they look like those of any other one
+  --flattened LAYER=nchw
+  --flattened LAYER=nhwc
+                     between a batch norm and this linear layer behind it, a flatten puts the
+                     positions of each channel side by side (nchw: PyTorch), or the channels of each
+                     position (nhwc: Keras, Flax)
+  --unquantised      fold although names of tensors speak of quantisation
   --flush-subnormal  store 0 for folded weights that are so small that they slow processors down
   --probes N         random inputs for each layer (default 8)
   --dry-run          do all of it but write nothing
 
 EXIT STATUS
-  0 done, 1 something was left unfolded, 2 bad input
+  0 done, 1 something was left unfolded, 2 bad input; nothing is written then
 
 EXAMPLES
-  08_fold_checkpoint inspect resnet18.safetensors
-  08_fold_checkpoint fold resnet18.safetensors folded.safetensors --epsilon 1e-5 --dry-run
-  08_fold_checkpoint fold net.safetensors out.safetensors --epsilon 1e-5 --epsilon head.1=1e-3
-  08_fold_checkpoint fold keras.safetensors out.safetensors --epsilon 1e-3 --pair stem=stem_norm
+  07_fold_checkpoint inspect resnet18.safetensors
+  07_fold_checkpoint fold resnet18.safetensors folded.safetensors --epsilon 1e-5 --dry-run
+  07_fold_checkpoint fold net.safetensors out.safetensors --epsilon 1e-5 --epsilon head.1=1e-3
+  07_fold_checkpoint fold keras.safetensors out.safetensors --epsilon 1e-3 --pair stem=stem_norm
 )";
 
 struct FoldArguments {
@@ -78,7 +94,9 @@ struct FoldArguments {
   std::optional<double> epsilon;
   std::map<std::string, double> epsilon_of;
   std::vector<std::pair<std::string, std::string>> pairs;
-  std::set<std::string> unpadded, transposed;
+  std::set<std::string> unpadded, transposed, unpaired;
+  std::map<std::string, WeightLayer::Flatten> flattened;
+  bool unquantised = false;
   bool flush_subnormal = false;
   bool dry_run = false;
   int probes = 8;
@@ -145,6 +163,12 @@ class FoldParser {
       result_.unpadded.insert(value(option));
     } else if (option == "--transposed") {
       result_.transposed.insert(value(option));
+    } else if (option == "--unpaired") {
+      result_.unpaired.insert(value(option));
+    } else if (option == "--flattened") {
+      take_flattened(value(option));
+    } else if (option == "--unquantised") {
+      result_.unquantised = true;
     } else if (option == "--probes") {
       result_.probes = static_cast<int>(parse_number(option, value(option), 1, 1000000));
     } else {
@@ -168,6 +192,17 @@ class FoldParser {
     const auto [norm, number] = split("--epsilon", text);
     if (!result_.epsilon_of.emplace(norm, parse_epsilon(number)).second) {
       throw UsageError("--epsilon is given twice for " + norm);
+    }
+  }
+
+  void take_flattened(const std::string& text) {
+    const auto [layer, order] = split("--flattened", text);
+    if (order != "nchw" && order != "nhwc") {
+      throw UsageError("--flattened expects the order nchw or nhwc, got \"" + order + "\"");
+    }
+    const auto flatten = order == "nchw" ? WeightLayer::Flatten::nchw : WeightLayer::Flatten::nhwc;
+    if (!result_.flattened.emplace(layer, flatten).second) {
+      throw UsageError("--flattened is given twice for " + layer);
     }
   }
 

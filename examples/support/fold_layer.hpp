@@ -3,15 +3,16 @@
 #define BATCHNORM_EXAMPLES_SUPPORT_FOLD_LAYER_HPP
 
 #include <algorithm>
+#include <batchnorm/fold/fold.hpp>
 #include <batchnorm/io/checkpoint.hpp>
-#include <batchnorm/math/fold.hpp>
 #include <cmath>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "support/fold_plan.hpp"
+#include "support/fold_arguments.hpp"
+#include "support/planned_fold.hpp"
 #include "support/random.hpp"
 #include "support/weight_layer.hpp"
 
@@ -68,18 +69,22 @@ inline FoldCertificate both(const FoldCertificate& first, FoldCertificate second
   append(second.negative_gamma, first.negative_gamma);
   second.vanished_weights += first.vanished_weights;
   second.bound_ulps += first.bound_ulps;
+  second.bound_within_ulps += first.bound_within_ulps;
   second.measured_ulps += first.measured_ulps;
   second.evaluation_ulps += first.evaluation_ulps;
   return second;
 }
 
-template <class T>
+/// @tparam T  type of the weights
+/// @tparam B  type of the bias
+template <class T, class B>
 FoldCertificate fold_as(const Tensors& from, Tensors& to, const PlannedFold& fold,
                         const FoldMaps& maps, const batchnorm::FoldOptions& options) {
   const WeightLayer& layer = fold.layer;
+  const bool has_bias = from.contains(layer.bias);
   std::vector<T> weights = from.values<T>(layer.weight);
-  Eigen::Matrix<T, Eigen::Dynamic, 1> bias;
-  if (from.contains(layer.bias)) bias = from.matrix<T>(layer.bias);
+  std::vector<B> bias;
+  if (has_bias) bias = from.values<B>(layer.bias);
   const auto view = layer.view(weights.data());
   if (!fold.behind.empty() && !maps.behind.options().epilogue.is_identity()) {
     throw std::runtime_error("its options have an epilogue, which would be lost with them");
@@ -91,12 +96,22 @@ FoldCertificate fold_as(const Tensors& from, Tensors& to, const PlannedFold& fol
     certificate = certificate ? both(*certificate, front) : front;
   }
   to.set(layer.weight, from.shape(layer.weight), weights);
-  to.set(layer.bias, bias);
+  to.set(layer.bias, has_bias ? from.shape(layer.bias) : std::vector<Index>{layer.out}, bias);
   return *certificate;
 }
 
-/// Folds into the weights of `to`, in the type in which they are stored, and takes the batch norms
-/// out of it.
+/// Calls body with a number of the type of a tensor.
+template <class Body>
+FoldCertificate with_type_of(const char* part, const std::string& dtype, const Body& body) {
+  if (dtype == "F64") return body(double{});
+  if (dtype == "F32") return body(float{});
+  if (dtype == "F16") return body(Eigen::half{});
+  if (dtype == "BF16") return body(Eigen::bfloat16{});
+  throw std::runtime_error(part + (" of " + dtype) + " are not folded");
+}
+
+/// Folds into weights and bias of `to`, each in the type in which it is stored, and takes the batch
+/// norms out of it. A bias that comes into being has the type of the weights.
 /// @throws std::exception with the reason when the fold cannot be done; `to` is then as it was
 inline FoldCertificate fold_layer(const Tensors& from, Tensors& to, const PlannedFold& fold,
                                   const FoldMaps& maps, const FoldArguments& arguments) {
@@ -104,21 +119,13 @@ inline FoldCertificate fold_layer(const Tensors& from, Tensors& to, const Planne
   options.padding = batchnorm::Padding::none;  // the plan has seen to it
   options.flush_subnormal = arguments.flush_subnormal;
   const std::string& dtype = from.dtype(fold.layer.weight);
-  if (from.contains(fold.layer.bias) && from.dtype(fold.layer.bias) != dtype) {
-    throw std::runtime_error("the bias is " + from.dtype(fold.layer.bias) + ", the weights " +
-                             dtype);
-  }
-  const auto in_type = [&](auto type) {
-    return fold_as<decltype(type)>(from, to, fold, maps, options);
-  };
-  const auto done = [&] {
-    if (dtype == "F64") return in_type(double{});
-    if (dtype == "F32") return in_type(float{});
-    if (dtype == "F16") return in_type(Eigen::half{});
-    if (dtype == "BF16") return in_type(Eigen::bfloat16{});
-    throw std::runtime_error("weights of " + dtype + " are not folded");
-  };
-  const FoldCertificate certificate = done();
+  const bool has_bias = from.contains(fold.layer.bias);
+  const std::string& bias_dtype = has_bias ? from.dtype(fold.layer.bias) : dtype;
+  const FoldCertificate certificate = with_type_of("weights", dtype, [&](auto weight) {
+    return with_type_of("biases", bias_dtype, [&](auto bias) {
+      return fold_as<decltype(weight), decltype(bias)>(from, to, fold, maps, options);
+    });
+  });
   for (const FoundBatchNorm& norm : fold.norms()) {
     for (const std::string& key : norm.keys) to.erase(key);
     to.metadata().erase(batchnorm::detail::metadata_key(norm.prefix.parameters));

@@ -4,109 +4,57 @@
 
 #include <batchnorm/io/checkpoint.hpp>
 #include <cstddef>
-#include <map>
-#include <optional>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "support/checkpoint_names.hpp"
 #include "support/fold_arguments.hpp"
-#include "support/layer_names.hpp"
+#include "support/fold_hazards.hpp"
+#include "support/given_pairs.hpp"
+#include "support/planned_fold.hpp"
 #include "support/weight_layer.hpp"
 
 namespace example {
 
-using batchnorm::FoundBatchNorm;
-
-inline std::string name_of(const FoundBatchNorm& norm) {
-  return name_of_prefix(norm.prefix.parameters);
-}
-
-/// A layer and what is folded into it.
-struct PlannedFold {
-  WeightLayer layer;
-  std::vector<FoundBatchNorm> front;   ///< batch norms in front of it, in the order of the network
-  std::vector<FoundBatchNorm> behind;  ///< and behind it
-  std::string reason;                  ///< why they belong together
-
-  std::vector<FoundBatchNorm> norms() const {
-    std::vector<FoundBatchNorm> all = front;
-    all.insert(all.end(), behind.begin(), behind.end());
-    return all;
-  }
-
-  /// "conv1 -> bn1", in the order of the network.
-  std::string text() const {
-    std::string chain;
-    for (const FoundBatchNorm& norm : front) chain += name_of(norm) + " -> ";
-    chain += layer.name();
-    for (const FoundBatchNorm& norm : behind) chain += " -> " + name_of(norm);
-    return chain;
-  }
-};
-
 inline const std::string given = "given";
 
-struct LeftUnfolded {
-  std::string norm;
-  std::string reason;
-};
-
-struct FoldPlan {
-  std::vector<PlannedFold> folds;
-  std::vector<LeftUnfolded> left;
-};
-
-/// Finds for every batch norm the layer that it folds into.
+/// Finds for every batch norm the layer that it folds into. A fold is planned when nothing outside
+/// of it is known to use what it changes, and what only names suggest also needs to have nothing
+/// in the file that speaks against it.
 class FoldPlanner {
  public:
   FoldPlanner(const Tensors& tensors, const std::vector<FoundBatchNorm>& norms,
               const FoldArguments& arguments)
-      : tensors_(tensors), norms_(norms), arguments_(arguments) {}
+      : tensors_(tensors),
+        norms_(norms),
+        arguments_(arguments),
+        names_(tensors, norms, arguments),
+        pairs_(names_, arguments),
+        quantised_(arguments.unquantised ? "" : quantisation_tensor(tensors)) {}
 
   FoldPlan plan() {
-    check_names();
-    find_contradicted_names();
     for (const auto& [first, second] : arguments_.pairs) plan_given(first, second);
     for (const FoundBatchNorm& norm : norms_) {
-      if (planned_.count(name_of(norm)) == 0) plan_by_convention(norm);
+      if (names_.is_ambiguous(norm)) {
+        leave(norm, "two batch norms are called like that");
+      } else if (planned_.count(name_of(norm)) == 0) {
+        plan_by_convention(norm);
+      }
     }
+    drop_folds_that_change_others();
+    drop_doubts_of_the_left();
     return std::move(plan_);
   }
 
  private:
-  const FoundBatchNorm* find_norm(const std::string& name) const {
-    for (const FoundBatchNorm& norm : norms_) {
-      if (name_of(norm) == name) return &norm;
-    }
-    return nullptr;
-  }
-
-  std::optional<WeightLayer> find_layer(const std::string& name) const {
-    for (const char* separator : {".", "/"}) {
-      if (const auto layer = find_weight_layer(tensors_, name + separator)) return layer;
-    }
-    return std::nullopt;
-  }
-
-  /// A name on the command line that is in no file would go unnoticed otherwise.
-  void check_names() const {
-    for (const auto& [name, epsilon] : arguments_.epsilon_of) {
-      if (find_norm(name) == nullptr)
-        throw UsageError("--epsilon: no batch norm is called " + name);
-    }
-    for (const auto* names : {&arguments_.unpadded, &arguments_.transposed}) {
-      for (const std::string& name : *names) {
-        if (!find_layer(name)) throw UsageError("no layer with weights is called " + name);
-      }
-    }
-  }
-
   void leave(const FoundBatchNorm& norm, const std::string& reason) {
     planned_.insert(name_of(norm));
     plan_.left.push_back({name_of(norm), reason});
   }
+
+  // ---- one pair
 
   /// Plans `layer -> norm`, when the channels are right.
   void plan_behind(WeightLayer layer, const FoundBatchNorm& norm, const std::string& reason) {
@@ -127,6 +75,7 @@ class FoldPlanner {
       return leave(norm, layer.name() + " may be a transposed convolution: --transposed " +
                              layer.name() + " when it is");
     }
+    if (reason != given && (leave_for_order(norm) || leave_for_weights(layer, norm))) return;
     add(layer, norm, &PlannedFold::behind, reason);
   }
 
@@ -135,19 +84,59 @@ class FoldPlanner {
            name.find("deconv") != std::string::npos || name.find("upconv") != std::string::npos;
   }
 
-  /// Plans `norm -> layer`: exact for linear layers, and convolutions that do not pad.
-  void plan_front(const FoundBatchNorm& norm, const WeightLayer& layer, const std::string& reason) {
-    if (layer.in != norm.channels) {
-      return leave(norm, layer.name() + " behind it has " + std::to_string(layer.in) +
-                             " inputs for " + std::to_string(norm.channels) + " channels");
+  bool leave_for_order(const FoundBatchNorm& norm) {
+    const std::string doubt = doubt_of_order(tensors_, norm);
+    if (doubt.empty()) return false;
+    if (norm.channels < channels_for_certainty) {
+      plan_.doubts.push_back({name_of(norm), doubt + ", which may be chance"});
+      return false;
     }
+    leave(norm, doubt + " (--pair when nothing does)");
+    return true;
+  }
+
+  bool leave_for_weights(const WeightLayer& layer, const FoundBatchNorm& norm) {
+    if (!quantised_.empty()) {
+      leave(norm, quantised_ +
+                      " says that weights are quantised when the network runs (--pair, "
+                      "--unquantised)");
+      return true;
+    }
+    const std::string doubt = doubt_of_weights(tensors_, layer);
+    if (doubt.empty()) return false;
+    leave(norm, doubt + " (--pair)");
+    return true;
+  }
+
+  /// Plans `norm -> layer`: exact for linear layers, and convolutions that do not pad.
+  void plan_front(const FoundBatchNorm& norm, WeightLayer layer, const std::string& reason) {
+    if (layer.is_separable) {
+      return leave(norm, layer.name() + " behind it is a separable convolution, with two kernels");
+    }
+    const auto flattened = arguments_.flattened.find(layer.name());
+    if (flattened != arguments_.flattened.end() &&
+        !layer.flatten(norm.channels, flattened->second)) {
+      return leave(norm, layer.name() + " behind it has no whole number of inputs for each of " +
+                             std::to_string(norm.channels) + " channels, or is not linear");
+    }
+    if (layer.in != norm.channels) return leave_for_inputs(norm, layer);
     if (!layer.is_linear() && arguments_.unpadded.count(layer.name()) == 0) {
       return leave(norm, layer.name() +
                              " behind it is a convolution, and whether it pads is not in the "
                              "file: with zeros around it no fold is exact; --unpadded " +
                              layer.name() + " when there are none");
     }
+    if (reason != given && leave_for_weights(layer, norm)) return;
     add(layer, norm, &PlannedFold::front, reason);
+  }
+
+  void leave_for_inputs(const FoundBatchNorm& norm, const WeightLayer& layer) {
+    const bool whole = layer.is_linear() && layer.in % norm.channels == 0;
+    leave(norm, layer.name() + " behind it has " + std::to_string(layer.in) + " inputs for " +
+                    std::to_string(norm.channels) + " channels" +
+                    (whole ? ": when a flatten stands between them, --flattened " + layer.name() +
+                                 "=nchw (PyTorch) or " + layer.name() + "=nhwc (Keras, Flax)"
+                           : ""));
   }
 
   void add(const WeightLayer& layer, const FoundBatchNorm& norm,
@@ -158,7 +147,8 @@ class FoldPlanner {
     }
     if (fold != nullptr &&
         (!(fold->*side).empty() || layer.is_transposed || fold->layer.is_transposed)) {
-      return leave(norm, layer.name() + " belongs to " + name_of(fold->norms()[0]) + " already");
+      const auto& others = (fold->*side).empty() ? fold->norms() : fold->*side;
+      return leave(norm, "it and " + name_of(others[0]) + " cannot both fold into " + layer.name());
     }
     planned_.insert(name_of(norm));
     if (fold == nullptr) {
@@ -166,6 +156,7 @@ class FoldPlanner {
       fold = &plan_.folds.back();
     } else {
       fold->reason += ", " + reason;
+      if (side == &PlannedFold::front) fold->layer = layer;
     }
     (fold->*side).push_back(norm);
   }
@@ -176,6 +167,7 @@ class FoldPlanner {
     for (PlannedFold& fold : plan_.folds) {
       if (fold.behind.empty() || name_of(fold.behind.back()) != name_of(before)) continue;
       if (before.channels != norm.channels) break;
+      if (reason != given && leave_for_order(norm)) return true;
       planned_.insert(name_of(norm));
       fold.behind.push_back(norm);
       fold.reason += ", " + reason;
@@ -184,102 +176,177 @@ class FoldPlanner {
     return false;
   }
 
+  // ---- the pairs of the command line
+
   void plan_given(const std::string& first, const std::string& second) {
-    const FoundBatchNorm* const norm_first = find_norm(first);
-    const FoundBatchNorm* const norm_second = find_norm(second);
-    const auto layer = find_layer(norm_second != nullptr ? first : second);
-    for (const FoundBatchNorm* norm :
-         {norm_second, norm_second == nullptr ? norm_first : nullptr}) {
-      if (norm != nullptr && planned_.count(name_of(*norm)) != 0) {
-        throw UsageError("--pair names " + name_of(*norm) + " twice");
-      }
+    if (names_.find_norm(first) == nullptr) {
+      plan_given_behind(*names_.find_layer(first), pairs_.norms_behind(first));
+    } else if (names_.find_norm(second) == nullptr) {
+      plan_given_front(pairs_.norms_before(second), *names_.find_layer(second));
     }
-    if (norm_second != nullptr && layer) return plan_behind(*layer, *norm_second, given);
-    if (norm_first != nullptr && norm_second != nullptr &&
-        plan_chain(*norm_first, *norm_second, given)) {
-      return;
-    }
-    if (norm_first != nullptr && layer) return plan_front(*norm_first, *layer, given);
-    throw UsageError("--pair " + first + "=" + second +
-                     ": expected a batch norm and a layer with weights, or two batch norms the "
-                     "first of which has its layer");
   }
+
+  void plan_given_behind(const WeightLayer& layer,
+                         const std::vector<const FoundBatchNorm*>& chain) {
+    plan_behind(layer, *chain[0], given);
+    for (std::size_t i = 1; i < chain.size(); ++i) {
+      if (plan_chain(*chain[i - 1], *chain[i], given)) continue;
+      leave(*chain[i], name_of(*chain[i - 1]) + " in front of it has " +
+                           std::to_string(chain[i - 1]->channels) +
+                           " channels, or is left as it is");
+    }
+  }
+
+  void plan_given_front(const std::vector<const FoundBatchNorm*>& chain, const WeightLayer& layer) {
+    plan_front(*chain.back(), layer, given);
+    for (std::size_t i = chain.size() - 1; i-- > 0;) {
+      PlannedFold* const fold = fold_with(name_of(*chain[i + 1]));
+      if (fold == nullptr || chain[i]->channels != chain[i + 1]->channels) {
+        leave(*chain[i], name_of(*chain[i + 1]) + " behind it has " +
+                             std::to_string(chain[i + 1]->channels) +
+                             " channels, or is left as it is");
+        continue;
+      }
+      planned_.insert(name_of(*chain[i]));
+      fold->front.insert(fold->front.begin(), *chain[i]);
+      fold->reason += ", " + given;
+    }
+  }
+
+  PlannedFold* fold_with(const std::string& norm) {
+    for (PlannedFold& fold : plan_.folds) {
+      if (fold.has(norm)) return &fold;
+    }
+    return nullptr;
+  }
+
+  // ---- what names say
 
   void plan_by_convention(const FoundBatchNorm& norm) {
+    if (arguments_.unpaired.count(name_of(norm)) != 0) return leave(norm, "--unpaired");
     if (!norm.has_statistics()) return leave(norm, "it has no running statistics");
-    const auto [parent, leaf] = split_leaf(name_of(norm));
-    const bool is_number = !leaf.empty() && leaf.size() < 9 &&
-                           leaf.find_first_not_of("0123456789") == std::string::npos;
-    if (is_number) return plan_by_number(norm, parent, std::stoi(leaf));
-    plan_by_name(norm, parent, leaf);
+    if (CheckpointNames::neighbour(name_of(norm), 0)) return plan_by_number(norm);
+    plan_by_name(norm);
   }
 
-  void plan_by_number(const FoundBatchNorm& norm, const std::string& parent, int number) {
-    const std::string before = parent + std::to_string(number - 1);
-    const std::string behind = parent + std::to_string(number + 1);
-    const FoundBatchNorm* const norm_before = find_norm(before);
+  void plan_by_number(const FoundBatchNorm& norm) {
+    const std::string before = *CheckpointNames::neighbour(name_of(norm), -1);
+    const std::string behind = *CheckpointNames::neighbour(name_of(norm), 1);
+    const FoundBatchNorm* const norm_before = names_.find_norm(before);
     if (norm_before != nullptr) {
       if (plan_chain(*norm_before, norm, "by number")) return;
-    } else if (const auto layer = find_layer(before)) {
+    } else if (const auto layer = names_.find_layer(before)) {
       return plan_behind(*layer, norm, "by number");
     }
-    const bool another_norm = find_norm(behind) != nullptr;
-    if (const auto layer = find_layer(behind); layer && !another_norm) {
+    const bool another_norm = names_.find_norm(behind) != nullptr;
+    if (const auto layer = names_.find_layer(behind); layer && !another_norm) {
       return plan_front(norm, *layer, "by number");
     }
     leave(norm, "neither " + before + " nor " + behind + " has weights");
   }
 
-  /// Layers whose names go with that of the norm. Those whose outputs fit, when there are any.
-  std::vector<WeightLayer> layers_by_name(const FoundBatchNorm& norm) const {
-    const auto [parent, leaf] = split_leaf(name_of(norm));
-    std::vector<WeightLayer> all, fitting;
-    for (const std::string& name : layer_names_for(leaf)) {
-      const auto layer = find_layer(parent + name);
-      if (!layer || find_norm(parent + name) != nullptr) continue;
-      all.push_back(*layer);
-      if (layer->out == norm.channels) fitting.push_back(*layer);
+  void plan_by_name(const FoundBatchNorm& norm) {
+    const std::vector<WeightLayer> layers = names_.layers_by_name(norm);
+    if (layers.empty()) {
+      return leave(norm, "no layer with weights is called like " + name_of(norm) + " (--pair)");
     }
-    return fitting.empty() ? all : fitting;
+    const WeightLayer& layer = layers[0];
+    if (layers.size() > 1) {
+      return leave(norm,
+                   "it could follow " + layer.name() + " and " + layers[1].name() + " (--pair)");
+    }
+    if (is_counted(layer, norm)) {
+      return leave(norm, "layers and norms are counted separately in such names, so that " +
+                             layer.name() + " may be another one's (--pair)");
+    }
+    const std::string contradiction = names_.contradiction(layer, norm);
+    if (!contradiction.empty()) {
+      return leave(norm, "the shapes of " + contradiction + " say that " +
+                             CheckpointNames::kind_of_pair(layer, norm) +
+                             " are no pair in this order (--pair)");
+    }
+    plan_behind(layer, norm, "by name");
   }
 
-  static std::string kind_of_pair(const WeightLayer& layer, const FoundBatchNorm& norm) {
-    return split_leaf(layer.name()).second + " and " + split_leaf(name_of(norm)).second;
+  /// Whether the two have their names from counters: stem_norm follows stem whatever counts.
+  static bool is_counted(const WeightLayer& layer, const FoundBatchNorm& norm) {
+    const std::string own = split_leaf(name_of(norm)).second;
+    const std::string other = split_leaf(layer.name()).second;
+    const std::string system = norm.naming.system();
+    return own.compare(0, other.size() + 1, other + "_") != 0 &&
+           (is_automatic_name(own, system) || is_automatic_name(other, system));
   }
 
-  /// Where a norm stands in front of the layer of its name, in some blocks the shapes say so, and
-  /// in others they do not: what one says counts for all of these names.
-  void find_contradicted_names() {
+  // ---- what else reads the numbers that a fold changes
+
+  /// A fold changes what its layer gives and takes away what its norms give, but for the last of
+  /// them. Whatever else is fed by one of these would get something else than before, so that such
+  /// a fold is not done at all.
+  void drop_folds_that_change_others() {
+    std::vector<PlannedFold> kept;
+    for (const PlannedFold& fold : plan_.folds) {
+      const std::string obstacle = obstacle_of(fold);
+      if (obstacle.empty()) {
+        kept.push_back(fold);
+        continue;
+      }
+      for (const FoundBatchNorm& norm : fold.norms()) leave(norm, obstacle);
+    }
+    plan_.folds = std::move(kept);
+  }
+
+  void drop_doubts_of_the_left() {
+    std::vector<NormAndText> kept;
+    for (const NormAndText& doubt : plan_.doubts) {
+      if (fold_with(doubt.norm) != nullptr) kept.push_back(doubt);
+    }
+    plan_.doubts = std::move(kept);
+  }
+
+  std::string obstacle_of(const PlannedFold& fold) const {
+    std::set<std::string> changed;
+    if (!fold.behind.empty()) changed.insert(fold.layer.name());
+    for (const FoundBatchNorm& norm : fold.norms()) changed.insert(name_of(norm));
+    if (!fold.behind.empty()) changed.erase(name_of(fold.behind.back()));
     for (const FoundBatchNorm& norm : norms_) {
-      for (const WeightLayer& layer : layers_by_name(norm)) {
-        if (layer.out == norm.channels || arguments_.transposed.count(layer.name()) != 0) continue;
-        contradicted_.emplace(kind_of_pair(layer, norm), name_of(norm));
+      if (fold.has(name_of(norm))) continue;
+      for (const std::string& feeder : feeders_of(norm)) {
+        if (changed.count(feeder) == 0) continue;
+        return feeder + " may feed " + name_of(norm) + ", too, which would change (--pair says " +
+               "what feeds that, --unpaired " + name_of(norm) + " that it is not " + feeder + ")";
       }
     }
+    const std::string other = front_obstacle(fold);
+    return other.empty() ? certain_obstacle(tensors_, fold, norms_) : other;
   }
 
-  void plan_by_name(const FoundBatchNorm& norm, const std::string& parent,
-                    const std::string& leaf) {
-    const std::vector<WeightLayer> layers = layers_by_name(norm);
-    if (layers.empty()) {
-      return leave(norm, "no layer with weights is called like " + parent + leaf + " (--pair)");
+  std::vector<std::string> feeders_of(const FoundBatchNorm& norm) const {
+    if (pairs_.has_feeder(name_of(norm))) return {pairs_.feeder_of(name_of(norm))};
+    return names_.feeders_of(norm);
+  }
+
+  /// Another layer that the norm in front feeds by its number, or another norm that feeds the layer
+  /// by its own.
+  std::string front_obstacle(const PlannedFold& fold) const {
+    if (fold.front.empty()) return "";
+    const std::string last = name_of(fold.front.back());
+    const auto behind = CheckpointNames::neighbour(last, 1);
+    if (behind && *behind != fold.layer.name() && names_.find_layer(*behind)) {
+      return last + " may feed " + *behind + ", too, which would change";
     }
-    if (layers.size() > 1) {
-      return leave(
-          norm, "it could follow " + layers[0].name() + " and " + layers[1].name() + " (--pair)");
+    const auto before = CheckpointNames::neighbour(fold.layer.name(), -1);
+    if (before && *before != last && names_.find_norm(*before) != nullptr) {
+      return *before + " may feed " + fold.layer.name() + ", too, which would change";
     }
-    const auto contradiction = contradicted_.find(kind_of_pair(layers[0], norm));
-    if (contradiction != contradicted_.end() && layers[0].out == norm.channels) {
-      return leave(norm, "the shapes of " + contradiction->second + " say that " +
-                             contradiction->first + " are no pair in this order (--pair)");
-    }
-    plan_behind(layers[0], norm, "by name");
+    return "";
   }
 
   const Tensors& tensors_;
   const std::vector<FoundBatchNorm>& norms_;
   const FoldArguments& arguments_;
-  std::map<std::string, std::string> contradicted_;
+  CheckpointNames names_;
+  GivenPairs pairs_;
+  std::string quantised_;
   std::set<std::string> planned_;
   FoldPlan plan_;
 };

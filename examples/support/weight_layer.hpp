@@ -2,8 +2,8 @@
 #ifndef BATCHNORM_EXAMPLES_SUPPORT_WEIGHT_LAYER_HPP
 #define BATCHNORM_EXAMPLES_SUPPORT_WEIGHT_LAYER_HPP
 
+#include <batchnorm/fold/fold.hpp>
 #include <batchnorm/io/tensors.hpp>
-#include <batchnorm/math/fold.hpp>
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -28,10 +28,15 @@ struct WeightLayer {
   std::string weight, bias;  ///< names of the tensors; the bias need not be there
   Order order = Order::out_first;
   bool is_transposed = false;
+  bool is_separable = false;  ///< its first kernel is another tensor
   Index out = 0, in = 0, taps = 1, groups = 1;
 
   std::string name() const { return name_of_prefix(prefix); }
   bool is_linear() const { return is_linear_; }
+
+  /// What a flatten in front of a linear layer made of channels and positions: all positions of the
+  /// first channel, then of the next (NCHW), or all channels of the first position (NHWC).
+  enum class Flatten { nchw, nhwc };
 
   /// The weights, read row by row, as the folds take them.
   template <class T>
@@ -41,12 +46,14 @@ struct WeightLayer {
       return first ? batchnorm::transposed_iohw(data, out, in, taps, groups)
                    : batchnorm::transposed_hwoi(data, out, in, taps);
     }
-    if (is_linear_) {  // one tap: in steps of 1 along the input of a row, or along the output
-      const Index out_step = first ? in : 1;
+    if (is_linear_) {  // in steps of 1 along the inputs of a row, or along the outputs
+      const Index step = first ? 1 : out;
+      const bool channels_first = flatten_ == Flatten::nchw;
       return {data,
               batchnorm::LayerKind::linear,
-              {1, out, in, 1},
-              {out * in, out_step, first ? Index{1} : out, 1}};
+              {1, out, in, taps},
+              {out * in * taps, first ? in * taps : Index{1}, channels_first ? taps * step : step,
+               channels_first ? step : in * step}};
     }
     return first ? batchnorm::convolution_oihw(data, out, in, taps)
                  : batchnorm::convolution_hwio(data, out, in, taps);
@@ -77,15 +84,26 @@ struct WeightLayer {
     return true;
   }
 
+  /// The same linear layer with its inputs as so many channels at several positions. False when it
+  /// is not linear, or has no whole number of inputs for each channel.
+  bool flatten(Index channels, Flatten flatten_order) {
+    if (!is_linear_ || channels < 1 || in % channels != 0) return false;
+    taps = in / channels;
+    in = channels;
+    flatten_ = flatten_order;
+    return true;
+  }
+
  private:
   bool is_linear_ = false;
+  Flatten flatten_ = Flatten::nchw;
 };
 
 /// The layer with weights under a prefix, if there is one.
 inline std::optional<WeightLayer> find_weight_layer(const Tensors& tensors,
                                                     const std::string& prefix) {
   constexpr std::size_t highest_rank = 5;
-  for (const std::string name : {"weight", "kernel", "depthwise_kernel"}) {
+  for (const std::string name : {"weight", "kernel", "pointwise_kernel", "depthwise_kernel"}) {
     const std::string key = prefix + name;
     if (!tensors.contains(key)) continue;
     std::vector<Index> shape = tensors.shape(key);
@@ -95,6 +113,7 @@ inline std::optional<WeightLayer> find_weight_layer(const Tensors& tensors,
     layer.weight = key;
     layer.bias = prefix + "bias";
     if (name != "weight") layer.order = WeightLayer::Order::out_last;
+    layer.is_separable = name == "pointwise_kernel";
     if (name == "depthwise_kernel" && shape.size() > 2) {
       // taps x channels x multiplier: every output is made of one input
       const Index channels = shape[shape.size() - 2] * shape.back();

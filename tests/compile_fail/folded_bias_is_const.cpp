@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // expected: batchnorm: the bias is read-only
-#include "batchnorm/math/fold.hpp"
+#include "batchnorm/fold/fold.hpp"
 
 void use(Eigen::MatrixXf& weight, const Eigen::VectorXf& bias,
          const batchnorm::InferenceMap& norm) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // expected: batchnorm: the bias is a temporary, the folded one would be lost
-#include "batchnorm/math/fold.hpp"
+#include "batchnorm/fold/fold.hpp"
 
 void use(Eigen::MatrixXf& weight, const batchnorm::InferenceMap& norm) {
 #ifdef WRONG

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // expected: batchnorm: weights are folded in place, and these are read-only
-#include "batchnorm/math/fold.hpp"
+#include "batchnorm/fold/fold.hpp"
 
 batchnorm::Index use(const Eigen::MatrixXf& weight) {
 #ifdef WRONG

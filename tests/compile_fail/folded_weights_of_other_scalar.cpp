@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // expected: batchnorm: weights are folded in place, and are float, double, half or bfloat16
-#include "batchnorm/math/fold.hpp"
+#include "batchnorm/fold/fold.hpp"
 
 #ifdef WRONG
 using Scalar = long double;

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "batchnorm/fold/fold.hpp"
 #include "batchnorm/layer.hpp"
-#include "batchnorm/math/fold.hpp"
 #include "support/catch.hpp"
 #include "support/conformance.hpp"
 #include "support/digits.hpp"

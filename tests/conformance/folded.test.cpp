@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "batchnorm/math/fold.hpp"
-#include "batchnorm/math/inference_map.hpp"
+#include "batchnorm/fold/fold.hpp"
+#include "batchnorm/fold/inference_map.hpp"
 #include "support/catch.hpp"
 #include "support/conformance.hpp"
 #include "support/reference_convolution.hpp"

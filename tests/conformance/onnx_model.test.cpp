@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "batchnorm/fold/fold.hpp"
 #include "batchnorm/io/checkpoint.hpp"
-#include "batchnorm/math/fold.hpp"
 #include "support/catch.hpp"
 #include "support/conformance.hpp"
 

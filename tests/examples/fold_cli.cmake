@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-# cmake -DPROGRAM=08_fold_checkpoint -DCHECKPOINTS=fold_checkpoints -DDIGITS=file -DFOLDER=folder
+# cmake -DPROGRAM=07_fold_checkpoint -DCHECKPOINTS=fold_checkpoints -DDIGITS=file -DFOLDER=folder
 #       -P fold_cli.cmake
-# What 08_fold_checkpoint says and returns, and that its folded files hold the right numbers, which
+# What 07_fold_checkpoint says and returns, and that its folded files hold the right numbers, which
 # fold_checkpoints looks at. FOLDER is emptied and filled.
 cmake_minimum_required(VERSION 3.22)
 
@@ -113,9 +113,19 @@ expect_no_file(front.folded.safetensors)
 fold(front 0 "\n0 -> 1 " --unpadded 1)
 fold(transposed 1 "deconv1 has 3 outputs for 4 channels, which are its inputs.*--transposed" --dry-run)
 fold(transposed 0 "deconv1 -> deconv1_bn.*up.0 -> up.1" --transposed up.0 --transposed deconv1)
+fold(half_float 0 "4 folds of 4")
+fold(flat 1 "fc behind it has 12 inputs for 4 channels: when a flatten .*--flattened fc=nchw .* fc=nhwc"
+     --pair last_norm=fc --dry-run)
+fold(lonely 1 "left as it is: head.bn: body behind it has no whole number of inputs for each of 4"
+     --pair head.bn=body --flattened body=nchw)
+fold(flat 0 "last_norm -> fc .*front -> more -> behind " --pair last_norm=fc --flattened fc=nchw
+     --pair front=more --pair more=behind --flattened more=nchw)
+fold(flat_keras 0 "last_norm -> fc " --pair last_norm=fc --flattened fc=nhwc)
+expect(2 "^$" "--flattened expects the order nchw or nhwc, got \"hwc\"" fold a b --flattened fc=hwc)
+fold(separable 0 "sep -> sep_bn ")
 checkpoints(check)
-if(NOT output STREQUAL "checked 15 layers\n")
-  message(SEND_ERROR "expected 15 layers to be checked, got ${output}")
+if(NOT output STREQUAL "checked 23 layers\n")
+  message(SEND_ERROR "expected 23 layers to be checked, got ${output}")
 endif()
 
 # ---- the folded file has nothing left to fold
@@ -138,6 +148,79 @@ expect(2 "^$" "--pair body=nobody: expected a batch norm and a layer with weight
        fold lonely.safetensors x --epsilon 1 --pair body=nobody)
 expect(2 "^$" "--pair names head.bn twice"
        fold lonely.safetensors x --epsilon 1 --pair body=head.bn --pair body=head.bn)
+
+# ---- what feeds something that is left as it is stays unchanged: no such file is written
+
+function(refuse name error_regex)
+  expect(2 "^$" "${error_regex}"
+         fold ${name}.safetensors refused.safetensors --epsilon 1e-5 ${ARGN})
+  expect_no_file(refused.safetensors)
+endfunction()
+
+# leave(name, regular expression for the output, options): as refuse, by what is left
+function(leave name output_regex)
+  expect(1 "${output_regex}.*nothing was written\n$" "^$"
+         fold ${name}.safetensors refused.safetensors --epsilon 1e-5 ${ARGN})
+  expect_no_file(refused.safetensors)
+endfunction()
+
+refuse(shared "--pair names conv twice: what it gives goes to bn_a and to bn_b"
+       --pair conv=bn_a --pair conv=bn_b)
+refuse(shared "--pair names bn_a twice: behind conv and behind other" --pair conv=bn_a --pair other=bn_a)
+refuse(shared "--pair names bn_a twice: between conv and other" --pair conv=bn_a --pair bn_a=other)
+refuse(shared "--pair names bn_a twice: what it gives goes to conv and to bn_b"
+       --pair bn_a=conv --pair bn_a=bn_b)
+refuse(shared "--pair names conv twice: behind bn_a and behind bn_b" --pair bn_a=conv --pair bn_b=conv)
+refuse(shared "--pair bn_a=bn_b: expected a batch norm and a layer" --pair bn_a=bn_b)
+refuse(shared "--pair bn_a=bn_b: expected a batch norm and a layer" --pair bn_a=bn_b --pair bn_b=bn_a)
+refuse(shared "--pair bn_a=bn_a: expected a batch norm and a layer" --pair bn_a=bn_a)
+refuse(shared "--pair conv=other: expected a batch norm and a layer" --pair conv=other)
+fold(shared 0 "\nconv -> bn_a .*\nother -> bn_b .*2 folds of 2" --pair conv=bn_a --pair other=bn_b --dry-run)
+fold(shared 0 "\nconv -> bn_a -> bn_b .*1 folds of 2" --pair bn_a=bn_b --pair conv=bn_a --dry-run)
+
+leave(namesakes "left as it is: norm1: it and bn1 cannot both fold into conv1\nleft as it is: bn1: conv1 may feed norm1, too")
+leave(namesakes "left as it is: bn1: conv1 may feed norm1, too" --pair conv1=bn1)
+leave(namesakes "left as it is: norm1: conv1 may feed bn1, too" --pair conv1=norm1)
+fold(namesakes 0 "other -> norm1 .*conv1 -> bn1 .*2 folds of 2" --pair other=norm1 --dry-run)
+fold(namesakes 1 "conv1 -> bn1 .*left as it is: norm1: --unpaired\n1 folds of 2" --unpaired norm1 --dry-run)
+refuse(namesakes "--unpaired: no batch norm is called bn2" --unpaired bn2)
+leave(without_statistics "left as it is: head: conv1 may feed bn1, too" --pair conv1=head)
+
+leave(sequence "left as it is: head: 0 may feed 1, too" --pair 0=head)
+leave(sequence "left as it is: 1: 1 may feed 2, too" --pair 1=tail)
+fold(sequence 1 "\n0 -> 1 .*left as it is: head: 1 may feed 2, too.*1 folds of 2" --pair head=2 --dry-run)
+refuse(sequence "--pair names 1 twice: what it gives goes to 2 and to tail" --pair 1=2 --pair 1=tail)
+refuse(sequence "--pair names 2 twice: behind 1 and behind head" --pair 1=2 --pair head=2)
+refuse(chain "--pair names 1 twice: what it gives goes to 2 and to 4" --pair 0=1 --pair 1=2 --pair 1=4)
+fold(chain 1 "\n4 -> 5 -> 6 .*left as it is: 2: 0 may feed 1, too.*1 folds of 4" --pair 0=2 --dry-run)
+leave(broken "left as it is: 1: load_state: .*left as it is: 2: load_state: ")
+
+leave(tied "left as it is: a.bn1: a.conv1.weight is also b.conv1.weight" --pair a.conv1=a.bn1)
+leave(tied_norm "left as it is: a.bn1: a.bn1.weight is also b.bn1.weight" --pair a.conv1=a.bn1)
+leave(copied "left as it is: a.bn1: a.conv1.weight and b.conv1.weight hold the same numbers")
+fold(copied 1 "\na.conv1 -> a.bn1 .*1 folds of 2" --pair a.conv1=a.bn1 --dry-run)
+
+# ---- pairs by name that the file speaks against are folded only when --pair insists
+
+leave(rectified "left as it is: bn1: none of its 8 running means is negative")
+fold(rectified 0 "1 folds of 1" --pair conv1=bn1 --dry-run)
+fold(rectified_few 0 "look at this fold: bn1: none of its 4 running means is negative" --dry-run)
+expect(0 "bn1: look at this fold: none of its 4 running means" "^$" inspect rectified_few.safetensors)
+fold(one_negative 0 "1 folds of 1" --dry-run)
+fold(all_zero 0 "1 folds of 1" --dry-run)
+fold(rectified_chain 1 "\n0 -> 1 .*left as it is: 2: none of its 8 running means .*1 folds of 2" --dry-run)
+fold(rectified_chain 0 "\n0 -> 1 -> 2 " --pair 0=1 --pair 1=2 --dry-run)
+leave(adapted "left as it is: bn1: conv1.lora_A.weight may change what conv1 gives")
+fold(adapted 0 "1 folds of 1" --pair conv1=bn1 --dry-run)
+leave(quantised "left as it is: bn1: input.act_Quant.scale says that weights are quantised")
+fold(quantised 0 "1 folds of 1" --pair conv1=bn1 --dry-run)
+fold(quantised 0 "1 folds of 1" --unquantised --dry-run)
+fold(counted 1 "left as it is: batch_normalization_1: layers and norms are counted separately.* dense_1 .*left as it is: bn: .* dense .*1 folds of 3" --dry-run)
+fold(counted 0 "3 folds of 3" --pair dense_1=batch_normalization_1 --pair dense=bn --dry-run)
+
+# ---- what a certificate means where weights are lost
+
+fold(denormal 0 "conv1 -> bn1: what matters: for inputs up to 1.05e[+]06 in magnitude no output changes by more than 0[.][0-9]+ ulp\nconv1 -> bn1: may be ignored: 12 weights are 0 now or below .*up to 8.39e[+]06 ulp" --dry-run)
 
 expect(2 "^$" "--epsilon: no batch norm is called bn_1"
        fold resnet.safetensors x --epsilon 1e-5 --epsilon bn_1=1e-3)

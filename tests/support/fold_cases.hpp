@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "batchnorm/math/fold_geometry.hpp"
-#include "batchnorm/math/fold_weights.hpp"
+#include "batchnorm/fold/geometry.hpp"
+#include "batchnorm/fold/weights.hpp"
 #include "batchnorm/state.hpp"
 #include "support/generators.hpp"
 #include "support/reference_convolution.hpp"

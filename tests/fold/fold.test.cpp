@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Folded layers against the unfolded ones, computed by the oracle in long double.
-#include "batchnorm/math/fold.hpp"
+#include "batchnorm/fold/fold.hpp"
 
 #include <cmath>
 #include <limits>

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-#ifndef BATCHNORM_MATH_FOLD_CERTIFICATE_HPP
-#define BATCHNORM_MATH_FOLD_CERTIFICATE_HPP
+#ifndef BATCHNORM_FOLD_CERTIFICATE_HPP
+#define BATCHNORM_FOLD_CERTIFICATE_HPP
 
 #include <cmath>
 #include <cstdint>
 #include <vector>
 
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/math/inference_map.hpp"
+#include "batchnorm/fold/inference_map.hpp"
 #include "batchnorm/version.hpp"
 
 namespace batchnorm {
@@ -31,6 +31,8 @@ struct FoldOptions {
   bool flush_subnormal = false;
   /// Random inputs on which the folded layer is compared with the unfolded one; 0 for none.
   int probes = 4;
+  /// Magnitude of the inputs that FoldCertificate::bound_within_ulps is about; 0 or larger.
+  double largest_input = 1048576.0;
   /// Seed of the probes; the same seed gives the same inputs everywhere.
   std::uint64_t seed = 1;
 };
@@ -69,8 +71,14 @@ struct FoldCertificate {
   /// what folding, rounding and flushing the parameters changes. Up to 0.5 and a little is what
   /// rounding once costs; for double it is a few units, and behind a norm up to half the number
   /// of weights of a channel, because the computation is no finer than the result there. Computed
-  /// from the numbers themselves (derivation in math/fold_plan.hpp), not measured.
+  /// from the numbers themselves (derivation in fold/plan.hpp), not measured.
   double bound_ulps = 0.0;
+
+  /// The same for inputs of a magnitude of at most largest_input. It is the one to look at: where
+  /// all weights of a channel are too small for their type, all of them may be lost, which is 2^23
+  /// units for float, and still matter to no input that occurs beside the channel's bias.
+  double bound_within_ulps = 0.0;
+  double largest_input = 0.0;  ///< FoldOptions::largest_input
 
   /// The largest change seen on the probes, in the same unit: the unfolded layer with its norm and
   /// the folded one on the same inputs, uniform in [-1, 1), in long double.
@@ -107,4 +115,4 @@ inline FoldCertificate certify_gains(const InferenceMap& norm) {
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 
-#endif  // BATCHNORM_MATH_FOLD_CERTIFICATE_HPP
+#endif  // BATCHNORM_FOLD_CERTIFICATE_HPP

@@ -3,7 +3,7 @@
 #include <limits>
 #include <vector>
 
-#include "batchnorm/math/fold.hpp"
+#include "batchnorm/fold/fold.hpp"
 #include "support/catch.hpp"
 
 using namespace batchnorm;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Looks at the batch norms of a checkpoint, and folds them into the layers beside them:
 //
-//   08_fold_checkpoint inspect FILE
-//   08_fold_checkpoint fold IN OUT --epsilon 1e-5
-//   08_fold_checkpoint demo
+//   07_fold_checkpoint inspect FILE
+//   07_fold_checkpoint fold IN OUT --epsilon 1e-5
+//   07_fold_checkpoint demo
 //
 // --help says everything. Where the pieces are: support/fold_plan.hpp finds out which batch norm
 // belongs to which layer, support/fold_layer.hpp folds one and runs probes through both files.
@@ -112,11 +112,14 @@ bool verify(const Tensors& before, const Tensors& after, const std::vector<Finis
       progress.show_share("probing", finished++, folds.size(), printable(fold.fold.text()));
       const double probed = probe_both(before, after, fold.fold, fold.maps, probes);
       table.add(certificate_row(fold.fold, fold.certificate, probed));
-      kept = kept && fold.certificate.probes_agree() &&
-             probed <= fold.certificate.bound_ulps + probe_tolerance(before, fold.fold.layer);
+      kept =
+          kept && fold.certificate.probes_agree() &&
+          probed <= fold.certificate.bound_within_ulps + probe_tolerance(before, fold.fold.layer);
     }
   }
-  if (!folds.empty()) table.print();
+  if (folds.empty()) return kept;
+  table.print();
+  for (const FinishedFold& fold : folds) print_reading(fold.fold, fold.certificate);
   return kept;
 }
 
@@ -140,9 +143,13 @@ int fold(const FoldArguments& arguments) {
   const std::vector<FinishedFold> folds = fold_all(before, after, plan, arguments);
   print_new_biases(before, folds);
   const bool kept = verify(before, after, folds, arguments.probes);
-  for (const LeftUnfolded& left : plan.left) {
+  for (const NormAndText& doubt : plan.doubts) {
+    std::printf("look at this fold: %s: %s\n", printable(doubt.norm).c_str(),
+                printable(doubt.text).c_str());
+  }
+  for (const NormAndText& left : plan.left) {
     std::printf("left as it is: %s: %s\n", printable(left.norm).c_str(),
-                printable(left.reason).c_str());
+                printable(left.text).c_str());
   }
   if (!kept) throw std::runtime_error("probes differ by more than certified; nothing was written");
   if (!arguments.dry_run && !folds.empty()) write(path, after, folds);
@@ -169,9 +176,9 @@ int main(int argc, char** argv) {
   try {
     return run(FoldParser(argc, argv).parse());
   } catch (const UsageError& error) {
-    std::fprintf(stderr, "08_fold_checkpoint: %s\n(--help says what there is)\n", error.what());
+    std::fprintf(stderr, "07_fold_checkpoint: %s\n(--help says what there is)\n", error.what());
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "08_fold_checkpoint: %s\n", error.what());
+    std::fprintf(stderr, "07_fold_checkpoint: %s\n", error.what());
   }
   return bad_input;
 }

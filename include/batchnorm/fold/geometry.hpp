@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef BATCHNORM_MATH_FOLD_GEOMETRY_HPP
-#define BATCHNORM_MATH_FOLD_GEOMETRY_HPP
+#ifndef BATCHNORM_FOLD_GEOMETRY_HPP
+#define BATCHNORM_FOLD_GEOMETRY_HPP
 
 #include <limits>
 #include <utility>
@@ -8,7 +8,7 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/math/fold_weights.hpp"
+#include "batchnorm/fold/weights.hpp"
 #include "batchnorm/version.hpp"
 
 namespace batchnorm {
@@ -144,4 +144,4 @@ class TapReach {
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 
-#endif  // BATCHNORM_MATH_FOLD_GEOMETRY_HPP
+#endif  // BATCHNORM_FOLD_GEOMETRY_HPP

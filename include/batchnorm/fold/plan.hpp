@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef BATCHNORM_MATH_FOLD_PLAN_HPP
-#define BATCHNORM_MATH_FOLD_PLAN_HPP
+#ifndef BATCHNORM_FOLD_PLAN_HPP
+#define BATCHNORM_FOLD_PLAN_HPP
 
 #include <Eigen/Core>
 #include <algorithm>
@@ -11,10 +11,10 @@
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/rounding.hpp"
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/math/fold_certificate.hpp"
-#include "batchnorm/math/fold_geometry.hpp"
-#include "batchnorm/math/fold_weights.hpp"
-#include "batchnorm/math/inference_map.hpp"
+#include "batchnorm/fold/certificate.hpp"
+#include "batchnorm/fold/geometry.hpp"
+#include "batchnorm/fold/inference_map.hpp"
+#include "batchnorm/fold/weights.hpp"
 #include "batchnorm/version.hpp"
 
 // All folds are one formula. Between a norm in front (mean m_i, scale s_i, shift t_i of input
@@ -41,7 +41,8 @@
 //     of b' by that times |S|, and (E + G + 3) u B                  B   = (|b| + H + |M|) |S| + |T|
 // and storing it adds |stored - computed|, which double holds exactly. With d for these sums over a
 // channel, the output changes by at most X sum d_w + d_b for |x| <= X. Divided by
-// X sum |w'| + B that is at most the larger of sum d_w / sum |w'| and d_b / B, whatever X is.
+// X sum |w'| + B that is at most the larger of sum d_w / sum |w'| and d_b / B, whatever X is; and
+// for X <= L the larger of d_b / B and of its value at L, since it is monotonic in X.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -95,6 +96,7 @@ class FoldPlan {
         before_(before),
         after_(after),
         flush_(options.flush_subnormal),
+        largest_input_(options.largest_input),
         tap_shift_(Eigen::MatrixXd::Zero(weights.out_channels(), weights.taps())) {
     for (Eigen::VectorXd* sums : {&weight_terms_, &weight_error_, &shift_terms_}) {
       sums->setZero(weights.out_channels());
@@ -146,12 +148,18 @@ class FoldPlan {
     // What is divided and summed here is rounded as well.
     const double slack =
         1.0 + (static_cast<double>(weights_.terms()) + 16.0) * distance_after_one<double>();
+    certificate.largest_input = largest_input_;
     for (Index out = 0; out < weights_.out_channels(); ++out) {
-      const double error =
-          (std::max)(relative(weight_error_[out], weight_terms_[out]),
-                     relative(bias.error[out] + computing_error(out), bias_terms_[out]));
-      certificate.bound_ulps =
-          (std::max)(certificate.bound_ulps, slack * error / distance_after_one<T>());
+      const double bias_error = bias.error[out] + computing_error(out);
+      const double at_zero = relative(bias_error, bias_terms_[out]);
+      const double at_largest =
+          relative(largest_input_ * weight_error_[out] + bias_error, terms(out, largest_input_));
+      const double anywhere = relative(weight_error_[out], weight_terms_[out]);
+      const auto raise = [&](double& bound, double error) {
+        bound = (std::max)(bound, slack * error / distance_after_one<T>());
+      };
+      raise(certificate.bound_ulps, (std::max)(at_zero, anywhere));
+      raise(certificate.bound_within_ulps, (std::max)(at_zero, at_largest));
     }
   }
 
@@ -240,6 +248,7 @@ class FoldPlan {
   const InferenceMap& before_;
   const InferenceMap& after_;
   bool flush_;
+  double largest_input_;
   Eigen::MatrixXd tap_shift_;
   Eigen::VectorXd weight_terms_, weight_error_, shift_terms_, bias_terms_;
   Index subnormal_ = 0;
@@ -250,4 +259,4 @@ class FoldPlan {
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 
-#endif  // BATCHNORM_MATH_FOLD_PLAN_HPP
+#endif  // BATCHNORM_FOLD_PLAN_HPP

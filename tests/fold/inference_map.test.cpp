@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-#include "batchnorm/math/inference_map.hpp"
+#include "batchnorm/fold/inference_map.hpp"
 
 #include <cmath>
 #include <limits>
 #include <stdexcept>
 
-#include "batchnorm/math/fold.hpp"
+#include "batchnorm/fold/fold.hpp"
 #include "support/catch.hpp"
 #include "support/fold_cases.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "batchnorm/math/fold_weights.hpp"
+#include "batchnorm/fold/weights.hpp"
 
 #include <map>
 #include <stdexcept>
@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "batchnorm/fold/fold.hpp"
 #include "support/catch.hpp"
 #include "support/fold_cases.hpp"
 
@@ -88,6 +89,60 @@ TEST_CASE("linear weights are out x in in either storage order", "[fold]") {
   using View = decltype(linear(column_major));
   static_assert(std::is_same<View, WeightView<double>>::value, "one type for all orders");
   static_assert(std::is_trivially_copyable<View>::value, "a view is a few numbers");
+}
+
+TEST_CASE("a flatten puts the positions of a channel side by side, or apart", "[fold]") {
+  Eigen::Matrix<float, 2, 6, Eigen::RowMajor> weight;
+  const auto first = flattened_channels_first(linear(weight), 2);  // channels x 3 positions
+  const auto last = flattened_channels_last(linear(weight), 2);    // 3 positions x channels
+  for (const auto& view : {first, last}) {
+    CHECK(view.kind() == LayerKind::linear);
+    CHECK(view.out_channels() == 2);
+    CHECK(view.in_channels() == 2);
+    CHECK(view.taps() == 3);
+    CHECK(found(view, weight.data()).size() == 12);
+  }
+  // Row 1, channel 1, position 2, and row 0, channel 1, position 0.
+  CHECK(found(first, weight.data()).at(std::make_tuple(1, 1, 2)) == 6 + 1 * 3 + 2);
+  CHECK(found(first, weight.data()).at(std::make_tuple(0, 1, 0)) == 3);
+  CHECK(found(last, weight.data()).at(std::make_tuple(1, 1, 2)) == 6 + 2 * 2 + 1);
+  CHECK(found(last, weight.data()).at(std::make_tuple(0, 1, 0)) == 1);
+}
+
+TEST_CASE("a norm in front of a flatten folds into the linear layer behind it", "[fold]") {
+  // Channel 0 becomes 2 x + 1, channel 1 becomes -x + 10.
+  State<float> state(2);
+  state.gamma << 2, -1;
+  state.beta << 1, 10;
+  Options options;
+  options.epsilon = 0;
+  Eigen::MatrixXf weight(1, 4);
+  weight << 1, 10, 100, 1000;
+  Eigen::MatrixXf same = weight;
+  Eigen::VectorXf bias, same_bias;
+  fold_before(flattened_channels_first(linear(weight), 2), bias, state, options);
+  CHECK(weight == (Eigen::MatrixXf(1, 4) << 2, 20, -100, -1000).finished());
+  CHECK(bias[0] == 11.0f + 11000.0f);
+  fold_before(flattened_channels_last(linear(same), 2), same_bias, state, options);
+  CHECK(same == (Eigen::MatrixXf(1, 4) << 2, -10, 200, -1000).finished());
+  CHECK(same_bias[0] == 101.0f + 10100.0f);
+}
+
+TEST_CASE("a flatten that cannot be is refused", "[fold]") {
+  Eigen::MatrixXf weight(2, 6);
+  std::vector<float> memory(6);
+  CHECK_THROWS_WITH(flattened_channels_first(linear(weight), 4),
+                    "flattened_channels_first: channels must divide the inputs of the layer: "
+                    "expected a divisor of 6, got 4");
+  CHECK_THROWS_WITH(flattened_channels_last(linear(weight), 0),
+                    "flattened_channels_last: channels must divide the inputs of the layer: "
+                    "expected a divisor of 6, got 0");
+  CHECK_THROWS_WITH(flattened_channels_first(convolution_oihw(memory.data(), 1, 6, 1), 2),
+                    "flattened_channels_first: layer behind the flatten: expected linear(...), got "
+                    "another one");
+  CHECK_THROWS_WITH(flattened_channels_first(flattened_channels_last(linear(weight), 2), 2),
+                    "flattened_channels_first: layer behind the flatten: expected linear(...), got "
+                    "another one");
 }
 
 TEST_CASE("an order of one's own is four strides", "[fold]") {

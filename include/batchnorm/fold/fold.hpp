@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef BATCHNORM_MATH_FOLD_HPP
-#define BATCHNORM_MATH_FOLD_HPP
+#ifndef BATCHNORM_FOLD_FOLD_HPP
+#define BATCHNORM_FOLD_FOLD_HPP
 
 #include <Eigen/Core>
 #include <type_traits>
@@ -9,12 +9,13 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/math/fold_certificate.hpp"
-#include "batchnorm/math/fold_geometry.hpp"
-#include "batchnorm/math/fold_plan.hpp"
-#include "batchnorm/math/fold_probe.hpp"
-#include "batchnorm/math/fold_weights.hpp"
-#include "batchnorm/math/inference_map.hpp"
+#include "batchnorm/fold/bias.hpp"
+#include "batchnorm/fold/certificate.hpp"
+#include "batchnorm/fold/geometry.hpp"
+#include "batchnorm/fold/inference_map.hpp"
+#include "batchnorm/fold/plan.hpp"
+#include "batchnorm/fold/probe.hpp"
+#include "batchnorm/fold/weights.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
@@ -37,56 +38,6 @@ struct PaddedFold {
 
 namespace detail {
 
-/// A bias as every fold takes it: a vector of Eigen's, empty where the layer has none.
-/// @tparam Bias  its type, const when the vector is only read
-template <class Bias>
-struct BiasArgument {
-  using Plain = std::remove_const_t<Bias>;
-  static_assert(is_eigen_dense<Plain>, "batchnorm: a bias is an Eigen vector, map, ref or block");
-  using Scalar = std::remove_cv_t<typename Plain::Scalar>;
-  static constexpr bool is_vector = static_cast<bool>(Plain::IsVectorAtCompileTime);
-  static_assert(is_vector, "batchnorm: a bias is a vector, one number per output channel");
-  static_assert(has_memory<Plain>, "batchnorm: an expression has no memory for a bias");
-  static constexpr bool can_grow =
-      std::is_base_of<Eigen::PlainObjectBase<typename Plain::PlainObject>, Plain>::value &&
-      Plain::MaxSizeAtCompileTime == Eigen::Dynamic;
-
-  /// In double, and zeros where there is none.
-  static Eigen::VectorXd read(const char* function, const Plain& bias, Index channels) {
-    if (bias.size() != 0 && bias.size() != channels) {
-      fail_argument(function, "size of the bias must be the number of output channels, or 0",
-                    text(channels, " or 0"), text(bias.size()));
-    }
-    Eigen::VectorXd values = Eigen::VectorXd::Zero(channels);
-    for (Index channel = 0; channel < bias.size(); ++channel) {
-      values[channel] = static_cast<double>(bias.coeff(channel));
-    }
-    return values;
-  }
-
-  static void check_writable(const char* function, const Plain& bias) {
-    static_assert(!std::is_const<ElementOf<Bias>>::value, "batchnorm: the bias is read-only");
-    if (!can_grow && bias.size() == 0) {
-      fail_argument(function, "bias that comes into being", "a vector that can be resized",
-                    "a map, ref, block or fixed vector of size 0");
-    }
-  }
-
-  static void write(Bias& bias, const BiasMap<Scalar>& values) {
-    if constexpr (can_grow) bias.resize(values.rows());
-    for (Index channel = 0; channel < values.rows(); ++channel) {
-      bias.coeffRef(channel) = values(channel, 0);
-    }
-  }
-};
-
-template <class Bias>
-constexpr void check_bias_outlives() {
-  static_assert(std::is_lvalue_reference<Bias>::value ||
-                    !owns_elements<std::remove_cv_t<std::remove_reference_t<Bias>>>,
-                "batchnorm: the bias is a temporary, the folded one would be lost");
-}
-
 inline void check_norm_channels(const char* function, const char* side, Index expected,
                                 const InferenceMap& norm) {
   if (norm.channels() == expected) return;
@@ -94,9 +45,30 @@ inline void check_norm_channels(const char* function, const char* side, Index ex
                 text(expected), text(norm.channels()));
 }
 
-inline void check_probes(const char* function, const FoldOptions& options) {
-  if (options.probes >= 0) return;
-  fail_argument(function, "number of probes", "zero or more", text(options.probes));
+/// A norm in front of a flatten has fewer channels than the layer has inputs.
+template <class T>
+void check_channels_in_front(const char* function, const WeightView<T>& weights,
+                             const InferenceMap& norm) {
+  const Index inputs = weights.in_channels();
+  if (weights.kind() == LayerKind::linear && norm.channels() > 0 && norm.channels() < inputs &&
+      inputs % norm.channels() == 0) {
+    fail_argument(function, "channels of the norm must be the layer's input channels",
+                  text(inputs,
+                       ", or flattened_channels_first or flattened_channels_last of the "
+                       "layer when a flatten stands between them"),
+                  text(norm.channels()));
+  }
+  check_norm_channels(function, "input", inputs, norm);
+}
+
+inline void check_fold_options(const char* function, const FoldOptions& options) {
+  if (options.probes < 0) {
+    fail_argument(function, "number of probes", "zero or more", text(options.probes));
+  }
+  if (!(options.largest_input >= 0.0) || !is_finite(options.largest_input)) {
+    fail_argument(function, "largest_input", "a finite number, zero or more",
+                  text(options.largest_input));
+  }
 }
 
 /// Computes the fold, certifies it, and only then writes: `keep_bias` takes the biases, before the
@@ -122,7 +94,7 @@ FoldCertificate fold_in_place(const char* function, const WeightView<T>& weights
                               const InferenceMap& norm, const FoldOptions& options) {
   using Argument = BiasArgument<Bias>;
   Argument::check_writable(function, bias);
-  check_probes(function, options);
+  check_fold_options(function, options);
   const Eigen::VectorXd own = Argument::read(function, bias, weights.out_channels());
   return fold<typename Argument::Scalar>(
       FoldPlan<T>(function, weights, own, before, after, options), TapReach(weights.taps()), norm,
@@ -166,9 +138,10 @@ inline void check_can_follow(const char* function, LayerKind kind, Padding paddi
 ///
 /// @param weights  where they lie: linear(matrix), convolution_oihw(...), convolution_hwio(...),
 ///                 depthwise_hwim(...), transposed_iohw(...), transposed_hwoi(...)
-/// @param bias     vector of one number per output channel, changed in place; an empty vector is a
-///                 layer without bias, and comes out with one
-/// @param norm     as many channels as the layer has output channels
+/// @param bias     one number per output channel, changed in place: a vector of Eigen's or a
+///                 std::vector; an empty one is a layer without bias, and comes out with one
+/// @param norm     as many channels as the layer has output channels; a BatchNorm or
+///                 FrozenBatchNorm is one, too
 /// @return what the fold does to the output: FoldCertificate
 /// @throws std::invalid_argument for wrong sizes
 /// @throws std::domain_error when a weight or bias is not finite, or becomes so in its type
@@ -201,10 +174,12 @@ FoldCertificate fold_after(const WeightView<T>& weights, Bias&& bias,
 ///     w'[o,i,k] = w[o,i,k] s[i]        b'[o] = b[o] + sum_ik w[o,i,k] (beta[i] - mean[i] s[i])
 ///
 /// Exact for linear layers, and for convolutions that do not pad (Padding::none) or pad with
-/// values of their input (Padding::from_input); FoldOptions::padding must say which. Refused,
-/// because no bias that is the same everywhere would be right: behind the norm a convolution padded
-/// with zeros and a transposed convolution. fold_before_padded folds those. Nothing may stand
-/// between norm and layer.
+/// values of their input (Padding::from_input); FoldOptions::padding must say which. Where a
+/// flatten stands between norm and linear layer, flattened_channels_first or
+/// flattened_channels_last says which inputs belong to a channel. Refused, because no bias that is
+/// the same everywhere would be right: behind the norm a convolution padded with zeros and a
+/// transposed convolution. fold_before_padded folds those. Nothing may stand between norm and
+/// layer.
 ///
 /// @param norm  as many channels as the layer has input channels, of all groups
 ///
@@ -216,7 +191,7 @@ FoldCertificate fold_before(const WeightView<T>& weights, Bias&& bias, const Inf
   constexpr const char* function = "fold_before";
   detail::check_foldable(function, norm.options());
   detail::check_can_follow(function, weights.kind(), options.padding);
-  detail::check_norm_channels(function, "input", weights.in_channels(), norm);
+  detail::check_channels_in_front(function, weights, norm);
   return detail::fold_in_place(function, weights, bias, norm,
                                InferenceMap::identity(weights.out_channels()), norm, options);
 }
@@ -260,7 +235,7 @@ PaddedFold<typename detail::BiasArgument<const Bias>::Scalar> fold_before_padded
                           "a linear layer, which has no border; use fold_before");
   }
   detail::check_norm_channels(function, "input", weights.in_channels(), norm);
-  detail::check_probes(function, options);
+  detail::check_fold_options(function, options);
   const detail::TapReach reach(function, weights.kind(), axes);
   if (reach.taps() != weights.taps()) {
     detail::fail_argument(function, "taps of all axes must be those of the weights",
@@ -288,4 +263,4 @@ auto fold_before_padded(const WeightView<T>& weights, const Bias& bias,
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 
-#endif  // BATCHNORM_MATH_FOLD_HPP
+#endif  // BATCHNORM_FOLD_FOLD_HPP

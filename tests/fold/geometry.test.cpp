@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "batchnorm/math/fold_geometry.hpp"
+#include "batchnorm/fold/geometry.hpp"
 
 #include <stdexcept>
 #include <vector>

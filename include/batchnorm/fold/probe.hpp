@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef BATCHNORM_MATH_FOLD_PROBE_HPP
-#define BATCHNORM_MATH_FOLD_PROBE_HPP
+#ifndef BATCHNORM_FOLD_PROBE_HPP
+#define BATCHNORM_FOLD_PROBE_HPP
 
 #include <Eigen/Core>
 #include <algorithm>
@@ -11,10 +11,10 @@
 
 #include "batchnorm/detail/rounding.hpp"
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/math/fold_certificate.hpp"
-#include "batchnorm/math/fold_geometry.hpp"
-#include "batchnorm/math/fold_plan.hpp"
-#include "batchnorm/math/fold_weights.hpp"
+#include "batchnorm/fold/certificate.hpp"
+#include "batchnorm/fold/geometry.hpp"
+#include "batchnorm/fold/plan.hpp"
+#include "batchnorm/fold/weights.hpp"
 #include "batchnorm/version.hpp"
 
 namespace batchnorm {
@@ -119,4 +119,4 @@ class FoldProbe {
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 
-#endif  // BATCHNORM_MATH_FOLD_PROBE_HPP
+#endif  // BATCHNORM_FOLD_PROBE_HPP

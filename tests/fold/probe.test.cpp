@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The probes find what is wrong with a fold. Folds that are right are in fold.test.cpp.
-#include "batchnorm/math/fold_probe.hpp"
+#include "batchnorm/fold/probe.hpp"
 
 #include <cmath>
 #include <vector>

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // What a certificate says of folds whose result is known.
-#include "batchnorm/math/fold_certificate.hpp"
+#include "batchnorm/fold/certificate.hpp"
 
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <vector>
 
-#include "batchnorm/math/fold.hpp"
+#include "batchnorm/fold/fold.hpp"
 #include "support/catch.hpp"
 #include "support/fold_cases.hpp"
 
@@ -79,7 +79,38 @@ TEST_CASE("subnormal weights and biases are counted, and flushed on request", "[
   // The whole bias of channel 0 is lost, which is all there is of it: 100 %, 2^23 units.
   CHECK(flushed.bound_ulps >= 0x1p23);
   CHECK(flushed.bound_ulps < 0x1p23 + 1);
+  // For an input of 0 the bias is all there is, however large others may be.
+  CHECK(flushed.bound_within_ulps >= 0x1p23);
+  CHECK(flushed.bound_within_ulps < 0x1p23 + 1);
   CHECK(flushed.probes_agree());
+}
+
+TEST_CASE("weights that vanish beside a bias matter to large inputs only", "[fold]") {
+  State<float> state(1);
+  state.gamma[0] = 0.25f;
+  state.beta[0] = 1;
+  const auto run = [&](double largest_input) {
+    Eigen::RowVector2f weight = Eigen::RowVector2f::Constant(0x1p-149f);
+    Eigen::VectorXf bias;
+    FoldOptions options;
+    if (largest_input > 0) options.largest_input = largest_input;
+    const FoldCertificate certificate =
+        fold_after(linear(weight), bias, state, with_epsilon(0), options);
+    CHECK(weight == Eigen::RowVector2f::Zero());
+    CHECK(bias[0] == 1.0f);
+    return certificate;
+  };
+  const FoldCertificate ordinary = run(0);
+  CHECK(ordinary.vanished_weights == 2);
+  CHECK(ordinary.largest_input == 0x1p20);
+  // All of what a huge input gives is lost, and 2^-130 of what one of 2^20 gives; what is left are
+  // roundings of the computation in double.
+  CHECK(ordinary.bound_ulps >= 0x1p23);
+  CHECK(ordinary.bound_ulps < 0x1p23 + 1);
+  CHECK(ordinary.bound_within_ulps < 1e-7);
+  CHECK(ordinary.probes_agree());
+  // Two weights of 2^-151 were to add 2^-20 to the bias of 1.
+  CHECK_THAT(run(0x1p130).bound_within_ulps, Catch::Matchers::WithinRel(8 / (1 + 0x1p-20), 1e-6));
 }
 
 TEST_CASE("half weights that fold to subnormals lose what the bound says", "[fold]") {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "batchnorm/math/fold.hpp"
+#include "batchnorm/fold/fold.hpp"
 #include "support/catch.hpp"
 
 using namespace batchnorm;
@@ -132,6 +132,27 @@ TEST_CASE("sizes that do not fit are refused", "[fold]") {
   CHECK(probes.after() == "argument fold_after: number of probes: expected zero or more, got -1");
   CHECK(probes.padded() ==
         "argument fold_before_padded: number of probes: expected zero or more, got -1");
+}
+
+TEST_CASE("the inputs that a bound is asked for are a magnitude", "[fold]") {
+  Fixture fixture;
+  fixture.fold.largest_input = -1;
+  CHECK(fixture.after() ==
+        "argument fold_after: largest_input: expected a finite number, zero or more, got -1");
+  fixture.fold.largest_input = std::numeric_limits<double>::infinity();
+  CHECK(fixture.padded() ==
+        "argument fold_before_padded: largest_input: expected a finite number, zero or more, got "
+        "inf");
+}
+
+TEST_CASE("a norm in front of a flatten is told how to say so", "[fold]") {
+  Eigen::MatrixXf weight = Eigen::MatrixXf::Ones(2, 6);
+  Eigen::VectorXf bias;
+  CHECK_THROWS_WITH(fold_before(linear(weight), bias, State<float>(3), Options()),
+                    "fold_before: channels of the norm must be the layer's input channels: "
+                    "expected 6, or flattened_channels_first or flattened_channels_last of the "
+                    "layer when a flatten stands between them, got 3");
+  CHECK(weight == Eigen::MatrixXf::Ones(2, 6));
 }
 
 TEST_CASE("a bias that cannot come into being is refused", "[fold]") {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef BATCHNORM_MATH_FOLD_WEIGHTS_HPP
-#define BATCHNORM_MATH_FOLD_WEIGHTS_HPP
+#ifndef BATCHNORM_FOLD_WEIGHTS_HPP
+#define BATCHNORM_FOLD_WEIGHTS_HPP
 
 #include <Eigen/Core>
 #include <type_traits>
@@ -20,7 +20,7 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 enum class LayerKind {
   linear,                 ///< y[o] = b[o] + sum_i w[o,i] x[i]
   convolution,            ///< y[o,p] = b[o] + sum_ik w[o,i,k] x[i,q], where q = p stride + k ...
-  transposed_convolution  ///< the same sum, where p = q stride + k ... (math/fold_geometry.hpp)
+  transposed_convolution  ///< the same sum, where p = q stride + k ... (fold/geometry.hpp)
 };
 
 /// Counts of a weight tensor. A tap is one place of a kernel, whatever its number of axes: a kernel
@@ -73,6 +73,8 @@ class WeightView {
     }
   }
 
+  T* data() const { return data_; }
+  const WeightStrides& strides() const { return strides_; }
   LayerKind kind() const { return kind_; }
   const WeightSizes& sizes() const { return sizes_; }
   Index out_channels() const { return sizes_.groups * sizes_.out_per_group; }
@@ -157,6 +159,49 @@ auto linear(Matrix&& weight) {
   }
 }
 
+namespace detail {
+
+/// The taps of such a view are the positions that were flattened: all of them are seen by each
+/// output, as those of a kernel that is as large as its input.
+template <class T>
+WeightView<T> flattened(const char* function, const WeightView<T>& linear, Index channels,
+                        bool channels_first) {
+  const WeightSizes sizes = linear.sizes();
+  if (linear.kind() != LayerKind::linear || sizes.taps != 1) {
+    fail_argument(function, "layer behind the flatten", "linear(...)", "another one");
+  }
+  if (channels < 1 || sizes.in_per_group % channels != 0) {
+    fail_argument(function, "channels must divide the inputs of the layer",
+                  text("a divisor of ", sizes.in_per_group), text(channels));
+  }
+  const Index positions = sizes.in_per_group / channels;
+  const WeightStrides strides = linear.strides();
+  return {linear.data(),
+          LayerKind::linear,
+          {1, sizes.out_per_group, channels, positions},
+          {strides.group, strides.out, channels_first ? positions * strides.in : strides.in,
+           channels_first ? strides.in : channels * strides.in}};
+}
+
+}  // namespace detail
+
+/// A linear layer behind a flatten of channels x positions, channel by channel as PyTorch flattens
+/// NCHW: with P positions, input c P + p of the layer is position p of channel c. A norm in front
+/// of the flatten then has as many channels as this view.
+/// @param linear  made by linear(...)
+/// @throws std::invalid_argument when the channels do not divide the inputs of the layer
+template <class T>
+WeightView<T> flattened_channels_first(const WeightView<T>& linear, Index channels) {
+  return detail::flattened("flattened_channels_first", linear, channels, true);
+}
+
+/// The same behind a flatten of positions x channels, position by position as Keras and Flax
+/// flatten NHWC: with C channels, input p C + c of the layer is position p of channel c.
+template <class T>
+WeightView<T> flattened_channels_last(const WeightView<T>& linear, Index channels) {
+  return detail::flattened("flattened_channels_last", linear, channels, false);
+}
+
 /// Weights of a convolution with any number of spatial axes in PyTorch's and ONNX' order, dense:
 /// out_channels x (in_channels / groups) x taps. A depthwise convolution has as many groups as
 /// input channels.
@@ -216,4 +261,4 @@ WeightView<T> transposed_hwoi(T* data, Index out_channels, Index in_channels, In
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 
-#endif  // BATCHNORM_MATH_FOLD_WEIGHTS_HPP
+#endif  // BATCHNORM_FOLD_WEIGHTS_HPP

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-#ifndef BATCHNORM_MATH_INFERENCE_MAP_HPP
-#define BATCHNORM_MATH_INFERENCE_MAP_HPP
+#ifndef BATCHNORM_FOLD_INFERENCE_MAP_HPP
+#define BATCHNORM_FOLD_INFERENCE_MAP_HPP
 
 #include <Eigen/Core>
 #include <cmath>
 #include <type_traits>
+#include <utility>
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
@@ -30,6 +31,28 @@ inline void check_foldable(const char* function, const Options& options) {
                 "a norm without an epilogue", "one with a ReLU or leaky ReLU between them");
 }
 
+template <class S, int Channels>
+std::true_type state_test(const State<S, Channels>&);
+template <class Layer>
+using HasState = decltype(state_test(std::declval<const Layer&>().state()),
+                          validate(std::declval<const Layer&>().options()));
+template <class Layer>
+using HasMap =
+    decltype(std::declval<const Layer&>().pivot()[0], std::declval<const Layer&>().scale()[0],
+             std::declval<const Layer&>().shift()[0],
+             std::declval<const Layer&>().epilogue().is_identity());
+
+/// By what they have, and not by name: the layers themselves are large headers.
+template <class Layer, class = void>
+struct IsTrainedLayer : std::false_type {};
+template <class Layer>
+struct IsTrainedLayer<Layer, HasState<Layer>> : std::true_type {};
+template <class Layer, class = void>
+struct IsFrozenLayer : std::false_type {};
+template <class Layer>
+struct IsFrozenLayer<Layer, std::enable_if_t<std::is_same<HasMap<Layer>, bool>::value>>
+    : std::true_type {};
+
 }  // namespace detail
 
 /// One batch norm at test time, or several in a row, as one affine map per channel in double:
@@ -38,10 +61,9 @@ inline void check_foldable(const char* function, const Options& options) {
 ///                                         scale = gamma / sqrt(running_variance + epsilon)
 ///                                         shift = beta
 ///
-/// This is what the folds take (math/fold.hpp). Nothing is rounded to the type of the layer here,
-/// so that a folded weight is rounded once; FrozenBatchNorm has rounded its numbers already and is
-/// for that reason not folded. A plain value; const member functions may run concurrently.
-/// Source: Ioffe and Szegedy 2015, algorithm 2, lines 10 and 11.
+/// This is what the folds take (fold/fold.hpp). Nothing is rounded to the type of the layer here,
+/// so that a folded weight is rounded once. A plain value; const member functions may run
+/// concurrently. Source: Ioffe and Szegedy 2015, algorithm 2, lines 10 and 11.
 class InferenceMap {
  public:
   using Vector = Eigen::VectorXd;
@@ -80,6 +102,29 @@ class InferenceMap {
     // root, quotient and product.
     scale_roundings_ = 4;
     check_finite(function);
+  }
+
+  /// The map of a BatchNorm, from its state and options. Implicit, so that a layer can be given
+  /// wherever a map is asked for.
+  template <class Layer, std::enable_if_t<detail::IsTrainedLayer<Layer>::value, int> = 0>
+  InferenceMap(const Layer& layer) : InferenceMap(layer.state(), layer.options()) {}
+
+  /// The map of a FrozenBatchNorm, y = (x - pivot) scale + shift, exactly. These numbers have been
+  /// rounded to the type of its parameters when it was made, which adds up to a unit in the last
+  /// place of that type to a fold: where the BatchNorm is at hand, fold that.
+  /// @throws std::domain_error when one of the numbers is not finite
+  template <class Layer, std::enable_if_t<detail::IsFrozenLayer<Layer>::value, char> = 0>
+  InferenceMap(const Layer& frozen) {
+    options_.epilogue = frozen.epilogue();
+    resize(frozen.channels());
+    for (Index channel = 0; channel < channels(); ++channel) {
+      mean_[channel] = static_cast<double>(frozen.pivot()[channel]);
+      scale_[channel] = static_cast<double>(frozen.scale()[channel]);
+      shift_[channel] = static_cast<double>(frozen.shift()[channel]);
+      check_finite("InferenceMap", "pivot", channel, mean_[channel]);
+    }
+    shift_terms_ = shift_.cwiseAbs();
+    check_finite("InferenceMap");
   }
 
   /// The map that changes nothing.
@@ -169,4 +214,4 @@ class InferenceMap {
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 
-#endif  // BATCHNORM_MATH_INFERENCE_MAP_HPP
+#endif  // BATCHNORM_FOLD_INFERENCE_MAP_HPP

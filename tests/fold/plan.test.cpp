@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "batchnorm/math/fold_plan.hpp"
+#include "batchnorm/fold/plan.hpp"
 
 #include <cmath>
 #include <limits>
