@@ -136,22 +136,26 @@ def measure(project, header, changes, record):
         return
     source = Source(header, (TREE / "include" / "batchnorm" / header).read_text())
     numbered = dict(enumerate(changes, 1))
+
+    def outcome(change, folder):
+        return "unnoticed" if project.passes(tests, change, folder) else "noticed"
+
     with tempfile.TemporaryDirectory() as folder:
+        project.put(header, source.text)
+        if project.compile(tests) is not None or outcome(0, folder) == "noticed":
+            print(f"{header}: its tests fail without any change", file=sys.stderr)
+            return
         while True:
             alone = compile_together(project, source, tests, numbered)
             if len(numbered) - len(alone) < 2:
                 break
-            if not project.passes(tests, 0, folder):
-                sys.exit(f"{header}: its tests fail without any change")
             for k in sorted(set(numbered) - set(alone)):
-                record(numbered[k], "unnoticed" if project.passes(tests, k, folder) else "noticed")
+                record(numbered[k], outcome(k, folder))
             numbered = alone
         for change in numbered.values():
             project.put(header, changed(source, change))
-            if project.compile(tests) is not None:
-                record(change, "does not compile")
-            else:
-                record(change, "unnoticed" if project.passes(tests, 0, folder) else "noticed")
+            fails = project.compile(tests) is not None
+            record(change, "does not compile" if fails else outcome(0, folder))
     project.put(header, source.text)
 
 
