@@ -199,7 +199,7 @@ Table settled_moments(const Layer<T>& given) {
   moments.sum_of_squares.array() += 100;
   detail::MomentsReduction<T, Eigen::Dynamic> reduction(moments);
   C* const pivots = reduction.pivots();
-  for (Index c = 0; c < channels; ++c) pivots[c] = layer.state.running_mean[c];
+  for (Index c = 0; c < channels; ++c) pivots[c] = static_cast<C>(layer.state.running_mean[c]);
   if (Together) {
     REQUIRE(reduction.settle_good(0, channels) == channels);
   } else {

@@ -284,8 +284,12 @@ auto moments_of(const In& in, const Execution& execution = {}) {
                 "batchnorm: moments_of takes a BatchView or an Eigen matrix, array, map, ref, "
                 "block or expression");
   using T = std::remove_cv_t<typename In::Scalar>;
-  const auto held = detail::as_input<T>(in);
-  return detail::moments_of_view<Eigen::Dynamic, T>(held.view(), execution);
+  if constexpr (detail::is_real_scalar<T>) {
+    const auto held = detail::as_input<T>(in);
+    return detail::moments_of_view<Eigen::Dynamic, T>(held.view(), execution);
+  } else {
+    return Moments<accumulator_t<T>>();  // ends in the message about scalars
+  }
 }
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE
