@@ -7,11 +7,12 @@
     python3 tests/mutation/mutate.py --only 1a2b3c4d,...        some changes again
     python3 tests/mutation/mutate.py --list                     the changes
 
-A header's own tests are tests/<path>.test.cpp and tests/<path>_*.test.cpp. The sampled changes of a
-header are compiled into them together, and an environment variable says which one is in force; only
-those that cannot be had that way, such as sizes of arrays, are compiled one by one. Changes that do
-not compile do not count. Neither do those in equivalent.txt, with the reason why nobody could notice
-them. Needs Python, CMake, and g++ or clang++.
+A header's own tests are the one at its path and those of that folder that have no header at theirs
+and include this one first. The sampled changes of a header are compiled into them together, and an
+environment variable says which one is in force; only those that cannot be had that way, such as
+sizes of arrays, are compiled one by one. Changes that do not compile do not count. Neither do those
+in equivalent.txt, with the reason why nobody could notice them. Needs Python, CMake, and g++ or
+clang++.
 """
 import argparse
 import json
@@ -69,11 +70,14 @@ class Project:
         return sorted(str(path.relative_to(base)) for path in base.rglob("*.hpp"))
 
     def own_tests(self, header):
-        """A test belongs to the header with the longest path that its own path begins with."""
+        """The test at the path of a header, and those of its folder that include it first."""
         def owner(test):
-            stems = [name[:-4] for name in self.headers()]
-            return max((s for s in stems if test == s or test.startswith(s + "_")), key=len, default=None)
-        return [test for test in self.tests if owner(test) == header[:-4]]
+            if test + ".hpp" in self.headers():
+                return test + ".hpp"
+            first = re.search(r'#include "batchnorm/(.*?)"', (TREE / "tests" / (test + ".test.cpp")).read_text())
+            return first.group(1) if first else ""
+        folder = Path(header).parent
+        return [test for test in self.tests if Path(test).parent == folder and owner(test) == header]
 
     def put(self, header, text):
         (self.include / "batchnorm" / header).write_text(text)
