@@ -407,7 +407,8 @@ class BatchNorm {
     const bool update = count > 1 && detail::check_finite<C>(function, options_, batch);
     const Statistics use = statistics(function, batch);
     if (commit_follows && update) check_running_update(function, options_, batch, state_);
-    write_output(use, in, out, execution);
+    detail::normalize_with_tables<Channels>(options_, state_, use,
+                                            {in.view(), in.residual()}, out.view(), execution);
     return {std::move(batch), update};
   }
 

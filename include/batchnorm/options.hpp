@@ -155,7 +155,7 @@ enum class VarianceEstimator {
 };
 
 /// What happens to a minibatch whose statistics are NaN or infinite, be it that an element is or
-/// that a variance overflows the type of the running statistics.
+/// that a variance overflows the type of the parameters, in which other systems keep it.
 enum class NonFinite {
   reject,       ///< throw; nothing is changed
   skip_update,  ///< write the output as the arithmetic gives it, leave the running statistics

@@ -45,6 +45,11 @@ void load_layers(const Tensors& tensors) {
     attempt([&] { examine_batch_norm(tensors, layer).text(); });
     attempt([&] { load_state<float>(tensors, layer.prefix, Epsilon(1e-5)).freeze(); });
     attempt([&] {
+      const LoadOptions bare = LoadOptions(Epsilon(1e-5)).without_scale_and_shift();
+      const auto loaded = load_state<float>(tensors, layer.prefix, bare);
+      require(!loaded.options.scale && !loaded.options.shift);
+    });
+    attempt([&] {
       const auto loaded = load_state<double>(tensors, layer.prefix, LoadOptions::saved());
       require(loaded.report.errors() == 0 && loaded.state.channels() == layer.channels);
     });
@@ -75,7 +80,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const Tensors tensors = parse_safetensors(data, size, "fuzz");
     read_elements(tensors);
     load_layers(tensors);
-    attempt([&] { load_state<float>(tensors, "1.", Epsilon(1e-3)); });
+    for (const Naming& naming : Naming::known()) {
+      const LoadOptions named = LoadOptions(Epsilon(1e-3)).named(naming);
+      for (const char* prefix : {"1.", "bn/", ""}) {
+        attempt([&] { load_state<float>(tensors, prefix, Epsilon(1e-3)); });
+        attempt([&] { load_state<float>(tensors, prefix, named); });
+      }
+    }
     try {
       write_and_read_again(tensors);
     } catch (const std::exception&) {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -60,7 +61,27 @@ TEST_CASE("the temporary file lies beside the target") {
   const detail::AtomicFile file(folder.file("target"));
   REQUIRE(folder.number_of_files() == 1);
   const fs::path temporary = fs::directory_iterator(folder.path())->path();
-  CHECK_THAT(temporary.filename().string(), contains_text("target."));
+  CHECK(temporary.filename().string() == "target.0.tmp");
+}
+
+TEST_CASE("a writer that is done with its temporary file leaves one of the same name alone") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("target");
+  for (const bool succeeds : {true, false}) {
+    INFO(succeeds);
+    std::optional<detail::AtomicFile> first(std::in_place, path);
+    first->write("first", 5);
+    if (!succeeds) fs::create_directories(path + "/in the way");
+    CHECK(first->commit() == succeeds);
+    fs::remove_all(path);
+    detail::AtomicFile second(path);
+    second.write("second", 6);
+    first.reset();
+    CHECK(fs::exists(path + ".0.tmp"));
+    CHECK(second.commit());
+    CHECK(read_bytes(path) == "second");
+    fs::remove(path);
+  }
 }
 
 TEST_CASE("a temporary file that a crash has left is passed over, and not touched") {
@@ -204,6 +225,7 @@ namespace {
 enum class Failing { none, fsync, fclose, chmod };
 Failing failing = Failing::none;
 int flushes = 0;
+int closes = 0;
 
 template <class Function>
 Function* original(const char* name) {
@@ -224,6 +246,7 @@ extern "C" int fsync(int descriptor) {
 }
 
 extern "C" int fclose(std::FILE* file) {
+  ++closes;
   return result_of(Failing::fclose, original<int(std::FILE*)>("fclose")(file));
 }
 
@@ -260,6 +283,13 @@ TEST_CASE("each step that fails leaves the old file, and is the reason given") {
   }
 }
 
+TEST_CASE("a writer that gives up closes its file") {
+  const TemporaryFolder folder;
+  const int before = closes;
+  { const detail::AtomicFile file(folder.file("target")); }
+  CHECK(closes == before + 1);
+}
+
 TEST_CASE("the bytes are on the disk before they get the name of the target") {
   const TemporaryFolder folder;
   detail::AtomicFile file(folder.file("target"));
@@ -292,6 +322,18 @@ TEST_CASE("a link stays a link to the file that is replaced") {
   CHECK(file.commit());
   CHECK(fs::is_symlink(folder.file("link")));
   CHECK(read_bytes(folder.file("elsewhere/real")) == "new");
+}
+
+TEST_CASE("a link that leads round in a circle is refused") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("link");
+  fs::create_symlink("link", path);
+  detail::AtomicFile file(path);
+  file.write("x", 1);
+  CHECK_FALSE(file.commit());
+  CHECK(file.failure() ==
+        "expected to follow the link " + path + ", got " + std::generic_category().message(ELOOP));
+  CHECK(folder.number_of_files() == 1);
 }
 
 TEST_CASE("permissions of a file that is replaced are kept") {

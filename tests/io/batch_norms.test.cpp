@@ -205,7 +205,7 @@ TEST_CASE("the number of channels is that of the first vector, statistics first"
   Tensors tensors = pytorch_layer();
   tensors.set("bn.weight", {2}, std::vector<float>(2));
   CHECK(found(tensors) == Texts{"PyTorch bn. gbmvc 3 F32"});
-  tensors.set("bn.running_mean", {7, 1}, std::vector<float>(7));
+  tensors.set("bn.running_mean", {7, 2}, std::vector<float>(14));
   CHECK(found(tensors) == Texts{"PyTorch bn. gbmvc 3 F32"});
 }
 

@@ -45,6 +45,26 @@ TEST_CASE("names, sizes and ranks of dtypes") {
   CHECK(detail::dtype_rank("F5") == 0);
 }
 
+// The enumeration Dtype of safetensors/src/tensor.rs, "by increasing alignment"; the bits are those
+// of the names, where BOOL takes a byte and C64 is two floats.
+TEST_CASE("all dtypes have the bits of their name and the rank of the reference implementation") {
+  const struct {
+    const char* name;
+    unsigned bits;
+  } expected[] = {{"BOOL", 8},    {"F4", 4},          {"F6_E2M3", 6},     {"F6_E3M2", 6},
+                  {"U8", 8},      {"I8", 8},          {"F8_E5M2", 8},     {"F8_E4M3", 8},
+                  {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},
+                  {"U16", 16},    {"F16", 16},        {"BF16", 16},       {"I32", 32},
+                  {"U32", 32},    {"F32", 32},        {"C64", 64},        {"F64", 64},
+                  {"I64", 64},    {"U64", 64}};
+  int rank = 0;
+  for (const auto& [name, bits] : expected) {
+    INFO(name);
+    CHECK(detail::dtype_bits(name) == bits);
+    CHECK(detail::dtype_rank(name) == ++rank);
+  }
+}
+
 TEST_CASE(
     "elements of every dtype are decoded, as floats and as whole numbers where that is right") {
   const struct {
@@ -162,6 +182,9 @@ TEST_CASE("whole numbers keep their value or are refused") {
   CHECK_FALSE(fits<int>(std::int64_t{1} << 31));
   CHECK(converted<int>(-(std::int64_t{1} << 31)) == std::numeric_limits<int>::min());
   CHECK_FALSE(fits<unsigned>(std::int64_t{-1}));
+  CHECK(converted<unsigned>(std::int64_t{0}) == 0u);
+  CHECK_FALSE(fits<std::int8_t>(std::int64_t{-129}));
+  CHECK(converted<std::int8_t>(std::int64_t{-128}) == -128);
   CHECK_FALSE(fits<std::uint64_t>(std::int8_t{-1}));
   CHECK_FALSE(fits<std::int64_t>(~std::uint64_t{0}));
   CHECK(converted<std::uint64_t>(~std::uint64_t{0}) == ~std::uint64_t{0});

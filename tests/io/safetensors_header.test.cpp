@@ -73,6 +73,8 @@ TEST_CASE("every kind of value is refused where another belongs") {
     if (json != "{}") {
       refused("{\"a\":" + json + "}",
               "tensor \"a\": entry of the header: expected an object" + got);
+    }
+    if (json != "{}" && json != "null") {
       refused("{\"__metadata__\":" + json + "}",
               "__metadata__: entry of the header: expected an object" + got);
     }
@@ -93,6 +95,15 @@ TEST_CASE("every kind of value is refused where another belongs") {
       }
     }
   }
+}
+
+TEST_CASE("what follows the header is not read as part of it") {
+  const std::string json = R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})";
+  const std::string bytes = json + "x,]";
+  const detail::SafetensorsHeader header =
+      detail::parse_header(context, bytes.data(), json.size(), 8 + bytes.size());
+  CHECK(header.tensors.size() == 1);
+  CHECK(header.data_size == 1);
 }
 
 TEST_CASE("a tensor takes nothing over from the one before it") {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -185,6 +186,81 @@ TEST_CASE("interleaved blocks of a large matrix do not overlap") {
   CHECK(overlap(channels(0, 4), channels(3, 5)));
 }
 
+TEST_CASE("interleaved blocks are told apart whichever axis is the longest and the widest") {
+  // 2^17 rows of 2^20 columns: whoever looks at the narrow axis first has 100000 places to try.
+  constexpr Index wide = Index{1} << 17, many = Index{1} << 20;
+  float memory[1] = {};
+  const auto rows = [&](int axis, Index first, Index count) {
+    Index sizes[3] = {1, 1, 1}, strides[3] = {1, 1, 1};
+    sizes[axis] = count;
+    sizes[(axis + 1) % 3] = many;
+    strides[(axis + 1) % 3] = wide;
+    return BatchView<float>(memory + first, sizes[0], sizes[1], sizes[2], strides[0], strides[1],
+                            strides[2]);
+  };
+  for (int axis = 0; axis < 3; ++axis) {
+    for (int other = 0; other < 3; ++other) {
+      INFO(axis << other);
+      CHECK_FALSE(overlap(rows(axis, 0, 50000), rows(other, 50000, 50000)));
+      CHECK_FALSE(overlap(rows(axis, 70000, 50000), rows(other, 0, 70000)));
+      CHECK(overlap(rows(axis, 0, 50001), rows(other, 50000, 50000)));
+    }
+    CHECK_FALSE(repeats_elements(rows(axis, 0, wide)));
+    CHECK(repeats_elements(rows(axis, 0, wide + 1)));
+  }
+}
+
+TEST_CASE("where the search is given up, the answer is a cautious yes") {
+  // No stride fits into another one, and the common element is found by none of the first tries.
+  std::vector<float> memory(300000);
+  const BatchView<float> a(memory.data() + 9932, 20, 2, 3, 1432, 624, 1719);
+  const BatchView<float> b(memory.data(), 28, 27, 39, 1877, 722, 1786);
+  std::vector<bool> taken(memory.size());
+  for (const std::ptrdiff_t byte : element_bytes(a, memory.data())) {
+    taken[static_cast<std::size_t>(byte) / sizeof(float)] = true;
+  }
+  std::ptrdiff_t common = 0;
+  for (const std::ptrdiff_t byte : element_bytes(b, memory.data())) {
+    common += taken[static_cast<std::size_t>(byte) / sizeof(float)] ? 1 : 0;
+  }
+  CHECK(common > 0);
+  CHECK(overlap(a, b));
+  CHECK(overlap(b, a));
+}
+
+TEST_CASE("the addresses of a view end behind its last element, whatever the strides") {
+  float memory[64] = {};
+  const auto range = [&](const BatchView<float>& view) {
+    const detail::AddressRange addresses(view);
+    const auto start = reinterpret_cast<std::uintptr_t>(&memory[0]);
+    return std::pair(addresses.begin - start, addresses.end - start);
+  };
+  using Bytes = std::pair<std::uintptr_t, std::uintptr_t>;
+  CHECK(range(BatchView<float>(memory + 3, 1, 1, 1, 9, 9, 9)) == Bytes(12, 16));
+  CHECK(range(BatchView<float>(memory + 2, 2, 3, 4, 20, 5, 1)) == Bytes(8, 8 + 4 * (20 + 10 + 4)));
+  CHECK(range(BatchView<float>(memory + 40, 2, 3, 4, -20, -5, -1)) == Bytes(160 - 132, 164));
+  CHECK(range(BatchView<float>(memory + 40, 2, 3, 4, -20, 5, 0)) == Bytes(80, 204));
+}
+
+TEST_CASE("axes are nested when each steps over all that is below it") {
+  const auto nested = [](const Index(&sizes)[3], const Index(&strides)[3]) {
+    return detail::are_nested(sizes, strides);
+  };
+  CHECK(nested({2, 3, 4}, {12, 4, 1}));
+  CHECK(nested({2, 3, 4}, {1, 8, 2}));
+  CHECK(nested({2, 3, 4}, {-12, -4, -1}));
+  CHECK(nested({2, 3, 4}, {12, -4, 1}));
+  CHECK(nested({1, 3, 1}, {0, 1, 0}));
+  CHECK(nested({1, 1, 1}, {0, 0, 0}));
+  CHECK(nested({2, 1, 4}, {4, 4, 1}));
+  CHECK_FALSE(nested({2, 3, 4}, {11, 4, 1}));
+  CHECK_FALSE(nested({2, 3, 4}, {12, 3, 1}));
+  CHECK_FALSE(nested({2, 3, 4}, {12, -3, 1}));
+  CHECK_FALSE(nested({2, 2, 2}, {2, 1, 1}));
+  CHECK_FALSE(nested({2, 2, 1}, {1, -1, 7}));
+  CHECK_FALSE(nested({2, 1, 1}, {0, 1, 1}));
+}
+
 TEST_CASE("a view that repeats elements is recognised exactly") {
   float memory[memory_size / sizeof(float)] = {};
   Random random(4);
@@ -210,6 +286,8 @@ TEST_CASE("broadcasts and sliding windows repeat elements, the common layouts do
   CHECK(repeats_elements(BatchView<float>(memory, 2, 3, 4, 12, 0, 1)));
   CHECK(repeats_elements(BatchView<float>(memory, 2, 3, 4, 12, 4, 0)));
   CHECK(repeats_elements(BatchView<float>(memory, 4, 1, 4, 1, 1, 1)));
+  CHECK(repeats_elements(BatchView<float>(memory, 1, 2, 1, 1, 0, 1)));
+  CHECK_FALSE(repeats_elements(BatchView<float>(memory, 1, 1, 1, 0, 0, 0)));
   CHECK_FALSE(repeats_elements(BatchView<float>(memory, 1, 3, 1, 0, 1, 0)));
   CHECK_FALSE(repeats_elements(BatchView<float>(memory, 0, 3, 4, 0, 0, 0)));
   CHECK_FALSE(repeats_elements(BatchView<float>(memory + 63, 2, 3, 4, -12, -4, -1)));

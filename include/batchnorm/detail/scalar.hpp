@@ -53,13 +53,13 @@ struct ScalarTraits<Eigen::bfloat16> {
 
 }  // namespace detail
 
-/// The type in which the moments of T are summed and kept: double for float, half and bfloat16,
-/// T itself for every other scalar.
+/// The type in which moments and running statistics of T are summed and kept: double for float,
+/// half and bfloat16, T itself for every other scalar.
 template <class T>
 using accumulator_t = typename detail::ScalarTraits<T>::Accumulator;
 
-/// The type of parameters and running statistics, and the one the maps compute in: float for half
-/// and bfloat16 (8 bits of mantissa cannot hold an average), T itself for every other scalar.
+/// The type of gamma and beta, and the one the maps compute in: float for half and bfloat16, T
+/// itself for every other scalar.
 template <class T>
 using parameter_t = typename detail::ScalarTraits<T>::Parameter;
 

@@ -76,6 +76,12 @@ class ColumnTables {
   ColumnTables(const CoefficientSource<C>& source, int count, const Traversal& traversal)
       : source_(source), count_(static_cast<std::size_t>(count)), traversal_(traversal) {}
 
+  /// How many columns at most: as many as there are where the tables exist already.
+  Index most_columns() const {
+    const bool exist = source_.tables() != nullptr && traversal_.columns == traversal_.channels;
+    return exist ? traversal_.columns : max_mapped_columns;
+  }
+
   /// @param in_room  whether the tables must have a margin, even if the source has tables
   Tables<C> of(Index first, Index columns, bool in_room, TableRoom<C>& room) const {
     Tables<C> tables{};

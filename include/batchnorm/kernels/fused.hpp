@@ -35,8 +35,9 @@ inline Index fused_channels(const Traversal& reduced, const Traversal& mapped, I
   if (channels < 2 * threads || of_channel > last_level_bytes() / 4) return 0;
   const Index share = threads == 1 ? channels : channels / (4 * threads);
   const Index together = (std::max<Index>)(1, (std::min)(resident_bytes() / of_channel, share));
-  const bool jumps = has_short_runs(reduced) || has_short_runs(mapped);
-  return jumps && together * of_channel / reduced.outer < min_fused_jump_bytes ? 0 : together;
+  const bool jumps = reduced.along_rows || has_short_runs(reduced) || has_short_runs(mapped);
+  const Index runs = reduced.along_rows ? reduced.rows() : reduced.outer;
+  return jumps && together * of_channel / runs < min_fused_jump_bytes ? 0 : together;
 }
 
 /// One call of each loop on the same minibatch.

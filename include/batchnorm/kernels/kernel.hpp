@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <type_traits>
 
 #include "batchnorm/detail/scalar.hpp"
@@ -13,18 +14,20 @@
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/kernels/tile.hpp"
+#include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/version.hpp"
 
 // Kernels: a formula applied to a tile with the vectors of one instruction set. A formula that maps,
 //
 //   static constexpr int inputs, outputs, coefficients;   the most there are; optional ones are last
 //   static constexpr int required_inputs, required_coefficients;
-//   static void apply(V* y, const V* x, const V* k, const FormulaOptions<V>& options);
+//   static void apply<Plain>(V* y, const V* x, const V* k, const FormulaOptions<V>& options);
+//                 Plain: without a residual
 //
 // and one that is summed,
 //
 //   static constexpr int inputs, sums, coefficients, required_inputs, required_coefficients;
-//   static void add(V* s, const V* x, const V* k, const FormulaOptions<V>& options);
+//   static void add<Plain>(V* s, const V* x, const V* k, const FormulaOptions<V>& options);
 //                 adds the terms of one value. Input 0 being k[0] and the others 0, they are 0: with
 //                 such values unused lanes are filled
 //
@@ -40,22 +43,6 @@ inline constexpr int vectors_per_unit =
     Lanes == 1                                                                          ? 1
     : Lanes * sizeof(parameter_t<T>) >= simd::avx512_bytes && !simd::is_16_bit<T> ? 1
                                                                                         : 2;
-
-/// Pointers to where a kernel is in every operand, and steps between such places.
-template <class T>
-struct Cursor {
-  std::array<const T*, max_inputs> from;
-  std::array<T*, max_outputs> to;
-
-  template <int Inputs, int Outputs>
-  [[gnu::always_inline]] void advance(const std::array<Index, max_inputs>& from_step,
-                                      const std::array<Index, max_outputs>& to_step) {
-#pragma GCC unroll 4
-    for (std::size_t i = 0; i < Inputs; ++i) from[i] += from_step[i];
-#pragma GCC unroll 4
-    for (std::size_t i = 0; i < Outputs; ++i) to[i] += to_step[i];
-  }
-};
 
 /// What mapping and reducing kernels share: loading coefficients and inputs of a unit.
 template <class Formula, class T, int LaneCount>
@@ -81,31 +68,84 @@ struct Unit {
     return options;
   }
 
-  /// From column or row `at` on.
-  [[gnu::always_inline]] static void load_coefficients(Coefficients& k, const Tile<T>& tile,
-                                                       Index at) {
+  /// Coefficients of the columns from `at` on.
+  [[gnu::always_inline]] static void load_table(Coefficients& k,
+                                                const std::array<const C*, max_coefficients>& tables,
+                                                Index at, const FormulaOptions<V>& options) {
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < coefficients; ++i) {
-      if (i >= required_coefficients && static_cast<int>(i) >= tile.coefficients) break;
-      if (tile.per_column) {
+      if (i >= required_coefficients && !options.rectified) break;
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) simd::load<C, lanes>(k[v][i], tile.k[i] + at + v * lanes);
-      } else {
-        simd::broadcast<C, lanes>(k[0][i], tile.k[i][at]);
-#pragma GCC unroll 4
-        for (int v = 1; v < vectors; ++v) k[v][i] = k[0][i];
-      }
+      for (int v = 0; v < vectors; ++v) simd::load<C, lanes>(k[v][i], tables[i] + at + v * lanes);
     }
   }
 
-  [[gnu::always_inline]] static void load_inputs(V (&x)[vectors][inputs], const Tile<T>& tile,
-                                                 const std::array<const T*, max_inputs>& from) {
+  /// Coefficients of a row, in every lane.
+  [[gnu::always_inline]] static void broadcast_row(Coefficients& k, const Tile<T>& tile, Index row) {
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < coefficients; ++i) {
+      if (i >= required_coefficients && static_cast<int>(i) >= tile.coefficients) break;
+      simd::broadcast<C, lanes>(k[0][i], tile.k[i][row * tile.row_step]);
 #pragma GCC unroll 4
-    for (std::size_t i = 0; i < inputs; ++i) {
-      if (i >= required_inputs && static_cast<int>(i) >= tile.inputs) break;
+      for (int v = 1; v < vectors; ++v) k[v][i] = k[0][i];
+    }
+  }
+
+  /// The lanes of vector v among the last `count` of a unit.
+  using LastLanes = std::conditional_t<(lanes > 1), simd::LastBytes<V>, simd::NoBytes>;
+  [[gnu::always_inline]] static LastLanes last_lanes(Index count, int v) {
+    return LastLanes((count - (vectors - 1 - v) * lanes) * static_cast<Index>(sizeof(C)));
+  }
+
+  /// The last `count` lanes of a unit get the coefficients of the next row.
+  [[gnu::always_inline]] static void blend(Coefficients& k, const Coefficients& next, Index count) {
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) simd::load<C, lanes>(x[v][i], from[i] + v * lanes);
-      if (tile.prefetch) prefetch_line(from[i], tile.ahead[i]);
+    for (int v = 0; v < vectors; ++v) {
+      const LastLanes last = last_lanes(count, v);
+#pragma GCC unroll 8
+      for (int i = 0; i < coefficients; ++i) {
+        V both = next[v][i];
+        last.keep(both, k[v][i]);
+        k[v][i] = both;
+      }
+    }
+  }
+  [[gnu::always_inline]] static void copy(Coefficients& k, const Coefficients& next) {
+#pragma GCC unroll 8
+    for (int i = 0; i < coefficients; ++i) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) k[v][i] = next[v][i];
+    }
+  }
+
+  /// What a tile says of prefetching; a copy, which no store can change.
+  struct Prefetch {
+    [[gnu::always_inline]] explicit Prefetch(const Tile<T>& tile) : active(tile.prefetch) {
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < inputs; ++i) ahead[i] = tile.ahead[i];
+    }
+    bool active;
+    Index ahead[inputs];
+  };
+
+  /// A residual that is not there is -0, which changes no number it is added to.
+  struct NoResidual {
+    T of[width];
+    [[gnu::always_inline]] NoResidual() {
+      for (T& each : of) each = convert<T>(C(-0.0));
+    }
+  };
+
+  template <bool Plain, class Pointers>
+  [[gnu::always_inline]] static void load_inputs(V (&x)[vectors][inputs], const Pointers& from,
+                                                 Index at, Index residual_at,
+                                                 const Prefetch& prefetch) {
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < (Plain ? required_inputs : inputs); ++i) {
+      const Index offset = i >= required_inputs ? residual_at : at;
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) simd::load<C, lanes>(x[v][i], from[i] + offset + v * lanes);
+      if (!Plain && prefetch.active) prefetch_line(from[i], offset + prefetch.ahead[i]);
     }
   }
 };
@@ -127,84 +167,182 @@ class MapKernel {
     using Base = Unit<Formula, T, Lanes>;
     using typename Base::Coefficients;
     using typename Base::V;
+    using Base::coefficients;
     using Base::inputs;
     using Base::vectors;
     using Base::width;
     static constexpr int outputs = Formula::outputs;
+    static constexpr bool can_stream = simd::can_stream<T>;
 
+    /// Where the current row begins in every operand.
+    struct Row {
+      const T* from[inputs];
+      T* to[outputs];
+    };
+
+    /// What a tile says, in copies that no store can change.
+    struct Setting {
+      FormulaOptions<V> options;
+      typename Base::Prefetch prefetch;
+      typename Base::NoResidual none;
+      Index residual_mask;
+      bool streaming;
+
+      [[gnu::always_inline]] explicit Setting(const Tile<T>& tile)
+          : options(Base::load_options(tile)),
+            prefetch(tile),
+            residual_mask(options.residual ? -1 : 0),
+            streaming(can_stream && tile.streaming) {}
+    };
+
+    /// Plain: within the cache and without a residual. Loops of their own, as these are bound by
+    /// instructions, not by memory.
     [[gnu::always_inline]] static void run(const Tile<T>& tile) {
-      const FormulaOptions<V> options = Base::load_options(tile);
-      const Index units = tile.columns / width;
-      const Index rest = tile.columns - units * width;
-      const bool partial_group = tile.per_column && rest > 0;
-      const Index groups = tile.per_column ? units + (partial_group ? 1 : 0) : tile.rows;
-      const Index whole = tile.per_column ? tile.rows : units;
-      std::array<Index, max_inputs> from_step;
-      std::array<Index, max_outputs> to_step;
-#pragma GCC unroll 4
-      for (std::size_t i = 0; i < inputs; ++i) {
-        from_step[i] = tile.per_column ? tile.from_step[i] : width;
-      }
-#pragma GCC unroll 4
-      for (std::size_t i = 0; i < outputs; ++i) {
-        to_step[i] = tile.per_column ? tile.to_step[i] : width;
-      }
-      Coefficients k = {};
-      for (Index group = 0; group < groups; ++group) {
-        Cursor<T> at{tile.from, tile.to};
-        const bool partial = partial_group && group == units;
-        const Index column = partial ? tile.columns - width : group * width;
-#pragma GCC unroll 4
-        for (std::size_t i = 0; i < inputs; ++i) {
-          at.from[i] += tile.per_column ? column : group * tile.from_step[i];
-        }
-#pragma GCC unroll 4
-        for (std::size_t i = 0; i < outputs; ++i) {
-          at.to[i] += tile.per_column ? column : group * tile.to_step[i];
-        }
-        Base::load_coefficients(k, tile, tile.per_column ? column : group);
-        Index masked = partial ? tile.rows : 0;
-        if (!partial) {
-          for (Index n = 0; n < whole; ++n) {
-            map_unit<false>(at, tile, options, k, width);
-            at.template advance<inputs, outputs>(from_step, to_step);
-          }
-          if (!tile.per_column && rest > 0) {
-            masked = 1;
-#pragma GCC unroll 4
-            for (std::size_t i = 0; i < inputs; ++i) at.from[i] += rest - width;
-#pragma GCC unroll 4
-            for (std::size_t i = 0; i < outputs; ++i) at.to[i] += rest - width;
-          }
-        }
-        for (; masked > 0; --masked) {
-          map_unit<true>(at, tile, options, k, rest);
-          at.template advance<inputs, outputs>(from_step, to_step);
-        }
+      const Setting setting(tile);
+      const bool plain =
+          !setting.options.residual && !setting.prefetch.active && !setting.streaming;
+      if (tile.per_column) {
+        plain ? columns<true>(tile, setting) : columns<false>(tile, setting);
+      } else {
+        plain ? rows<true>(tile, setting) : rows<false>(tile, setting);
       }
     }
 
-    template <bool Masked>
-    [[gnu::always_inline]] static void map_unit(const Cursor<T>& at, const Tile<T>& tile,
-                                                const FormulaOptions<V>& options,
-                                                const Coefficients& k, Index count) {
-      V x[vectors][inputs] = {};
-      Base::load_inputs(x, tile, at.from);
+    /// Across channels: the coefficients of a unit are read from the tables.
+    template <bool Plain>
+    [[gnu::always_inline]] static void columns(const Tile<T>& tile, const Setting& setting) {
+      const Index end = tile.columns;
+      for (Index r = 0; r < tile.rows; ++r) {
+        const Row row = row_of(tile, r, setting);
+        Alignment<Plain> alignment(row, setting);
+        Index at = 0;
+        for (; at + width <= end; at += alignment.step()) {
+          Coefficients k;
+          Base::load_table(k, tile.k, at, setting.options);
+          map_unit<Plain, false>(row, at, k, setting, width, alignment.next());
+        }
+        if (at >= end) continue;
+        Coefficients k;
+        Base::load_table(k, tile.k, end - width, setting.options);
+        map_unit<Plain, true>(row, end - width, k, setting, end - at, false);
+      }
+    }
+
+    /// Along channels: the coefficients of a row stay in registers. Rows that follow one another are
+    /// walked as one; a unit in which one ends and the next begins has the coefficients of both.
+    template <bool Plain>
+    [[gnu::always_inline]] static void rows(const Tile<T>& tile, const Setting& setting) {
+      const bool packed = is_packed(tile);
+      const Index last_row = tile.rows - 1;
+      Row row = row_of(tile, 0, setting);
+      Alignment<Plain> alignment(row, setting);
+      Coefficients k, next;
+      Base::broadcast_row(k, tile, 0);
+      Index at = 0;
+      Index end = tile.columns;
+      for (Index r = 0;; ++r) {
+        for (; at + width <= end; at += alignment.step()) {
+          map_unit<Plain, false>(row, at, k, setting, width, alignment.next());
+        }
+        const Index rest = end - at;
+        if (rest > 0 && (!packed || r == last_row)) {
+          map_unit<Plain, true>(row, end - width, k, setting, rest, false);
+        }
+        if (r == last_row) return;
+        Base::broadcast_row(next, tile, r + 1);
+        if (packed && rest > 0) {
+          Base::blend(k, next, width - rest);
+          map_unit<Plain, false>(row, at, k, setting, width, alignment.next());
+          at += alignment.step();
+        }
+        Base::copy(k, next);
+        end += tile.columns;
+        if (packed) continue;
+        row = row_of(tile, r + 1, setting);
+        alignment = Alignment<Plain>(row, setting);
+        at = 0;
+        end = tile.columns;
+      }
+    }
+
+    /// Streamed rows begin with a unit that is stored normally, up to the first line.
+    template <bool Plain>
+    class Alignment {
+     public:
+      [[gnu::always_inline]] Alignment(const Row& row, const Setting& setting)
+          : streaming_(!Plain && setting.streaming) {
+        if (Plain || !streaming_) return;
+        const auto address = reinterpret_cast<std::uintptr_t>(row.to[0]);
+        const auto head = static_cast<Index>((0 - address) % cache_line_bytes / sizeof(T));
+        stream_ = head == 0;
+        step_ = head == 0 ? width : head;
+      }
+      /// Whether the unit at work is streamed.
+      [[gnu::always_inline]] bool next() const { return !Plain && stream_; }
+      /// To the unit behind it.
+      [[gnu::always_inline]] Index step() {
+        if (Plain) return width;
+        const Index step = step_;
+        step_ = width;
+        stream_ = streaming_;
+        return step;
+      }
+
+     private:
+      bool streaming_;
+      bool stream_ = false;
+      Index step_ = width;
+    };
+
+    [[gnu::always_inline]] static bool is_packed(const Tile<T>& tile) {
+      bool packed = true;
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < inputs; ++i) {
+        packed &= static_cast<int>(i) >= tile.inputs || tile.from_step[i] == tile.columns;
+      }
+#pragma GCC unroll 2
+      for (std::size_t i = 0; i < outputs; ++i) {
+        packed &= static_cast<int>(i) >= tile.outputs || tile.to_step[i] == tile.columns;
+      }
+      return packed;
+    }
+
+    [[gnu::always_inline]] static Row row_of(const Tile<T>& tile, Index r, const Setting& setting) {
+      Row row;
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < inputs; ++i) {
+        row.from[i] = i < Base::required_inputs || setting.options.residual
+                          ? tile.from[i] + r * tile.from_step[i]
+                          : setting.none.of;
+      }
+#pragma GCC unroll 2
+      for (std::size_t i = 0; i < outputs; ++i) row.to[i] = tile.to[i] + r * tile.to_step[i];
+      return row;
+    }
+
+    template <bool Plain, bool Masked>
+    [[gnu::always_inline]] static void map_unit(const Row& row, Index at, const Coefficients& k,
+                                                const Setting& setting, Index count, bool stream) {
+      V x[vectors][inputs];
       V y[outputs][vectors];
+      Base::template load_inputs<Plain>(x, row.from, at, at & setting.residual_mask,
+                                        setting.prefetch);
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
         V of_vector[outputs];
-        Formula::apply(of_vector, x[v], k[v], options);
+        Formula::template apply<Plain>(of_vector, x[v], k[v], setting.options);
 #pragma GCC unroll 2
         for (int i = 0; i < outputs; ++i) y[i][v] = of_vector[i];
       }
 #pragma GCC unroll 2
       for (std::size_t i = 0; i < outputs; ++i) {
-        if (i > 0 && static_cast<int>(i) >= tile.outputs) break;
+        if (i > 0 && (Plain || !setting.options.residual)) break;
         if constexpr (Masked) {
-          simd::store_last<C, Lanes, vectors>(at.to[i], y[i], count);
+          simd::store_last<C, Lanes, vectors>(row.to[i] + at, y[i], count);
+        } else if constexpr (can_stream && !Plain) {
+          simd::store_or_stream<C, Lanes, vectors>(row.to[i] + at, y[i], stream);
         } else {
-          simd::store_unit<C, Lanes, vectors>(at.to[i], y[i]);
+          simd::store_unit<C, Lanes, vectors>(row.to[i] + at, y[i]);
         }
       }
     }
@@ -240,11 +378,12 @@ class ReduceKernel {
                                     tile.options->fixed_statistics};
     A s[Formula::sums] = {};
     for (Index c = 0; c < tile.columns; ++c) {
-      A x[Formula::inputs] = {};
+      A x[Formula::inputs];
+      std::fill(x, x + Formula::inputs, A(-0.0));
       for (std::size_t i = 0; i < static_cast<std::size_t>(tile.inputs); ++i) {
         x[i] = convert<A>(tile.from[i][c]);
       }
-      Formula::add(s, x, k, options);
+      Formula::template add<false>(s, x, k, options);
     }
     for (std::size_t j = 0; j < Formula::sums; ++j) *tile.sums[j] += s[j];
   }
@@ -261,9 +400,22 @@ class ReduceKernel {
     static constexpr int sums = Formula::sums;
     /// Two partial sums of everything, so that additions do not wait for one another.
     using Sums = V[2][vectors][sums];
+    using Tail = typename Base::LastLanes[vectors];
 
+    /// Plain: within the cache and without a residual, as in MapKernel.
     [[gnu::always_inline]] static void run(const Tile<T>& tile) {
+      tile.options->residual || tile.prefetch ? sum<false>(tile) : sum<true>(tile);
+    }
+
+    template <bool Plain>
+    [[gnu::always_inline]] static void sum(const Tile<T>& tile) {
+      constexpr std::size_t inputs = Plain ? Base::required_inputs : Base::inputs;
       const FormulaOptions<V> options = Base::load_options(tile);
+      const typename Base::Prefetch prefetch(tile);
+      const typename Base::NoResidual none;
+      Tail tail;
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) tail[v] = Base::last_lanes(tile.columns % width, v);
       const Index units = tile.columns / width;
       const Index rest = tile.columns - units * width;
       const bool partial_group = tile.per_column && rest > 0;
@@ -273,6 +425,7 @@ class ReduceKernel {
 #pragma GCC unroll 4
       for (std::size_t i = 0; i < inputs; ++i) {
         step[i] = tile.per_column ? tile.from_step[i] : width;
+        if (!Plain && i >= Base::required_inputs && !options.residual) step[i] = 0;
       }
       Coefficients k = {};
       for (Index group = 0; group < groups; ++group) {
@@ -282,9 +435,14 @@ class ReduceKernel {
 #pragma GCC unroll 4
         for (std::size_t i = 0; i < inputs; ++i) {
           at[i] += tile.per_column ? column : group * tile.from_step[i];
+          if (!Plain && i >= Base::required_inputs && !options.residual) at[i] = none.of;
         }
-        Base::load_coefficients(k, tile, tile.per_column ? column : group);
-        const Index total = tile.per_column ? column : group * Lanes;
+        if (tile.per_column) {
+          Base::load_table(k, tile.k, column, options);
+        } else {
+          Base::broadcast_row(k, tile, group);
+        }
+        const Index total = tile.per_column ? column : group * tile.row_step * Lanes;
         Index left = whole;
         do {
           const Index some = (std::min)(left, max_terms_per_total);
@@ -292,25 +450,28 @@ class ReduceKernel {
           Sums s = {};
           Index masked = some;
           if (!partial) {
-            add_whole(s, at, step, some, tile, options, k);
+            add_whole<Plain>(s, at, step, some, prefetch, options, k, tail);
             masked = !tile.per_column && rest > 0 && left == 0 ? 1 : 0;
 #pragma GCC unroll 4
-            for (std::size_t i = 0; i < inputs; ++i) at[i] += masked * (rest - width);
+            for (std::size_t i = 0; i < inputs; ++i) {
+              if (Plain || step[i] != 0) at[i] += masked * (rest - width);
+            }
           }
           for (; masked > 0; --masked) {
             take_turns(s);
-            add_unit<true>(s[0], at, tile, options, k, rest);
-            advance(at, step);
+            add_unit<Plain, true>(s[0], at, prefetch, options, k, tail);
+            advance<inputs>(at, step);
           }
           add_to_totals(tile, s, total);
         } while (left > 0);
       }
     }
 
+    template <std::size_t Count>
     [[gnu::always_inline]] static void advance(std::array<const T*, max_inputs>& at,
                                                const std::array<Index, max_inputs>& step) {
 #pragma GCC unroll 4
-      for (std::size_t i = 0; i < inputs; ++i) at[i] += step[i];
+      for (std::size_t i = 0; i < Count; ++i) at[i] += step[i];
     }
 
     /// Rows of a partial unit are added to the two partial sums by turns, as those of a whole one:
@@ -327,42 +488,44 @@ class ReduceKernel {
       }
     }
 
+    template <bool Plain>
     [[gnu::always_inline]] static void add_whole(Sums& s, std::array<const T*, max_inputs>& at,
                                                  const std::array<Index, max_inputs>& step,
-                                                 Index count, const Tile<T>& tile,
+                                                 Index count,
+                                                 const typename Base::Prefetch& prefetch,
                                                  const FormulaOptions<V>& options,
-                                                 const Coefficients& k) {
+                                                 const Coefficients& k, const Tail& tail) {
+      constexpr std::size_t inputs = Plain ? Base::required_inputs : Base::inputs;
       for (; count >= 2; count -= 2) {
 #pragma GCC unroll 2
         for (int part = 0; part < 2; ++part) {
-          add_unit<false>(s[part], at, tile, options, k, width);
-          advance(at, step);
+          add_unit<Plain, false>(s[part], at, prefetch, options, k, tail);
+          advance<inputs>(at, step);
         }
       }
       if (count == 0) return;
-      add_unit<false>(s[0], at, tile, options, k, width);
-      advance(at, step);
+      add_unit<Plain, false>(s[0], at, prefetch, options, k, tail);
+      advance<inputs>(at, step);
     }
 
-    template <bool Masked>
+    template <bool Plain, bool Masked>
     [[gnu::always_inline]] static void add_unit(V (&s)[vectors][sums],
                                                 const std::array<const T*, max_inputs>& at,
-                                                const Tile<T>& tile,
+                                                const typename Base::Prefetch& prefetch,
                                                 const FormulaOptions<V>& options,
-                                                const Coefficients& k, Index count) {
-      V x[vectors][inputs] = {};
-      Base::load_inputs(x, tile, at);
+                                                const Coefficients& k, const Tail& tail) {
+      V x[vectors][Base::inputs];
+      Base::template load_inputs<Plain>(x, at, 0, 0, prefetch);
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
         if constexpr (Masked && Lanes > 1) {
-          const Index kept = count - (vectors - 1 - v) * Lanes;
-          const Index bytes = (std::max<Index>)(0, (std::min<Index>)(kept, Lanes)) *
-                              static_cast<Index>(sizeof(C));
-          simd::keep_last_bytes(x[v][0], k[v][0], bytes);
+          tail[v].keep(x[v][0], k[v][0]);
 #pragma GCC unroll 4
-          for (int i = 1; i < inputs; ++i) simd::keep_last_bytes(x[v][i], V{}, bytes);
+          for (std::size_t i = 1; i < (Plain ? Base::required_inputs : Base::inputs); ++i) {
+            tail[v].keep(x[v][i], V{});
+          }
         }
-        Formula::add(s[v], x[v], k[v], options);
+        Formula::template add<Plain>(s[v], x[v], k[v], options);
       }
     }
 

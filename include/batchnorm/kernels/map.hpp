@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
@@ -78,14 +79,12 @@ InstructionSet set_for(const Plan& plan, InstructionSet requested, bool memory_b
 template <class T>
 class Mapper {
   using C = parameter_t<T>;
-  static constexpr bool can_stream = has_streaming && lanes_for<T, simd::baseline_bytes> > 1;
 
  public:
   Mapper(const FormulaCall<T>& call, const Operands<T>& data, const Plan& plan)
       : call_(call), data_(data), plan_(plan), shape_(plan_.traversal()) {
     const Index bytes = shape_.elements() * bytes_per_element();
-    from_memory_ = exceeds_l2(bytes);
-    streaming_ = can_stream && worth_streaming(bytes);
+    streaming_ = simd::can_stream<T> && worth_streaming(bytes) && can_stream_outputs();
   }
 
   const Traversal& traversal() const { return shape_; }
@@ -115,6 +114,28 @@ class Mapper {
   }
 
  private:
+  /// Lines of an output in place have just been read; those of two outputs are streamed in step.
+  bool can_stream_outputs() const {
+    for (std::size_t o = 0; o < data_.outputs; ++o) {
+      for (std::size_t i = 0; i < data_.inputs; ++i) {
+        if (data_.to[o] == data_.from[i]) return false;
+      }
+    }
+    if (data_.outputs < 2) return true;
+    const auto line = [](const T* at) {
+      return reinterpret_cast<std::uintptr_t>(at) % cache_line_bytes;
+    };
+    const auto offset = [](Index stride) {
+      return stride * static_cast<Index>(sizeof(T)) % cache_line_bytes;
+    };
+    const Layout& a = plan_.layout(0);
+    const Layout& b = plan_.layout(1);
+    return line(data_.to[0]) == line(data_.to[1]) &&
+           offset(a.outer_stride) == offset(b.outer_stride) &&
+           offset(a.inner_stride) == offset(b.inner_stride) &&
+           offset(a.column_stride) == offset(b.column_stride);
+  }
+
   Index bytes_per_element() const {
     return static_cast<Index>((data_.outputs + data_.inputs) * sizeof(T));
   }
@@ -139,9 +160,10 @@ class Mapper {
     TableRoom<C> room;
     Tile<T> tile = call_.tile(data_, true);
     data_.set_steps(tile, plan_, &Layout::inner_stride);
-    for (Index first = region.first_column; first < region.last_column;
-         first += max_mapped_columns) {
-      const Index columns = (std::min)(max_mapped_columns, region.last_column - first);
+    tile.streaming = streaming_;
+    const Index most = tables.most_columns();
+    for (Index first = region.first_column; first < region.last_column; first += most) {
+      const Index columns = (std::min)(most, region.last_column - first);
       if (columns < call_.kernels.width_of(set)) {
         map_packed(set, {first, first + columns, region.first_row, region.last_row});
         continue;
@@ -155,15 +177,14 @@ class Mapper {
                          Index columns) const {
     const bool short_end =
         shape_.last_width < shape_.columns && region.last_row == shape_.rows();
-    const Index together = rows_per_tile(columns);
-    set_row_prefetch(tile, columns, together);
+    set_row_prefetch(tile, columns);
     for (Runs run(shape_, region.first_row, region.last_row); run.more(); run.next()) {
       const Index rows = run.length() - (short_end ? 1 : 0);
-      tile.columns = columns;
-      for (Index row = 0; row < rows; row += together) {
-        tile.rows = (std::min)(together, rows - row);
-        data_.locate(tile, plan_, first, run.outer(), run.inner() + row);
-        map_tile(set, tile);
+      if (rows > 0) {
+        tile.rows = rows;
+        tile.columns = columns;
+        data_.locate(tile, plan_, first, run.outer(), run.inner());
+        call_.kernels(set, tile);
       }
       if (!short_end || shape_.last_width <= first) continue;
       tile.rows = 1;
@@ -173,20 +194,15 @@ class Mapper {
         continue;
       }
       data_.locate(tile, plan_, first, run.outer(), run.inner() + rows);
-      map_tile(set, tile);
+      call_.kernels(set, tile);
     }
   }
 
-  Index rows_per_tile(Index columns) const {
-    if (streaming_) return (std::max<Index>)(1, streamed_elements / columns);
-    return from_memory_ ? mapped_rows_from_memory : mapped_rows_in_cache;
-  }
-
-  /// Some rows ahead, so that memory is read in its order although rows are read side by side.
-  void set_row_prefetch(Tile<T>& tile, Index columns, Index together) const {
+  /// Some rows ahead.
+  void set_row_prefetch(Tile<T>& tile, Index columns) const {
     const Index row_bytes = columns * static_cast<Index>(sizeof(T));
-    const Index rows = (std::max)(together, (prefetch_bytes + row_bytes - 1) / row_bytes);
-    tile.prefetch = from_memory_ && row_bytes >= min_prefetched_row_bytes;
+    const Index rows = (prefetch_bytes + row_bytes - 1) / row_bytes;
+    tile.prefetch = streaming_ && row_bytes >= min_prefetched_row_bytes;
     for (std::size_t i = 0; i < data_.inputs; ++i) tile.ahead[i] = rows * tile.from_step[i];
   }
 
@@ -195,20 +211,23 @@ class Mapper {
   void map_runs(InstructionSet set, const Region& region, Index next_columns) const {
     // In the order of memory: sample by sample, channel by channel, or channel by channel.
     const Layout& to = plan_.layout(0);
-    const bool by_sample = shape_.outer == 1 || to.outer_stride > to.column_stride;
-    const Index together = by_sample ? max_mapped_columns : 1;
+    const bool by_channel = region.columns() <= max_channels_in_turn ||
+                            (shape_.outer > 1 && to.outer_stride <= to.column_stride);
     const ColumnTables<C> tables(call_.source, call_.coefficients(), shape_);
+    const Index together = by_channel ? 1 : tables.most_columns();
     TableRoom<C> room;
     Tile<T> tile = call_.tile(data_, false);
-    data_.set_steps(tile, plan_, &Layout::column_stride);
+    data_.set_steps(tile, plan_, by_channel ? &Layout::outer_stride : &Layout::column_stride);
+    tile.row_step = by_channel ? 0 : 1;
+    tile.streaming = streaming_;
     tile.prefetch = next_columns != 0 || streaming_;
-    for (std::size_t i = 0; i < data_.inputs; ++i) {
-      tile.ahead[i] = next_columns != 0 ? next_columns * tile.from_step[i]
-                                        : prefetch_bytes / static_cast<Index>(sizeof(T));
+    data_.set_run_prefetch(tile, plan_);
+    for (std::size_t i = 0; next_columns != 0 && i < data_.inputs; ++i) {
+      tile.ahead[i] = next_columns * data_.input_layout(plan_, i).column_stride;
     }
     for (Index first = region.first_column; first < region.last_column; first += together) {
       const Index channels = (std::min)(together, region.last_column - first);
-      const Tables<C> k = tables.of(first, channels, false, room);
+      tile.k = tables.of(first, channels, false, room);
       for (Runs run(shape_, region.first_row, region.last_row); run.more(); run.next()) {
         if (run.length() < call_.kernels.width_of(set)) {
           // What is left of a run that is cut for threads.
@@ -216,70 +235,16 @@ class Mapper {
           map_packed(set, {first, first + channels, row, row + run.length()});
           continue;
         }
-        map_run(set, tile, k, run, first, channels);
+        tile.rows = by_channel ? (std::max<Index>)(1, run.whole_runs()) : channels;
+        tile.columns = run.length();
+        data_.locate(tile, plan_, first, run.outer(), run.inner());
+        call_.kernels(set, tile);
+        if (by_channel) run.skip(tile.rows);
       }
     }
   }
 
-  /// The same run of some channels, in pieces that fit the buffer where they are streamed.
-  void map_run(InstructionSet set, Tile<T>& tile, const Tables<C>& k, const Runs& run, Index first,
-               Index channels) const {
-    const Index width = call_.kernels.width_of(set);
-    const Index length = run.length();
-    const bool cut = streaming_ && length > streamed_elements;
-    const Index together =
-        streaming_ ? (std::max<Index>)(1, streamed_elements / length) : channels;
-    for (Index c = 0; c < channels; c += together) {
-      tile.rows = (std::min)(together, channels - c);
-      for (std::size_t i = 0; i < max_coefficients; ++i) {
-        tile.k[i] = k[i] == nullptr ? nullptr : k[i] + c;
-      }
-      data_.locate(tile, plan_, first + c, run.outer(), run.inner());
-      for (Index at = 0; at < length; at += tile.columns) {
-        const Index left = length - at;
-        // No piece is shorter than a unit.
-        tile.columns = cut && left >= streamed_elements + width ? streamed_elements : left;
-        map_tile(set, tile);
-        for (const T*& from : tile.from) from += tile.columns;
-        for (T*& to : tile.to) to += tile.columns;
-      }
-    }
-  }
-
-  // ---- tiles
-
-  void map_tile(InstructionSet set, Tile<T>& tile) const {
-    if constexpr (can_stream) {
-      if (streaming_) return stream_tile(set, tile);
-    }
-    call_.kernels(set, tile);
-  }
-
-  void stream_tile(InstructionSet set, Tile<T>& tile) const {
-    // Into L1, and from there past the cache, in whole lines however rows are aligned.
-    T buffer[max_outputs][streamed_elements + margin];
-    const auto to = tile.to;
-    const auto to_step = tile.to_step;
-    const Index elements = tile.rows * tile.columns;
-    for (std::size_t i = 0; i < data_.outputs; ++i) {
-      tile.to[i] = buffer[i];
-      tile.to_step[i] = tile.columns;
-    }
-    data_.fill_unused(tile);
-    call_.kernels(set, tile);
-    for (std::size_t i = 0; i < data_.outputs; ++i) {
-      if (to_step[i] == tile.columns || tile.rows == 1) {
-        stream_copy(to[i], buffer[i], static_cast<std::size_t>(elements) * sizeof(T));
-        continue;
-      }
-      for (Index row = 0; row < tile.rows; ++row) {
-        stream_copy(to[i] + row * to_step[i], buffer[i] + row * tile.columns,
-                    static_cast<std::size_t>(tile.columns) * sizeof(T));
-      }
-    }
-    tile.to = to;
-    tile.to_step = to_step;
-  }
+  // ---- packed
 
   void map_packed(InstructionSet set, const Region& region) const {
     const ColumnTables<C> tables(call_.source, call_.coefficients(), shape_);
@@ -331,15 +296,38 @@ class Mapper {
   const Operands<T>& data_;
   Plan plan_;
   const Traversal& shape_;
-  bool from_memory_;
   bool streaming_;
 };
+
+/// Whether all operands are one row of neighbouring elements: one example.
+template <class T>
+bool is_single_row(const Operands<T>& data, const ViewShape* outputs, const ViewShape* inputs) {
+  bool single = outputs[0].samples * outputs[0].positions == 1;
+  for (std::size_t i = 0; i < data.outputs; ++i) single &= outputs[i].channel_stride == 1;
+  for (std::size_t i = 0; i < data.inputs; ++i) single &= inputs[i].channel_stride == 1;
+  return single;
+}
 
 /// Maps every element; an output that is one of the inputs is in place. Allocates nothing.
 template <class T>
 void map(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
          const ViewShape* outputs, const ViewShape* inputs) {
   if (outputs[0].samples == 0 || outputs[0].positions == 0) return;
+  const auto* const tables = call.source.tables();
+  if (tables != nullptr && is_single_row(data, outputs, inputs)) {
+    // One example whose coefficients exist: there is nothing to plan.
+    const InstructionSet set = usable_instruction_set(execution.instruction_set());
+    if (outputs[0].channels >= call.kernels.width_of(set)) {
+      Tile<T> tile = call.tile(data, true);
+      tile.rows = 1;
+      tile.columns = outputs[0].channels;
+      tile.from = data.from;
+      tile.to = data.to;
+      std::copy(tables, tables + tile.coefficients, tile.k.begin());
+      call.kernels(set, tile);
+      return;
+    }
+  }
   Mapper<T>(call, data, plan_of(data, outputs, inputs)).run(execution);
 }
 

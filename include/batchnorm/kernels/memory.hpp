@@ -4,11 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/kernels/simd.hpp"
-#include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/version.hpp"
 
 // Software prefetch and non-temporal stores.
@@ -32,47 +29,12 @@ template <class T>
 #endif
 }
 
-#if defined(__x86_64__) && (defined(__clang__) || defined(__GNUC__))
-inline constexpr bool has_streaming = true;
-
-/// Copies bytes with non-temporal stores, which do not read the lines they overwrite nor evict
-/// others. Partial lines at the ends are stored normally.
-inline void stream_copy(void* to, const void* from, std::size_t bytes) {
-  using Word = simd::VectorOf<long long, 2>;
-  auto* out = static_cast<unsigned char*>(to);
-  const auto* in = static_cast<const unsigned char*>(from);
-  const std::size_t line = cache_line_bytes;
-  const std::size_t head = (line - reinterpret_cast<std::uintptr_t>(out) % line) % line;
-  if (bytes < head + line) {
-    std::memcpy(out, in, bytes);
-    return;
-  }
-  std::memcpy(out, in, head);
-  std::size_t at = head;
-  for (; at + line <= bytes; at += line) {
-    for (std::size_t part = 0; part < line; part += 16) {
-      const typename Word::type word = *reinterpret_cast<const typename Word::loose*>(in + at + part);
-#if defined(__clang__)
-      __builtin_nontemporal_store(word, reinterpret_cast<typename Word::type*>(out + at + part));
-#else
-      __builtin_ia32_movntdq(reinterpret_cast<typename Word::type*>(out + at + part), word);
-#endif
-    }
-  }
-  std::memcpy(out + at, in + at, bytes - at);
-}
-
 /// Makes streamed stores visible to other threads, as ordinary stores are by themselves.
 inline void finish_streaming() {
+#if defined(__x86_64__) && (defined(__clang__) || defined(__GNUC__))
   __builtin_ia32_sfence();
-}
-#else
-inline constexpr bool has_streaming = false;
-inline void stream_copy(void* to, const void* from, std::size_t bytes) {
-  std::memcpy(to, from, bytes);
-}
-inline void finish_streaming() {}
 #endif
+}
 
 }  // namespace detail
 }  // namespace BATCHNORM_INLINE_NAMESPACE

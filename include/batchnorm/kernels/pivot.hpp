@@ -26,26 +26,33 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// Which rows are sampled: evenly spread, each at a pseudo-random place within its share, so that no
-/// period of the data (the width of an image) is in step with them. A power of two, so that their
-/// mean is exact where the data has few digits.
-class SampleRows {
+/// Which rows are sampled: some arithmetic progressions of up to eight, evenly spread over all rows
+/// and with odd steps, so that no period of the data (the width of an image) is in step with them.
+/// As many as a power of two, so that their mean is exact where the data has few digits.
+class SampledRows {
  public:
-  SampleRows(Index rows, Index most) : share_(0) {
-    while (2 * count_ <= (std::min)(rows, most)) count_ *= 2;
-    share_ = rows / count_;
+  SampledRows(Index rows, Index most) {
+    Index count = 1;
+    while (2 * count <= (std::min)(rows, most)) count *= 2;
+    length_ = (std::min<Index>)(8, count);
+    progressions_ = count / length_;
+    step_ = rows / length_;
+    if (step_ > 2 * progressions_) step_ -= step_ % 2 == 0 ? 1 : 2;
   }
-  Index count() const { return count_; }
+  Index count() const { return progressions_ * length_; }
+  Index progressions() const { return progressions_; }
+  Index length() const { return length_; }
+  Index step() const { return step_; }
+  /// The first row of a progression.
+  Index first(Index progression) const { return progression * step_ / progressions_; }
   Index row(Index sample) const {
-    // The golden ratio's fraction of 2^32.
-    const auto scattered = static_cast<std::uint32_t>(sample) * std::uint32_t{2654435769u};
-    return sample * share_ +
-           static_cast<Index>((scattered >> 16) * static_cast<std::uint64_t>(share_) >> 16);
+    return first(sample / length_) + sample % length_ * step_;
   }
 
  private:
-  Index count_ = 1;
-  Index share_;
+  Index progressions_ = 1;
+  Index length_ = 1;
+  Index step_ = 1;
 };
 
 /// Rounds a pivot to a multiple of about a sixteenth of the deviation, so that differences to it
@@ -103,6 +110,9 @@ class PivotSampler {
         sample_rows(set, channel * shape_.columns_per_channel, end * shape_.columns_per_channel,
                     pivots);
       }
+    } else if (shape_.rows() < 2 * values_per_sampled_place || !plan_.contiguous() ||
+               shape_.inner < kernels_.width_of(set)) {
+      sample_values(first, last, pivots);
     } else {
       for (Index channel = first; channel < last; channel += channels_per_tile) {
         sample_runs(set, channel, (std::min)(last, channel + channels_per_tile), pivots);
@@ -140,7 +150,7 @@ class PivotSampler {
     // The last row may be shorter than the others.
     const Index rows = shape_.rows() - (shape_.last_width < shape_.columns ? 1 : 0);
     const Index per_channel = shape_.columns / shape_.channels;
-    const SampleRows sampled(rows, (std::max)((std::min)(rows / 16, max_sampled_rows),
+    const SampledRows sampled(rows, (std::max)((std::min)(rows / 16, max_sampled_rows),
                                               min_sampled_rows) /
                                        (std::min<Index>)(per_channel, 8));
     Samples samples;
@@ -151,40 +161,22 @@ class PivotSampler {
     }
     const FormulaOptions<C> options{C(1), C(1)};
     Tile<T> tile = sample_tile(samples, true, options);
-    const bool packed = !plan_.contiguous() || columns < kernels_.width_of(set);
-    PackedTile<T> room(plan_, data_);
-    for (Index s = 0; s < sampled.count(); s += 2) {
-      const Index count = (std::min<Index>)(2, sampled.count() - s);
-      add_rows(set, tile, packed, room, begin, columns, sampled.row(s),
-               count == 2 ? sampled.row(s + 1) : sampled.row(s), count);
+    if (!plan_.contiguous() || columns < kernels_.width_of(set) || shape_.outer > 1) {
+      PackedTile<T> room(plan_, data_);
+      for (Index sample = 0; sample < sampled.count(); ++sample) {
+        room.pack(tile, begin, columns, sampled.row(sample), 1);
+        kernels_(set, tile);
+      }
+    } else {
+      tile.rows = sampled.length();
+      tile.columns = columns;
+      tile.from_step[0] = sampled.step() * plan_.layout(0).inner_stride;
+      for (Index p = 0; p < sampled.progressions(); ++p) {
+        tile.from[0] = data_.from[0] + plan_.layout(0).offset(begin, 0, sampled.first(p));
+        kernels_(set, tile);
+      }
     }
     join_columns(begin, columns, sampled.count(), samples, pivots);
-  }
-
-  /// Two rows are one tile, however far apart they are.
-  void add_rows(InstructionSet set, Tile<T>& tile, bool packed, PackedTile<T>& room, Index begin,
-                Index columns, Index row, Index next, Index count) const {
-    if (packed) {
-      for (Index first = 0; first < columns; first += packed_elements / 2) {
-        Tile<T> part = tile;
-        part.k[0] += first;
-        for (A*& sums : part.sums) sums += first;
-        room.pack(part, begin + first, (std::min)(packed_elements / 2, columns - first), row, count,
-                  next - row);
-        kernels_(set, part);
-      }
-      return;
-    }
-    const Layout& layout = plan_.layout(0);
-    const auto at = [&](Index r) {
-      const Index outer = shape_.outer == 1 ? 0 : r / shape_.inner;
-      return layout.offset(begin, outer, r - outer * shape_.inner);
-    };
-    tile.rows = count;
-    tile.columns = columns;
-    tile.from[0] = data_.from[0] + at(row);
-    tile.from_step[0] = at(next) - at(row);
-    kernels_(set, tile);
   }
 
   /// The mean over the columns of a channel.
@@ -193,7 +185,14 @@ class PivotSampler {
     const Index width = shape_.columns_per_channel;
     const Index period = shape_.channels_wrap() ? shape_.channels * width : columns;
     const A count = from_index<A>(rows);
-    const A joined = count * from_index<A>(columns / period * width);
+    const A share = A(1) / (count * from_index<A>(columns / period * width));
+    if (period == columns && width == 1) {
+      for (Index c = 0; c < columns; ++c) {
+        pivots[begin + c] = convert<C>(A(samples.start[margin + c] + samples.sum[margin + c] * share));
+        round_pivot(pivots[begin + c], A(samples.square[margin + c] * share));
+      }
+      return;
+    }
     for (Index first = 0; first < period; first += width) {
       const A start = convert<A>(samples.start[margin + first]);
       A sum(0);
@@ -206,18 +205,42 @@ class PivotSampler {
         }
       }
       C& pivot = pivots[(begin + first) / width];
-      pivot = convert<C>(A(start + sum / joined));
-      round_pivot(pivot, A(square / joined));
+      pivot = convert<C>(A(start + sum * share));
+      round_pivot(pivot, A(square * share));
     }
   }
 
-  /// Some values at each sampled place of the runs of some channels.
+  /// Few values per channel: some of them one by one.
+  void sample_values(Index begin, Index end, C* pivots) const {
+    const SampledRows sampled(shape_.rows(), 8);
+    Index offsets[8];
+    for (Index i = 0; i < sampled.count(); ++i) {
+      const Index row = sampled.row(i);
+      const Index outer = shape_.outer == 1 ? 0 : row / shape_.inner;
+      offsets[i] = plan_.layout(0).offset(0, outer, row - outer * shape_.inner);
+    }
+    const A share = A(1) / from_index<A>(sampled.count());
+    for (Index channel = begin; channel < end; ++channel) {
+      const T* const at = data_.from[0] + channel * plan_.layout(0).column_stride;
+      const A start = convert<A>(at[offsets[0]]);
+      A sum(0);
+      A square(0);
+      for (Index i = 1; i < sampled.count(); ++i) {
+        const A deviation = convert<A>(at[offsets[i]]) - start;
+        sum += deviation;
+        square += deviation * deviation;
+      }
+      pivots[channel] = convert<C>(A(start + sum * share));
+      round_pivot(pivots[channel], A(square * share));
+    }
+  }
+
+  /// A unit at each sampled place of the runs of some channels.
   void sample_runs(InstructionSet set, Index begin, Index end, C* pivots) const {
     const Index channels = end - begin;
-    const Index length = (std::min)(kernels_.width_of(set), shape_.inner);
-    const Index rows = shape_.rows();
-    const SampleRows sampled(
-        rows, (std::min)((std::max)(rows / (16 * length), min_sampled_places), max_sampled_places));
+    const Index length = kernels_.width_of(set);
+    const SampledRows sampled(shape_.rows(), (std::min)(shape_.rows() / values_per_sampled_place,
+                                                        max_sampled_places));
     const Index lanes = kernels_.lanes_of(set);
     Samples samples;
     std::fill(samples.sum, samples.sum + channels * lanes, A(0));
@@ -227,15 +250,17 @@ class PivotSampler {
     Tile<T> tile = sample_tile(samples, false, options);
     tile.k[0] = samples.start;
     tile.sums = {samples.sum, samples.square};
-    const bool packed = !plan_.contiguous() || length < kernels_.width_of(set);
-    PackedTile<T> room(plan_, data_);
-    for (Index s = 0; s < sampled.count(); ++s) {
-      const Index row = sampled.row(s);
-      const Index past_end = row % shape_.inner + length - shape_.inner;
-      add_runs(set, tile, packed, room, begin, channels, row - (std::max<Index>)(0, past_end),
-               length);
+    tile.rows = channels;
+    tile.columns = length;
+    data_.set_steps(tile, plan_, &Layout::column_stride);
+    for (Index sample = 0; sample < sampled.count(); ++sample) {
+      const Index row = sampled.row(sample);
+      const Index outer = shape_.outer == 1 ? 0 : row / shape_.inner;
+      const Index inner = (std::min)(row - outer * shape_.inner, shape_.inner - length);
+      data_.locate(tile, plan_, begin, outer, inner);
+      kernels_(set, tile);
     }
-    const A count = from_index<A>(length * sampled.count());
+    const A share = A(1) / from_index<A>(length * sampled.count());
     for (Index c = 0; c < channels; ++c) {
       A sum(0);
       A square(0);
@@ -244,31 +269,9 @@ class PivotSampler {
         square += samples.square[lane];
       }
       C& pivot = pivots[begin + c];
-      pivot = convert<C>(A(convert<A>(samples.start[c]) + sum / count));
-      round_pivot(pivot, A(square / count));
+      pivot = convert<C>(A(convert<A>(samples.start[c]) + sum * share));
+      round_pivot(pivot, A(square * share));
     }
-  }
-
-  void add_runs(InstructionSet set, Tile<T>& tile, bool packed, PackedTile<T>& room, Index begin,
-                Index channels, Index row, Index length) const {
-    if (packed) {
-      const Index lanes = kernels_.lanes_of(set);
-      const Index lines = PackedTile<T>::lines(length);
-      for (Index c = 0; c < channels; c += lines) {
-        Tile<T> part = tile;
-        part.k[0] += c;
-        for (A*& sums : part.sums) sums += c * lanes;
-        room.pack(part, begin + c, (std::min)(lines, channels - c), row, length);
-        kernels_(set, part);
-      }
-      return;
-    }
-    const Index outer = shape_.outer == 1 ? 0 : row / shape_.inner;
-    tile.rows = channels;
-    tile.columns = length;
-    data_.locate(tile, plan_, begin, outer, row - outer * shape_.inner);
-    data_.set_steps(tile, plan_, &Layout::column_stride);
-    kernels_(set, tile);
   }
 
   const KernelTable<T>& kernels_;

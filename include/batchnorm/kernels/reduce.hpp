@@ -228,42 +228,50 @@ class RegionReducer {
     const ColumnTables<C> tables(call_.source, call_.coefficients(), shape_);
     const Tables<C> k = tables.of(region.first_column, region.columns(), false, room);
     Tile<T> tile = call_.tile(data_, false);
-    data_.set_steps(tile, plan_, &Layout::column_stride);
+    const bool side_by_side = has_short_runs(shape_);
+    data_.set_steps(tile, plan_, side_by_side ? &Layout::column_stride : &Layout::outer_stride);
+    tile.row_step = side_by_side ? 1 : 0;
     tile.prefetch = from_memory_;
-    for (std::size_t i = 0; i < data_.inputs; ++i) {
-      tile.ahead[i] = prefetch_bytes / static_cast<Index>(sizeof(T));
-    }
+    data_.set_run_prefetch(tile, plan_);
     // Short runs of some channels in turn, as they lie in memory; long ones channel by channel.
-    const Index together = has_short_runs(shape_) ? channels_per_tile : 1;
+    const Index together = side_by_side ? channels_per_tile : 1;
     for (Index first = 0; first < region.columns(); first += together) {
-      tile.rows = (std::min)(together, region.columns() - first);
+      const Index channels = (std::min)(together, region.columns() - first);
       for (std::size_t i = 0; i < max_coefficients; ++i) {
         tile.k[i] = k[i] == nullptr ? nullptr : k[i] + first;
       }
       for (Index row = region.first_row; row < region.last_row; row += rows_per_total) {
         const Index end = (std::min)(row + rows_per_total, region.last_row);
-        sum_channels(set, tile, region.first_column + first, row, end, first, into);
+        sum_channels(set, tile, {region.first_column + first,
+                                 region.first_column + first + channels, row, end},
+                     first, into);
       }
     }
   }
 
-  void sum_channels(InstructionSet set, Tile<T>& tile, Index column, Index begin, Index end,
-                    Index first, const Targets& into) const {
+  /// Some channels side by side, or some samples of one.
+  void sum_channels(InstructionSet set, Tile<T>& tile, const Region& part, Index first,
+                    const Targets& into) const {
     LaneTotals totals;
     const Index lanes = call_.kernels.lanes_of(set);
-    totals.clear(sums_, tile.rows * lanes);
+    totals.clear(sums_, part.columns() * lanes);
     for (std::size_t j = 0; j < sums_; ++j) tile.sums[j] = totals.of[j];
-    for (Runs run(shape_, begin, end); run.more(); run.next()) {
+    for (Runs run(shape_, part.first_row, part.last_row); run.more(); run.next()) {
       tile.columns = run.length();
       if (tile.columns < call_.kernels.width_of(set)) {
         const Index row = run.outer() * shape_.inner + run.inner();
-        sum_packed_piece(set, tile, column, row, row + tile.columns);
+        Tile<T> packed = tile;
+        packed.rows = part.columns();
+        packed.row_step = 1;
+        sum_packed_piece(set, packed, part.first_column, row, row + tile.columns);
         continue;
       }
-      data_.locate(tile, plan_, column, run.outer(), run.inner());
+      data_.locate(tile, plan_, part.first_column, run.outer(), run.inner());
+      tile.rows = tile.row_step == 0 ? (std::max<Index>)(1, run.whole_runs()) : part.columns();
       call_.kernels(set, tile);
+      if (tile.row_step == 0) run.skip(tile.rows);
     }
-    join_lanes(totals, tile.rows, lanes, first, into);
+    join_lanes(totals, part.columns(), lanes, first, into);
   }
 
   void sum_packed_runs(InstructionSet set, const Region& region, const Targets& into) const {

@@ -222,19 +222,39 @@ struct MaskBytes {
 };
 inline constexpr MaskBytes mask_bytes{};
 
-/// Keeps the last `bytes` bytes of a vector and takes those before them from `fill`. Of half and
-/// bfloat16, vectors may have 8 bytes.
+/// A mask of the last `bytes` bytes of a vector, none of them below 0 and all from its size on. Of
+/// half and bfloat16, vectors may have 8 bytes.
 template <class V>
-[[gnu::always_inline]] inline void keep_last_bytes(V& vector, const V& fill, Index bytes) {
+struct LastBytes {
   using Word = std::conditional_t<sizeof(V) == 8, std::int64_t, std::int32_t>;
-  constexpr int words = static_cast<int>(sizeof(V) / sizeof(Word));
-  Vector<Word, words> mask, kept, filled;
-  read<Word, words>(mask, mask_bytes.of + 128 - sizeof(V) + bytes);
-  copy_bits(kept, vector);
-  copy_bits(filled, fill);
-  kept = (kept & mask) | (filled & ~mask);
-  copy_bits(vector, kept);
-}
+  using Words = Vector<Word, static_cast<int>(sizeof(V) / sizeof(Word))>;
+  Words mask;
+
+  LastBytes() = default;
+  [[gnu::always_inline]] explicit LastBytes(Index bytes) {
+    constexpr Index size = static_cast<Index>(sizeof(V));
+    const Index kept = bytes < 0 ? 0 : bytes < size ? bytes : size;
+    read<Word, static_cast<int>(sizeof(V) / sizeof(Word))>(mask, mask_bytes.of + 128 - size + kept);
+  }
+
+  /// Takes the bytes before them from `fill`.
+  [[gnu::always_inline]] void keep(V& vector, const V& fill) const {
+    Words kept, filled;
+    copy_bits(kept, vector);
+    copy_bits(filled, fill);
+    kept = (kept & mask) | (filled & ~mask);
+    copy_bits(vector, kept);
+  }
+};
+
+/// Scalars that are no vectors have no tails.
+struct NoBytes {
+  NoBytes() = default;
+  explicit NoBytes(Index) {}
+  template <class V>
+  void keep(V&, const V&) const {}
+};
+
 
 /// x where x is not below zero (NaN included), otherwise `below`. Zero is spelled out: the default
 /// of another library's scalar need not be zero.

@@ -83,6 +83,28 @@ template <class C, int Lanes, class T>
   }
 }
 
+#if defined(__x86_64__) && (defined(__clang__) || defined(__GNUC__))
+/// Writes a vector past the cache, to memory aligned to its size.
+template <class V>
+[[gnu::always_inline]] inline void stream_bits(void* to, const V& bits) {
+#if defined(__clang__)
+  __builtin_nontemporal_store(bits, static_cast<V*>(to));
+#else
+  // g++ declares its built-in functions for AVX only to those who include all of immintrin.h.
+  struct Memory {
+    unsigned char bytes[sizeof(V)];
+  };
+  if constexpr (sizeof(V) < 16) {
+    std::memcpy(to, &bits, sizeof bits);
+  } else if constexpr (is_avx<V>) {
+    asm("vmovntps %1, %0" : "=m"(*static_cast<Memory*>(to)) : "v"(bits));
+  } else {
+    asm("%vmovntps %1, %0" : "=m"(*static_cast<Memory*>(to)) : "x"(bits));
+  }
+#endif
+}
+#endif
+
 /// `Vectors` vectors side by side.
 template <class C, int Lanes, int Vectors, class T>
 [[gnu::always_inline]] inline void store_unit(T* to, const Vector<C, Lanes> (&unit)[Vectors]) {
@@ -96,6 +118,50 @@ template <class C, int Lanes, int Vectors, class T>
   }
 }
 
+/// Whether elements can be stored past the cache.
+template <class T>
+inline constexpr bool can_stream =
+#if defined(__x86_64__) && (defined(__clang__) || defined(__GNUC__))
+    has_vectors && (std::is_same<T, float>::value || std::is_same<T, double>::value || is_16_bit<T>);
+#else
+    false;
+#endif
+
+/// A unit, normally or with non-temporal stores to aligned memory.
+template <class C, int Lanes, int Vectors, class T>
+[[gnu::always_inline]] inline void store_or_stream(T* to, const Vector<C, Lanes> (&unit)[Vectors],
+                                                   bool streaming) {
+  if constexpr (std::is_same<T, C>::value) {
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) {
+      if (streaming) {
+        stream_bits(to + v * Lanes, unit[v]);
+      } else {
+        write<C, Lanes>(to + v * Lanes, unit[v]);
+      }
+    }
+  } else if constexpr (Vectors == 2 && narrows_in_pairs<C, Lanes, T>) {
+    Vector<std::uint16_t, 2 * Lanes> bits;
+    narrow_pair<Lanes>(bits, unit[0], unit[1], T());
+    if (streaming) {
+      stream_bits(to, bits);
+    } else {
+      write<std::uint16_t, 2 * Lanes>(to, bits);
+    }
+  } else {
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) {
+      Vector<std::uint16_t, Lanes> bits;
+      narrow_bits<Lanes>(bits, unit[v], T());
+      if (streaming) {
+        stream_bits(to + v * Lanes, bits);
+      } else {
+        write<std::uint16_t, Lanes>(to + v * Lanes, bits);
+      }
+    }
+  }
+}
+
 /// The last `count` elements of a unit; the elements before them are written back as they are.
 template <class C, int Lanes, int Vectors, class T>
 [[gnu::always_inline]] inline void store_last(T* to, const Vector<C, Lanes> (&unit)[Vectors],
@@ -104,20 +170,19 @@ template <class C, int Lanes, int Vectors, class T>
     if (count > 0) store<C, Lanes>(to, unit[0]);
   } else {
     // Compared as bytes: a conversion and back would not keep every NaN.
-    constexpr int words = Lanes * static_cast<int>(sizeof(T)) / 4;
+    using Bits = std::conditional_t<sizeof(T) == 2, std::uint16_t, T>;
+    using Stored = Vector<Bits, Lanes>;
     T rounded[Vectors * Lanes];
     store_unit<C, Lanes, Vectors>(rounded, unit);
     const Index bytes = count * static_cast<Index>(sizeof(T));
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) {
-      constexpr Index vector_bytes = words * 4;
-      const Index behind = (Vectors - 1 - v) * vector_bytes;
-      const Index kept = bytes <= behind ? 0 : bytes - behind;
-      Vector<std::int32_t, words> now, before;
-      read<std::int32_t, words>(now, rounded + v * Lanes);
-      read<std::int32_t, words>(before, to + v * Lanes);
-      keep_last_bytes(now, before, kept < vector_bytes ? kept : vector_bytes);
-      write<std::int32_t, words>(to + v * Lanes, now);
+      Stored now, before;
+      read<Bits, Lanes>(now, rounded + v * Lanes);
+      read<Bits, Lanes>(before, to + v * Lanes);
+      LastBytes<Stored>(bytes - (Vectors - 1 - v) * static_cast<Index>(sizeof(Stored)))
+          .keep(now, before);
+      write<Bits, Lanes>(to + v * Lanes, now);
     }
   }
 }

@@ -33,7 +33,7 @@ struct FormulaOptions {
   V slope;                        ///< of the epilogue below zero
   V inverse_slope;                ///< 1 / slope, where the epilogue is undone
   bool rectified = false;         ///< the slope is not 1
-  bool residual = false;          ///< the last input is a residual
+  bool residual = false;          ///< there is a last input, the residual; otherwise it is -0
   bool fixed_statistics = false;  ///< backward: mean and variance do not depend on x
 };
 
@@ -51,6 +51,8 @@ struct Tile {
   Index rows = 0;
   Index columns = 0;
   bool per_column = false;
+  /// From row to row in coefficients and sums per row: 0 where all rows are of one channel.
+  Index row_step = 1;
   int inputs = 1;
   int outputs = 0;
   int coefficients = 0;
@@ -63,6 +65,9 @@ struct Tile {
   /// Reductions add to these: one number per column, or `lanes` (KernelTable) per row.
   std::array<A*, max_sums> sums{};
   bool prefetch = false;
+  /// Maps write whole cache lines past the cache: outputs must be no input, and all of them as far
+  /// from a line. finish_streaming() after the last tile.
+  bool streaming = false;
   std::array<Index, max_inputs> ahead{};  ///< elements from what is read to what is prefetched
 };
 

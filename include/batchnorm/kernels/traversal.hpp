@@ -243,6 +243,13 @@ class Runs {
   Index outer() const { return outer_; }
   Index inner() const { return inner_; }
   Index length() const { return length_; }
+  bool whole() const { return length_ == inner_size_; }
+  /// How many whole runs follow, this one included.
+  Index whole_runs() const { return whole() ? left_ / inner_size_ : 0; }
+  /// Passes over some whole runs.
+  void skip(Index whole_runs) {
+    for (; whole_runs > 1; --whole_runs) next();
+  }
 
  private:
   Index inner_size_;

@@ -51,8 +51,8 @@ inline constexpr Index channels_per_tile = 32;
 /// Rows and places that are sampled for a pivot (pivot.hpp).
 inline constexpr Index min_sampled_rows = 32;
 inline constexpr Index max_sampled_rows = 64;
-inline constexpr Index min_sampled_places = 4;
 inline constexpr Index max_sampled_places = 16;
+inline constexpr Index values_per_sampled_place = 256;
 
 // ---- sharing between threads
 
@@ -61,16 +61,16 @@ inline constexpr Index min_mapped_values = 64;
 /// Columns of a block that is made narrower for more threads.
 inline constexpr Index min_block_columns = 64;
 
-// ---- tiles of a map
+// ---- tiles
+
+/// Bytes of the rows that are summed in one tile, where they are in cache: half of L1.
+inline constexpr Index reduced_bytes = 16384;
+
+/// Channels up to which a map along runs goes channel by channel, all samples of one in a tile.
+inline constexpr Index max_channels_in_turn = 3;
 
 /// Columns whose coefficients are kept at once: three tables of floats take 12 KiB of L1.
 inline constexpr Index max_mapped_columns = 1024;
-/// Rows of one tile: coefficients are loaded once per column and tile. More rows than two from
-/// memory evict one another's lines (row nhwc32x512x28x28).
-inline constexpr Index mapped_rows_in_cache = 4;
-inline constexpr Index mapped_rows_from_memory = 2;
-/// Elements that are written to a buffer in L1 and copied past the cache from there.
-inline constexpr Index streamed_elements = 2048;
 /// Strided elements are packed into a buffer of this size.
 inline constexpr Index packed_elements = 512;
 
@@ -85,6 +85,8 @@ inline constexpr Index min_long_vector_run = 32;
 inline constexpr Index cache_line_bytes = 64;
 /// How far ahead of runs and of rows of several inputs is prefetched, in bytes.
 inline constexpr Index prefetch_bytes = 4096;
+/// Runs up to this size are prefetched one sample ahead, longer ones within themselves.
+inline constexpr Index max_run_prefetched_whole = 4 * prefetch_bytes;
 /// Rows below this size follow one another closely enough for the hardware prefetcher.
 inline constexpr Index min_prefetched_row_bytes = 256;
 

@@ -64,7 +64,7 @@ struct FromInput {
   static constexpr int inputs = 3;
   static constexpr int coefficients = 2;
 
-  template <class V>
+  template <bool Plain, class V>
   [[gnu::always_inline]] static void split(V& g, V& centred, const V* x, const V& pivot,
                                            const V* k, const FormulaOptions<V>& options) {
     centred = x[0] - pivot;
@@ -78,11 +78,11 @@ struct FromInput {
       C narrow;
       centred_form(narrow, convert<C>(x[0]), convert<C>(pivot), convert<C>(k[0]),
                    convert<C>(k[1]));
-      if (options.residual) narrow += convert<C>(x[2]);
+      if constexpr (!Plain) narrow += convert<C>(x[2]);
       z = convert<V>(narrow);
     } else {
       centred_form(z, x[0], pivot, k[0], k[1]);
-      if (options.residual) z += x[2];
+      if constexpr (!Plain) z += x[2];
     }
     simd::keep_where_positive(g, z, below);
   }

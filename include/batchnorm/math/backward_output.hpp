@@ -34,7 +34,7 @@ struct FromOutput {
   static constexpr int inputs = 2;
   static constexpr int coefficients = 0;
 
-  template <class V>
+  template <bool Plain, class V>
   [[gnu::always_inline]] static void split(V& g, V& centred, const V* x, const V& pivot, const V*,
                                            const FormulaOptions<V>& options) {
     V z = x[0];

@@ -97,8 +97,8 @@ struct FiniteMoments {
   }
 };
 
-/// The first channel whose statistics are NaN, infinite, or too large for the type T that running
-/// statistics are kept in; -1 when there is none.
+/// The first channel whose statistics are NaN, infinite, or too large for the type T of the
+/// parameters; -1 when there is none.
 template <class T, class A, int Channels>
 Index first_non_finite_channel(const Moments<A, Channels>& moments) {
   const A least_divisor = from_index<A>(moments.count > 1 ? moments.count - 1 : 1);

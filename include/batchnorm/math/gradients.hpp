@@ -86,11 +86,11 @@ struct GradientTerms {
   static constexpr int coefficients = 2 + Source::coefficients;
   static constexpr int required_coefficients = 2;
 
-  template <class V>
+  template <bool Plain, class V>
   [[gnu::always_inline]] static void add(V* s, const V* x, const V* k,
                                          const FormulaOptions<V>& options) {
     V g, centred;
-    Source::split(g, centred, x, k[0], k + 2, options);
+    Source::template split<Plain>(g, centred, x, k[0], k + 2, options);
     s[0] += g;
     s[1] += g * (centred * k[1]);
   }
@@ -107,11 +107,11 @@ struct Backward {
   static constexpr int coefficients = 4 + Source::coefficients;
   static constexpr int required_coefficients = 4;
 
-  template <class V>
+  template <bool Plain, class V>
   [[gnu::always_inline]] static void apply(V* dx, const V* x, const V* k,
                                            const FormulaOptions<V>& options) {
     V g, centred;
-    Source::split(g, centred, x, k[0], k + 4, options);
+    Source::template split<Plain>(g, centred, x, k[0], k + 4, options);
     dx[1] = g;
     if (!options.fixed_statistics) g += centred * k[2] + k[3];
     dx[0] = k[1] * g;

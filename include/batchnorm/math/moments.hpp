@@ -107,8 +107,8 @@ template <class V, class A>
 ///     mean = p + S1 / n                 S1 = sum(x - p)
 ///     sum_of_squares = S2 - S1^2 / n    S2 = sum((x - p)^2)
 ///
-/// The difference loses what S2 is larger than the result. With |mean - p| up to two thirds of a
-/// deviation that is 30 %; when a guess turns out to be worse, the channel is summed again about
+/// The difference loses what S2 is larger than the result. With |mean - p| up to a
+/// deviation that is half of it; when a guess turns out to be worse, the channel is summed again about
 /// its mean. Squares that overflow a float lane, or whose last digits it cannot hold, are summed in
 /// double.
 struct MomentSums {
@@ -118,7 +118,7 @@ struct MomentSums {
   static constexpr int coefficients = 1;
   static constexpr int required_coefficients = 1;
 
-  template <class V>
+  template <bool Plain, class V>
   [[gnu::always_inline]] static void add(V* s, const V* x, const V* k, const FormulaOptions<V>&) {
     const V deviation = x[0] - k[0];
     s[0] += deviation;
@@ -132,9 +132,9 @@ struct MomentAlgebra {
   A count;
   bool narrow_lanes;  ///< sums were made in lanes of float
 
-  /// S2 may be larger than the result by so much. In float lanes, a third; lanes of double lose
-  /// nothing that results for float data would miss.
-  A largest_loss(bool in_float) const { return in_float || !narrow_lanes ? A(0.3) : A(0.999999); }
+  /// The share of S2 that may be lost: half in float lanes, where the pivot is off by a deviation;
+  /// lanes of double lose nothing that results for float data would miss.
+  A largest_loss(bool in_float) const { return in_float || !narrow_lanes ? A(0.5) : A(0.999999); }
   /// (x - p)^2 of an average value in a float lane: smaller ones would lie among the denormals.
   static A least_square() { return A(1e-30); }
 
@@ -331,8 +331,12 @@ auto moments_of(const In& in, const Execution& execution = {}) {
                 "batchnorm: moments_of takes a BatchView or an Eigen matrix, array, map, ref, "
                 "block or expression");
   using T = std::remove_cv_t<typename In::Scalar>;
-  const detail::InputArray<T> held(in);
-  return detail::moments_of_view<Eigen::Dynamic, T>(held.view(), execution);
+  if constexpr (detail::is_real_scalar<T>) {
+    const detail::InputArray<T> held(in);
+    return detail::moments_of_view<Eigen::Dynamic, T>(held.view(), execution);
+  } else {
+    return Moments<accumulator_t<T>>();  // ends in the message about scalars
+  }
 }
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

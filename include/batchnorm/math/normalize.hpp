@@ -60,11 +60,11 @@ struct Forward {
   static constexpr int coefficients = 3;
   static constexpr int required_coefficients = 3;
 
-  template <class V>
+  template <bool Plain, class V>
   [[gnu::always_inline]] static void apply(V* y, const V* x, const V* k,
                                            const FormulaOptions<V>& options) {
     centred_form(y[0], x[0], k[0], k[1], k[2]);
-    if (options.residual) y[0] += x[1];
+    if constexpr (!Plain) y[0] += x[1];
     if (options.rectified) apply_epilogue(y[0], options.slope);
   }
 };
@@ -137,6 +137,22 @@ void normalize_view(const Execution& execution, const Epilogue& epilogue,
   const FormulaCall<T> call(map_kernels<Forward, T>, source,
                             formula_options<C>(epilogue, in.residual != nullptr));
   map<T>(execution, call, operands.data, &operands.output, operands.inputs);
+}
+
+/// The same with coefficients that are computed once for all channels. Allocates three numbers per
+/// channel, unless their number is fixed.
+template <int Channels, class T>
+void normalize_with_tables(const Options& options, const State<T, Channels>& state,
+                           const StatisticsView<accumulator_t<T>>& statistics,
+                           const InputViews<T>& in, const BatchView<T>& out,
+                           const Execution& execution) {
+  using C = parameter_t<T>;
+  Eigen::Matrix<C, Channels, 3, static_cast<int>(Eigen::ColMajor) | static_cast<int>(Eigen::DontAlign)>
+      k(state.channels(), 3);
+  C* const to[] = {k.col(0).data(), k.col(1).data(), k.col(2).data()};
+  ForwardSource<T>(statistics, parameters_of(options, state)).write(0, state.channels(), to);
+  const TableSource<C> tables{to[0], to[1], to[2]};
+  normalize_view<T>(execution, options.epilogue, tables, in, out);
 }
 
 /// Moments and output of a minibatch, channel by channel where that saves a pass over memory. Only
