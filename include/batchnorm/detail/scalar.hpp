@@ -63,14 +63,20 @@ using accumulator_t = typename detail::ScalarTraits<T>::Accumulator;
 template <class T>
 using parameter_t = typename detail::ScalarTraits<T>::Parameter;
 
+namespace detail {
+/// A constant of its own: g++ 12 leaves members whose type has the expression in it out of explicit
+/// instantiations.
+template <int Channels>
+inline constexpr int channel_vector_options =
+    static_cast<int>(Eigen::ColMajor) |
+    (Channels == Eigen::Dynamic ? static_cast<int>(Eigen::AutoAlign)
+                                : static_cast<int>(Eigen::DontAlign));
+}  // namespace detail
+
 /// One number per channel. With Channels fixed it lies inside its owner and is deliberately not
 /// over-aligned, so that the owner can be stored anywhere and passed by value.
 template <class T, int Channels = Eigen::Dynamic>
-using ChannelVector =
-    Eigen::Matrix<T, Channels, 1,
-                  static_cast<int>(Eigen::ColMajor) |
-                      (Channels == Eigen::Dynamic ? static_cast<int>(Eigen::AutoAlign)
-                                                  : static_cast<int>(Eigen::DontAlign))>;
+using ChannelVector = Eigen::Matrix<T, Channels, 1, detail::channel_vector_options<Channels>>;
 
 namespace detail {
 
