@@ -73,6 +73,7 @@ bool is_right(Random& random, const detail::KernelTable<T>& kernels, Instruction
   tile.options = &options;
   tile.prefetch = random.below(2) == 0;
   tile.ahead = {100000, -100000, 7};
+  tile.row_step = static_cast<Index>(random.below(2));
   const CoefficientTables<C> k(random, tile.coefficients, entries, kind.per_column ? width : 0,
                                unwritten<C>());
   for (int i = 0; i < tile.coefficients; ++i) tile.k[static_cast<Size>(i)] = k.table(i);
@@ -87,6 +88,8 @@ bool is_right(Random& random, const detail::KernelTable<T>& kernels, Instruction
       }
     }
   }
+  // Of outputs that are streamed, none is an input, and all are as far from a cache line.
+  tile.streaming = outputs == 1 && kind.over_input >= inputs && random.below(2) == 0;
   const auto target = [&](Size output) {
     return output == 0 && kind.over_input < inputs ? kind.over_input : inputs + output;
   };
@@ -95,7 +98,7 @@ bool is_right(Random& random, const detail::KernelTable<T>& kernels, Instruction
     for (Index c = 0; c < columns; ++c) {
       Real x[detail::max_inputs] = {}, of_element[detail::max_coefficients] = {};
       for (Size i = 0; i < inputs; ++i) x[i] = static_cast<Real>(operands[i](r, c));
-      for (int i = 0; i < tile.coefficients; ++i) of_element[i] = k(i, kind.per_column ? c : r);
+      for (int i = 0; i < tile.coefficients; ++i) of_element[i] = k(i, kind.per_column ? c : r * tile.row_step);
       const std::array<Real, 2> y = expected(kind, x, of_element);
       for (Size o = 0; o < outputs; ++o)
         right[target(o)](r, c) = static_cast<T>(static_cast<float>(y[o]));
@@ -112,6 +115,7 @@ bool is_right(Random& random, const detail::KernelTable<T>& kernels, Instruction
     tile.to_step[o] = operand.step();
   }
   kernels(set, tile);
+  detail::finish_streaming();
   return operands == right;
 }
 

@@ -107,7 +107,8 @@ class Output {
 template <class T>
 class GradientOutput {
  public:
-  template <class A, detail::if_operand<A, GradientOutput> = 0>
+  template <class A, detail::if_operand<A, GradientOutput> = 0,
+            std::enable_if_t<!detail::is_with_residual<std::decay_t<A>>, int> = 0>
   GradientOutput(A&& argument) : x_(std::forward<A>(argument)) {}
   template <class First, class Residual>
   GradientOutput(const WithResidual<First, Residual>& pair)
