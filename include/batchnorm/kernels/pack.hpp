@@ -51,11 +51,11 @@ struct Operands {
   /// From an element of a run to the one to be prefetched meanwhile.
   void set_run_prefetch(Tile<T>& tile, const Plan& plan) const {
     const Traversal& shape = plan.traversal();
-    const Index near = prefetch_bytes / static_cast<Index>(sizeof(T));
+    const Index within = prefetch_bytes / static_cast<Index>(sizeof(T));
     const bool short_run = shape.inner * static_cast<Index>(sizeof(T)) <= max_run_prefetched_whole;
     const bool next_sample = shape.outer > 1 && short_run && !has_short_runs(shape);
     for (std::size_t i = 0; i < inputs; ++i) {
-      tile.ahead[i] = next_sample ? input_layout(plan, i).outer_stride : near;
+      tile.ahead[i] = next_sample ? input_layout(plan, i).outer_stride : within;
     }
   }
   /// The steps between a tile's rows.

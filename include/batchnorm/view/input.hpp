@@ -27,6 +27,11 @@ template <class A, class Self>
 using if_operand = std::enable_if_t<!is_execution<A> && !std::is_same<std::decay_t<A>, Self>::value,
                                     int>;
 
+template <class A>
+inline constexpr bool is_with_residual = false;
+template <class First, class Residual>
+inline constexpr bool is_with_residual<WithResidual<First, Residual>> = true;
+
 /// One array that is read. An expression without memory, such as W * h, is evaluated once.
 template <class T>
 class InputArray {
