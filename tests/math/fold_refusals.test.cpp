@@ -173,7 +173,7 @@ TEST_CASE("statistics that no data can have are refused", "[fold]") {
         "or infinity");
   CHECK(variance.padded() ==
         "domain fold_before_padded: running statistics of channel 1: expected finite numbers, "
-        "got NaN or infinity");
+        "got NaN, infinity or overflow");
   Fixture mean;
   mean.options.non_finite = NonFinite::propagate;  // a fold has nothing to propagate it to
   mean.behind.running_mean[0] = not_a_number;
