@@ -169,8 +169,8 @@ TEST_CASE("statistics that no data can have are refused", "[fold]") {
   Fixture variance;
   variance.in_front.running_variance[1] = infinity;
   CHECK(variance.before() ==
-        "domain fold_before: running statistics of channel 1: expected finite numbers, got NaN "
-        "or infinity");
+        "domain fold_before: running statistics of channel 1: expected finite numbers, got NaN, "
+        "infinity or overflow");
   CHECK(variance.padded() ==
         "domain fold_before_padded: running statistics of channel 1: expected finite numbers, "
         "got NaN, infinity or overflow");
