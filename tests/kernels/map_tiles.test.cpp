@@ -98,7 +98,8 @@ bool is_right(Random& random, const detail::KernelTable<T>& kernels, Instruction
     for (Index c = 0; c < columns; ++c) {
       Real x[detail::max_inputs] = {}, of_element[detail::max_coefficients] = {};
       for (Size i = 0; i < inputs; ++i) x[i] = static_cast<Real>(operands[i](r, c));
-      for (int i = 0; i < tile.coefficients; ++i) of_element[i] = k(i, kind.per_column ? c : r * tile.row_step);
+      for (int i = 0; i < tile.coefficients; ++i)
+        of_element[i] = k(i, kind.per_column ? c : r * tile.row_step);
       const std::array<Real, 2> y = expected(kind, x, of_element);
       for (Size o = 0; o < outputs; ++o)
         right[target(o)](r, c) = static_cast<T>(static_cast<float>(y[o]));

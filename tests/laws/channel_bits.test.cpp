@@ -159,8 +159,7 @@ Table moments(const Layer<T>& given) {
   typename State<T>::Vector pivots =
       layer.state.running_mean.template cast<typename State<T>::Scalar>();
   detail::MomentsReduction<T> reduction(moments.count, moments.mean.data(),
-                                        moments.sum_of_squares.data(),
-                                        pivots.data());
+                                        moments.sum_of_squares.data(), pivots.data());
   if (Together) {
     REQUIRE(reduction.finish_many(0, channels) == channels);
   } else {

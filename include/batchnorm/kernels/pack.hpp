@@ -73,7 +73,9 @@ class PackedTile {
   PackedTile(const Plan& plan, const Operands<T>& data) : plan_(plan), data_(data) {}
 
   /// How many lines of `length` elements fit.
-  static Index lines(Index length) { return (std::max<Index>)(1, packed_elements / stride(length)); }
+  static Index lines(Index length) {
+    return (std::max<Index>)(1, packed_elements / stride(length));
+  }
 
   /// Packs the elements of rows [row, row + rows) in the columns [column, column + columns). Across
   /// channels a line is a row, along channels a line is a column.
