@@ -142,7 +142,7 @@ class FrozenBatchNorm {
   friend class BatchNorm<T, Channels>;
 
   FrozenBatchNorm(const char* function, const State<T, Channels>& state, const Options& options)
-      : epilogue_(options.epilogue) {
+      : epilogue_(options.epilogue), made_(true) {
     validate(options);
     detail::check_state(function, state, options.non_finite);
     const auto statistics = detail::statistics_of(state);
@@ -154,7 +154,6 @@ class FrozenBatchNorm {
     C* const to[] = {pivot_.data(), scale_.data(), shift_.data()};
     detail::ForwardSource<T>(statistics, detail::parameters_of(options, state))
         .write(0, state.channels(), to);
-    made_ = true;
   }
 
   Vector pivot_;

@@ -22,26 +22,12 @@
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/batch_view.hpp"
+#include "batchnorm/view/calls.hpp"
 #include "batchnorm/view/check.hpp"
 #include "batchnorm/view/input.hpp"
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
-
-/// What train(in) returns: `auto [output, batch] = layer.train(in);`
-template <class Output, class Batch>
-struct TrainResult {
-  Output output;
-  Batch batch;
-};
-
-/// What backward without an output returns: `auto [in_gradient, gamma, beta] = ...`
-template <class Output, class Vector>
-struct BackwardResult {
-  Output in_gradient;
-  Vector gamma;
-  Vector beta;
-};
 
 /// A batch normalisation layer: trains, keeps running statistics, and hands out the inference path.
 ///
@@ -65,7 +51,7 @@ struct BackwardResult {
 ///                   Eigen's
 /// @tparam Channels  number of channels when it is known to the compiler
 template <class T, int Channels = Eigen::Dynamic>
-class BatchNorm {
+class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, Channels>> {
   using A = accumulator_t<T>;
   using C = parameter_t<T>;
 
@@ -74,6 +60,14 @@ class BatchNorm {
   using BatchMoments = Moments<A, Channels>;
   using BatchSums = GradientSums<A, Channels>;
   using ParameterGradients = Gradients<T, Channels>;
+
+  // Overloads that refuse a residual as an argument of its own.
+  using Refused = detail::PositionalResiduals<BatchMoments>;
+  using Refused::backward;
+  using Refused::backward_frozen;
+  using Refused::infer;
+  using Refused::normalize;
+  using Refused::train;
 
   /// A layer whose type says the number of channels and that has seen nothing; without a fixed
   /// number an empty one, as a member that is assigned to later. Calling that is an error.
@@ -145,13 +139,8 @@ class BatchNorm {
   }
 
   /// Normalises a piece of a minibatch that does not lie in one place: samples of several matrices,
-  /// of several devices, or read one after the other.
-  ///
-  ///     auto batch = moments_of(x1);
-  ///     batch.merge(moments_of(x2));             // of all pieces
-  ///     layer.normalize(batch, x1, y1);          // each piece with the moments of the whole
-  ///     layer.normalize(batch, x2, y2);
-  ///     layer.commit(batch);                     // once
+  /// of several devices, or read one after the other. First merge moments_of() all pieces, then call
+  /// this for each of them, and commit() once.
   ///
   /// @param batch  the moments of the whole minibatch
   /// @throws what normalize does, and std::invalid_argument for moments of another number of
@@ -206,8 +195,8 @@ class BatchNorm {
     detail::check_batch(function, batch, channels(), in.view());
     if (in.view().empty()) return ParameterGradients(channels());
     detail::check_batch_size(function, options_, batch.count);
-    return input_gradients(statistics(function, batch), batch.count == 1, in, out_gradient,
-                           in_gradient, execution);
+    return detail::input_gradients(options_, state_, statistics(function, batch), batch.count == 1,
+                                   in, out_gradient, in_gradient, execution);
   }
 
   /// The same into a new matrix or tensor of the kind of `in`.
@@ -222,13 +211,7 @@ class BatchNorm {
   }
 
   /// The first half of backward for a piece of a minibatch: its share of the two sums that every
-  /// dL/dx depends on.
-  ///
-  ///     auto sums = layer.backward_sums(batch, x1, dy1);
-  ///     sums.merge(layer.backward_sums(batch, x2, dy2));       // of all pieces
-  ///     layer.backward(batch, sums, x1, dy1, dx1);             // each piece, with those of the
-  ///     whole layer.backward(batch, sums, x2, dy2, dx2); auto [gamma, beta] =
-  ///     layer.parameter_gradients(sums);  // once
+  /// dL/dx depends on. Merge those of all pieces, then call backward(batch, sums, ...) for each.
   ///
   /// @param batch  the moments of the whole minibatch, those that its pieces were normalised with
   /// @throws what backward does, but moments may be of more values than `in`
@@ -245,7 +228,7 @@ class BatchNorm {
     if (in.view().empty()) return sums;
     detail::check_batch_size(function, options_, batch.count);
     auto tables = detail::input_tables(options_, state_, statistics(function, batch));
-    input_pass(tables, in, out_gradient, false).sum(execution, sums);
+    detail::input_backward(options_, false, tables, in, out_gradient).sum(execution, sums);
     return sums;
   }
 
@@ -265,7 +248,7 @@ class BatchNorm {
     if (in.view().empty()) return;
     detail::check_batch_size(function, options_, batch.count);
     auto tables = detail::input_tables(options_, state_, statistics(function, batch));
-    input_pass(tables, in, out_gradient, batch.count == 1)
+    detail::input_backward(options_, batch.count == 1, tables, in, out_gradient)
         .map_with(execution, sums, {in_gradient.view(), in_gradient.residual()});
   }
 
@@ -286,18 +269,16 @@ class BatchNorm {
     constexpr const char* function = "BatchNorm::backward_frozen";
     detail::check_state_shape(function, state_);
     detail::check_backward(function, channels(), in, out_gradient, in_gradient);
-    return input_gradients(running_statistics(function), true, in, out_gradient, in_gradient,
-                           execution);
+    return detail::input_gradients(options_, state_, running_statistics(function), true, in,
+                                   out_gradient, in_gradient, execution);
   }
 
-  /// backward for those who kept the output and not the input: train(x, x) in place, then this, so
-  /// that a layer costs no memory of its own. xhat is recovered from y, with an error of about
-  /// u (|xhat| + |beta / gamma|), u the rounding of T (6e-8 for float, 4e-3 for bfloat16), where
-  /// backward has one of u. math/backward_output.hpp has the formulas.
+  /// backward for those who kept the output and not the input: train(x, x) in place, then this.
+  /// xhat is recovered from y, with an error of about u (|xhat| + |beta / gamma|), u the rounding of
+  /// T (6e-8 for float, 4e-3 for bfloat16). math/backward_output.hpp has the formulas.
   ///
   /// @param out  the output of train or normalize, without a residual
-  /// @throws std::invalid_argument as backward, and when Options::epilogue is ReLU, which cannot be
-  ///         undone
+  /// @throws std::invalid_argument as backward, and for a ReLU, which cannot be undone
   /// @throws std::domain_error when gamma of a channel is zero, or so small beside beta that the
   ///         error of xhat would exceed 1/128
   ParameterGradients backward_from_output(const BatchMoments& batch, const Input<T>& out,
@@ -352,33 +333,6 @@ class BatchNorm {
   State<T, Channels>& state() { return state_; }
   const State<T, Channels>& state() const { return state_; }
   const Options& options() const { return options_; }
-
-  /// Refuse a residual as an argument of its own.
-  template <class In, class Residual, class Out, detail::if_operand<Out, void> = 0>
-  void train(const In&, const Residual&, Out&&, const Execution& = {}) const {
-    detail::refuse_positional_residual<In>();
-  }
-  template <class In, class Residual, class Out, detail::if_operand<Out, void> = 0,
-            detail::if_operand<In, BatchMoments> = 0>
-  void normalize(const In&, const Residual&, Out&&, const Execution& = {}) const {
-    detail::refuse_positional_residual<In>();
-  }
-  template <class In, class Residual, class Out, detail::if_operand<Out, void> = 0>
-  void infer(const In&, const Residual&, Out&&, const Execution& = {}) const {
-    detail::refuse_positional_residual<In>();
-  }
-  template <class In, class Residual, class Dy, class Dx, class Dr,
-            detail::if_operand<Dr, void> = 0>
-  void backward(const BatchMoments&, const In&, const Residual&, const Dy&, Dx&&, Dr&&,
-                const Execution& = {}) const {
-    detail::refuse_positional_residual<In>();
-  }
-  template <class In, class Residual, class Dy, class Dx, class Dr,
-            detail::if_operand<Dr, void> = 0>
-  void backward_frozen(const In&, const Residual&, const Dy&, Dx&&, Dr&&,
-                       const Execution& = {}) const {
-    detail::refuse_positional_residual<In>();
-  }
 
  private:
   using Statistics = detail::StatisticsView<A>;
@@ -443,27 +397,6 @@ class BatchNorm {
     const detail::ForwardSource<T> source(use, detail::parameters_of(options_, state_));
     detail::normalize_view<T>(execution, options_.epilogue, source, {in.view(), in.residual()},
                               out.view());
-  }
-
-  detail::InputBackward<T, Channels> input_pass(detail::GradientTables<T, Channels>& tables,
-                                                const Input<T>& in, const Input<T>& out_gradient,
-                                                bool fixed_statistics) const {
-    auto formula = detail::formula_options<C>(options_.epilogue, in.residual() != nullptr);
-    formula.fixed_statistics = fixed_statistics;
-    return {formula, tables, {in.view(), in.residual()}, out_gradient.view()};
-  }
-
-  ParameterGradients input_gradients(const Statistics& use, bool fixed, const Input<T>& in,
-                                     const Input<T>& out_gradient,
-                                     const GradientOutput<T>& in_gradient,
-                                     const Execution& execution) const {
-    BatchSums sums(channels());
-    sums.count = in.view().values_per_channel();
-    if (sums.count == 0) return ParameterGradients(channels());
-    auto tables = detail::input_tables(options_, state_, use);
-    input_pass(tables, in, out_gradient, fixed)
-        .run(execution, sums, {in_gradient.view(), in_gradient.residual()});
-    return detail::gradients_of<T>(options_, sums);
   }
 
   Options options_;

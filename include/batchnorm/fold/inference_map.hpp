@@ -90,7 +90,7 @@ class InferenceMap {
                                             detail::statistics_of(state));
     resize(state.channels());
     for (Index channel = 0; channel < state.channels(); ++channel) {
-      double inverse;
+      double inverse = 0.0;
       detail::inverse_std_dev<double, 1>(inverse, state.running_variance[channel], options.epsilon);
       const double gamma = detail::gamma_of(options, state, channel);
       check_finite(function, "gamma", channel, gamma);

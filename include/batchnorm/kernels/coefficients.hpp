@@ -30,11 +30,10 @@ class CoefficientSource {
   /// The tables of all channels where they exist already, otherwise null.
   virtual const C* const* tables() const { return nullptr; }
 
- protected:
   CoefficientSource() = default;
   CoefficientSource(const CoefficientSource&) = default;
   CoefficientSource& operator=(const CoefficientSource&) = default;
-  ~CoefficientSource() = default;
+  virtual ~CoefficientSource() = default;
 };
 
 /// Coefficients that lie in tables.

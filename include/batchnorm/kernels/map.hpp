@@ -10,7 +10,7 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/kernels/coefficients.hpp"
-#include "batchnorm/kernels/kernel.hpp"
+#include "batchnorm/kernels/map_kernel.hpp"
 #include "batchnorm/kernels/memory.hpp"
 #include "batchnorm/kernels/pack.hpp"
 #include "batchnorm/kernels/partition.hpp"

@@ -62,12 +62,12 @@ template <class C>
 void round_pivot(C& pivot, const accumulator_t<C>& square) {
   if constexpr (std::is_same<accumulator_t<C>, double>::value) {
     // 2^(floor(log2(square)) / 2), from the bits of the exponent.
-    std::int64_t bits;
+    std::int64_t bits = 0;
     std::memcpy(&bits, &square, sizeof bits);
     const std::int64_t exponent = (bits >> 52) - 1023;
     if (square > 0.0 && exponent < 1024) {
       const std::int64_t scale_bits = (exponent / 2 + 1023) << 52;
-      double scale;
+      double scale = 0.0;
       std::memcpy(&scale, &scale_bits, sizeof scale);
       // Added and taken away, a number with as many digits as C before that place rounds there.
       const C shift = convert<C>(scale * (sizeof(C) == 4 ? 0x1.8p19 : 0x1.8p48));

@@ -6,13 +6,14 @@
 #include <type_traits>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/execution.hpp"
 #include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
-#include "batchnorm/view/batch_view.hpp"
+#include "batchnorm/view/input.hpp"
 
 // Back-propagation, for one channel of n values. Given dy = dL/dy, and with
 //
@@ -107,6 +108,32 @@ GradientTables<T, Channels> input_tables(const Options& options, const State<T, 
 
 template <class T, int Channels>
 using InputBackward = BackwardPass<FromInput<parameter_t<T>>, T, Channels>;
+
+/// @param fixed  the statistics do not depend on x
+template <class T, int Channels>
+InputBackward<T, Channels> input_backward(const Options& options, bool fixed,
+                                          GradientTables<T, Channels>& tables, const Input<T>& in,
+                                          const Input<T>& out_gradient) {
+  auto formula = formula_options<parameter_t<T>>(options.epilogue, in.residual() != nullptr);
+  formula.fixed_statistics = fixed;
+  return {formula, tables, {in.view(), in.residual()}, out_gradient.view()};
+}
+
+/// Both halves of backward on a whole minibatch.
+template <class T, int Channels>
+Gradients<T, Channels> input_gradients(const Options& options, const State<T, Channels>& state,
+                                       const StatisticsView<accumulator_t<T>>& statistics,
+                                       bool fixed, const Input<T>& in, const Input<T>& out_gradient,
+                                       const GradientOutput<T>& in_gradient,
+                                       const Execution& execution) {
+  GradientSums<accumulator_t<T>, Channels> sums(state.channels());
+  sums.count = in.view().values_per_channel();
+  if (sums.count == 0) return Gradients<T, Channels>(state.channels());
+  auto tables = input_tables(options, state, statistics);
+  input_backward(options, fixed, tables, in, out_gradient)
+      .run(execution, sums, {in_gradient.view(), in_gradient.residual()});
+  return gradients_of<T>(options, sums);
+}
 
 }  // namespace detail
 }  // namespace BATCHNORM_INLINE_NAMESPACE

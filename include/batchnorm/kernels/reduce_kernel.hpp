@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_KERNELS_REDUCE_KERNEL_HPP
+#define BATCHNORM_KERNELS_REDUCE_KERNEL_HPP
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/kernels/simd.hpp"
+#include "batchnorm/kernels/tile.hpp"
+#include "batchnorm/kernels/unit.hpp"
+#include "batchnorm/version.hpp"
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+
+/// The most values that a lane adds up in its own type before two such sums are joined and widened:
+/// the rounding of a sum of floats is that of about ten additions, however many values there are.
+inline constexpr Index max_terms_per_lane = 8;
+inline constexpr Index max_terms_per_total = 2 * max_terms_per_lane;
+
+/// Sums the terms of a formula over a tile (unit.hpp).
+template <class Formula, class T>
+class ReduceKernel {
+ public:
+  using Work = Tile<T>;
+  using C = parameter_t<T>;
+  using A = accumulator_t<T>;
+
+  template <int Bytes>
+  [[gnu::always_inline]] static void run(const Tile<T>& tile) {
+    Loop<simd::lanes_of<C, Bytes>>::run(tile);
+  }
+
+  /// One row of one channel, in the type of the totals.
+  static void run_in_accumulator(const Tile<T>& tile) {
+    A k[Formula::coefficients] = {};
+    for (std::size_t i = 0; i < static_cast<std::size_t>(tile.coefficients); ++i) {
+      k[i] = convert<A>(*tile.k[i]);
+    }
+    const FormulaOptions<A> options{
+        convert<A>(tile.options->slope), convert<A>(tile.options->inverse_slope),
+        tile.options->rectified, tile.options->residual, tile.options->fixed_statistics};
+    A s[Formula::sums] = {};
+    for (Index c = 0; c < tile.columns; ++c) {
+      A x[Formula::inputs];
+      std::fill(x, x + Formula::inputs, A(-0.0));
+      for (std::size_t i = 0; i < static_cast<std::size_t>(tile.inputs); ++i) {
+        x[i] = convert<A>(tile.from[i][c]);
+      }
+      Formula::template add<false>(s, x, k, options);
+    }
+    for (std::size_t j = 0; j < Formula::sums; ++j) *tile.sums[j] += s[j];
+  }
+
+ private:
+  template <int Lanes>
+  struct Loop : Unit<Formula, T, Lanes> {
+    using Base = Unit<Formula, T, Lanes>;
+    using Base::inputs;
+    using Base::vectors;
+    using Base::width;
+    using typename Base::Coefficients;
+    using typename Base::V;
+    static constexpr int sums = Formula::sums;
+    /// Two partial sums of everything, so that additions do not wait for one another.
+    using Sums = V[2][vectors][sums];
+    using Tail = typename Base::LastLanes[vectors];
+
+    /// Plain: within the cache and without a residual, as in MapKernel.
+    [[gnu::always_inline]] static void run(const Tile<T>& tile) {
+      tile.options->residual || tile.prefetch ? sum<false>(tile) : sum<true>(tile);
+    }
+
+    /// What a tile says, in copies, and what follows from it.
+    template <bool Plain>
+    struct Setting {
+      static constexpr std::size_t inputs = Plain ? Base::required_inputs : Base::inputs;
+      FormulaOptions<V> options;
+      typename Base::Prefetch prefetch;
+      typename Base::NoResidual none;
+      Tail tail;
+      std::array<Index, max_inputs> step;  ///< from one unit of a group to the next
+
+      [[gnu::always_inline]] explicit Setting(const Tile<T>& tile)
+          : options(Base::load_options(tile)), prefetch(tile) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) tail[v] = Base::last_lanes(tile.columns % width, v);
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < inputs; ++i) {
+          step[i] = tile.per_column ? tile.from_step[i] : width;
+          if (is_absent(i)) step[i] = 0;
+        }
+      }
+      /// Whether an input is the residual that is not there.
+      [[gnu::always_inline]] bool is_absent(std::size_t input) const {
+        return !Plain && input >= Base::required_inputs && !options.residual;
+      }
+      [[gnu::always_inline]] std::array<const T*, max_inputs> start(const Tile<T>& tile,
+                                                                    Index column, Index row) const {
+        std::array<const T*, max_inputs> at = tile.from;
+#pragma GCC unroll 4
+        for (std::size_t i = 0; i < inputs; ++i) {
+          at[i] = is_absent(i) ? none.of : at[i] + column + row * tile.from_step[i];
+        }
+        return at;
+      }
+    };
+
+    template <bool Plain>
+    [[gnu::always_inline]] static void sum(const Tile<T>& tile) {
+      const Setting<Plain> setting(tile);
+      tile.per_column ? columns(tile, setting) : rows(tile, setting);
+    }
+
+    /// Across channels: the rows of a unit of columns after the other.
+    template <bool Plain>
+    [[gnu::always_inline]] static void columns(const Tile<T>& tile, const Setting<Plain>& setting) {
+      const Index whole = tile.columns - tile.columns % width;
+      Coefficients k;
+      for (Index c = 0; c < tile.columns; c += width) {
+        const bool masked = c == whole;
+        const Index column = masked ? tile.columns - width : c;
+        Base::load_table(k, tile.k, column, setting.options);
+        auto at = setting.start(tile, column, 0);
+        for (Index r = 0; r < tile.rows; r += max_terms_per_total) {
+          const Index count = (std::min)(tile.rows - r, max_terms_per_total);
+          Sums s = {};
+          if (masked) {
+            add_masked(s, at, count, k, setting);
+          } else {
+            add_whole(s, at, count, k, setting);
+          }
+          add_to_totals(tile, s, column);
+        }
+      }
+    }
+
+    /// Along channels: the units of one row after the other.
+    template <bool Plain>
+    [[gnu::always_inline]] static void rows(const Tile<T>& tile, const Setting<Plain>& setting) {
+      const Index units = tile.columns / width;
+      const Index rest = tile.columns - units * width;
+      Coefficients k;
+      for (Index r = 0; r < tile.rows; ++r) {
+        Base::broadcast_row(k, tile, r);
+        auto at = setting.start(tile, 0, r);
+        Index left = units;
+        do {
+          const Index count = (std::min)(left, max_terms_per_total);
+          left -= count;
+          Sums s = {};
+          add_whole(s, at, count, k, setting);
+          if (left == 0 && rest > 0) {
+            at = setting.start(tile, tile.columns - width, r);
+            add_masked(s, at, 1, k, setting);
+          }
+          add_to_totals(tile, s, r * tile.row_step * Lanes);
+        } while (left > 0);
+      }
+    }
+
+    template <bool Plain>
+    [[gnu::always_inline]] static void advance(std::array<const T*, max_inputs>& at,
+                                               const Setting<Plain>& setting) {
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < Setting<Plain>::inputs; ++i) at[i] += setting.step[i];
+    }
+
+    /// Rows of a partial unit are added to the two partial sums by turns, as those of a whole one:
+    /// the bits of a column do not depend on its place among others.
+    [[gnu::always_inline]] static void take_turns(Sums& s) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+#pragma GCC unroll 2
+        for (int j = 0; j < sums; ++j) {
+          const V other = s[0][v][j];
+          s[0][v][j] = s[1][v][j];
+          s[1][v][j] = other;
+        }
+      }
+    }
+
+    template <bool Plain>
+    [[gnu::always_inline]] static void add_whole(Sums& s, std::array<const T*, max_inputs>& at,
+                                                 Index count, const Coefficients& k,
+                                                 const Setting<Plain>& setting) {
+      for (; count >= 2; count -= 2) {
+#pragma GCC unroll 2
+        for (int part = 0; part < 2; ++part) {
+          add_unit<false>(s[part], at, k, setting);
+          advance(at, setting);
+        }
+      }
+      if (count == 0) return;
+      add_unit<false>(s[0], at, k, setting);
+      advance(at, setting);
+    }
+
+    template <bool Plain>
+    [[gnu::always_inline]] static void add_masked(Sums& s, std::array<const T*, max_inputs>& at,
+                                                  Index count, const Coefficients& k,
+                                                  const Setting<Plain>& setting) {
+      for (; count > 0; --count) {
+        take_turns(s);
+        add_unit<true>(s[0], at, k, setting);
+        advance(at, setting);
+      }
+    }
+
+    template <bool Masked, bool Plain>
+    [[gnu::always_inline]] static void add_unit(V (&s)[vectors][sums],
+                                                const std::array<const T*, max_inputs>& at,
+                                                const Coefficients& k,
+                                                const Setting<Plain>& setting) {
+      V x[vectors][Base::inputs];
+      Base::template load_inputs<Plain>(x, at, 0, 0, setting.prefetch);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        if constexpr (Masked && Lanes > 1) {
+          setting.tail[v].keep(x[v][0], k[v][0]);
+#pragma GCC unroll 4
+          for (std::size_t i = 1; i < Setting<Plain>::inputs; ++i)
+            setting.tail[v].keep(x[v][i], V{});
+        }
+        Formula::template add<Plain>(s[v], x[v], k[v], setting.options);
+      }
+    }
+
+    /// Joins the partial sums of a lane and adds them to the totals of a unit or a row.
+    [[gnu::always_inline]] static void add_to_totals(const Tile<T>& tile, const Sums& s, Index at) {
+#pragma GCC unroll 2
+      for (std::size_t j = 0; j < sums; ++j) {
+        V of_vector[vectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) of_vector[v] = s[0][v][j] + s[1][v][j];
+        if (!tile.per_column) {
+#pragma GCC unroll 4
+          for (int v = 1; v < vectors; ++v) of_vector[0] += of_vector[v];
+          simd::add_lanes<C, Lanes>(tile.sums[j] + at, of_vector[0]);
+          continue;
+        }
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) {
+          simd::add_lanes<C, Lanes>(tile.sums[j] + at + v * Lanes, of_vector[v]);
+        }
+      }
+    }
+  };
+};
+
+template <class Formula, class T>
+inline constexpr KernelTable<T> reduce_kernels =
+    make_kernel_table<ReduceKernel<Formula, T>, Formula, T>(
+        &ReduceKernel<Formula, T>::run_in_accumulator);
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_KERNELS_REDUCE_KERNEL_HPP

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_KERNELS_UNIT_HPP
+#define BATCHNORM_KERNELS_UNIT_HPP
+
+#include <array>
+#include <cstddef>
+#include <type_traits>
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/kernels/instruction_set.hpp"
+#include "batchnorm/kernels/memory.hpp"
+#include "batchnorm/kernels/simd.hpp"
+#include "batchnorm/kernels/simd_memory.hpp"
+#include "batchnorm/kernels/tile.hpp"
+#include "batchnorm/version.hpp"
+
+// Kernels: a formula applied to a tile with the vectors of one instruction set. A formula that
+// maps,
+//
+//   static constexpr int inputs, outputs, coefficients;   the most there are; optional ones are
+//   last static constexpr int required_inputs, required_coefficients; static void apply<Plain>(V*
+//   y, const V* x, const V* k, const FormulaOptions<V>& options);
+//                 Plain: without a residual
+//
+// and one that is summed,
+//
+//   static constexpr int inputs, sums, coefficients, required_inputs, required_coefficients;
+//   static void add<Plain>(V* s, const V* x, const V* k, const FormulaOptions<V>& options);
+//                 adds the terms of one value. Input 0 being k[0] and the others 0, they are 0:
+//                 with such values unused lanes are filled
+//
+// work on V, a vector or a single number. A unit is what one step of a kernel works on: a cache
+// line of floats with AVX2, so that rows a multiple of 4 KiB apart need no line twice.
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+
+template <class T, int Lanes>
+inline constexpr int vectors_per_unit = Lanes == 1 ? 1
+                                        : Lanes * sizeof(parameter_t<T>) >= simd::avx512_bytes &&
+                                                !simd::is_16_bit<T>
+                                            ? 1
+                                            : 2;
+
+/// What mapping and reducing kernels share: loading coefficients and inputs of a unit.
+template <class Formula, class T, int LaneCount>
+struct Unit {
+  using C = parameter_t<T>;
+  static constexpr int lanes = LaneCount;
+  static constexpr int vectors = vectors_per_unit<T, lanes>;
+  static constexpr Index width = vectors * lanes;
+  static constexpr int inputs = Formula::inputs;
+  static constexpr int coefficients = Formula::coefficients;
+  static constexpr std::size_t required_inputs = Formula::required_inputs;
+  static constexpr std::size_t required_coefficients = Formula::required_coefficients;
+  using V = simd::Vector<C, lanes>;
+  using Coefficients = V[vectors][coefficients];
+
+  [[gnu::always_inline]] static FormulaOptions<V> load_options(const Tile<T>& tile) {
+    FormulaOptions<V> options;
+    simd::broadcast<C, lanes>(options.slope, tile.options->slope);
+    simd::broadcast<C, lanes>(options.inverse_slope, tile.options->inverse_slope);
+    options.rectified = tile.options->rectified;
+    options.residual = tile.options->residual;
+    options.fixed_statistics = tile.options->fixed_statistics;
+    return options;
+  }
+
+  /// Coefficients of the columns from `at` on.
+  [[gnu::always_inline]] static void load_table(
+      Coefficients& k, const std::array<const C*, max_coefficients>& tables, Index at,
+      const FormulaOptions<V>& options) {
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < coefficients; ++i) {
+      if (i >= required_coefficients && !options.rectified) break;
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) simd::load<C, lanes>(k[v][i], tables[i] + at + v * lanes);
+    }
+  }
+
+  /// Coefficients of a row, in every lane.
+  [[gnu::always_inline]] static void broadcast_row(Coefficients& k, const Tile<T>& tile,
+                                                   Index row) {
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < coefficients; ++i) {
+      if (i >= required_coefficients && static_cast<int>(i) >= tile.coefficients) break;
+      simd::broadcast<C, lanes>(k[0][i], tile.k[i][row * tile.row_step]);
+#pragma GCC unroll 4
+      for (int v = 1; v < vectors; ++v) k[v][i] = k[0][i];
+    }
+  }
+
+  /// The lanes of vector v among the last `count` of a unit.
+  using LastLanes = std::conditional_t<(lanes > 1), simd::LastBytes<V>, simd::NoBytes>;
+  [[gnu::always_inline]] static LastLanes last_lanes(Index count, int v) {
+    return LastLanes((count - (vectors - 1 - v) * lanes) * static_cast<Index>(sizeof(C)));
+  }
+
+  /// The last `count` lanes of a unit get the coefficients of the next row.
+  [[gnu::always_inline]] static void blend(Coefficients& k, const Coefficients& next, Index count) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      const LastLanes last = last_lanes(count, v);
+#pragma GCC unroll 8
+      for (int i = 0; i < coefficients; ++i) {
+        V both = next[v][i];
+        last.keep(both, k[v][i]);
+        k[v][i] = both;
+      }
+    }
+  }
+  [[gnu::always_inline]] static void copy(Coefficients& k, const Coefficients& next) {
+#pragma GCC unroll 8
+    for (int i = 0; i < coefficients; ++i) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) k[v][i] = next[v][i];
+    }
+  }
+
+  /// What a tile says of prefetching; a copy, which no store can change.
+  struct Prefetch {
+    [[gnu::always_inline]] explicit Prefetch(const Tile<T>& tile) : active(tile.prefetch) {
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < inputs; ++i) ahead[i] = tile.ahead[i];
+    }
+    bool active;
+    Index ahead[inputs];
+  };
+
+  /// A residual that is not there is -0, which changes no number it is added to.
+  struct NoResidual {
+    T of[width];
+    [[gnu::always_inline]] NoResidual() {
+      for (T& each : of) each = convert<T>(C(-0.0));
+    }
+  };
+
+  template <bool Plain, class Pointers>
+  [[gnu::always_inline]] static void load_inputs(V (&x)[vectors][inputs], const Pointers& from,
+                                                 Index at, Index residual_at,
+                                                 const Prefetch& prefetch) {
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < (Plain ? required_inputs : inputs); ++i) {
+      const Index offset = i >= required_inputs ? residual_at : at;
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) simd::load<C, lanes>(x[v][i], from[i] + offset + v * lanes);
+      if (!Plain && prefetch.active) prefetch_line(from[i], offset + prefetch.ahead[i]);
+    }
+  }
+};
+
+template <class T, int Bytes>
+inline constexpr int lanes_for = simd::lanes_of<parameter_t<T>, Bytes>;
+template <class T, int Bytes>
+inline constexpr int width_for = lanes_for<T, Bytes>* vectors_per_unit<T, lanes_for<T, Bytes>>;
+
+template <class Kernel, class Formula, class T>
+constexpr KernelTable<T> make_kernel_table(void (*in_accumulator)(const Tile<T>&)) {
+#if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) && defined(__x86_64__)
+  if constexpr (lanes_for < T, simd::baseline_bytes >> 1) {
+    return {{run_avx512<Kernel>, run_avx2<Kernel>, run_baseline<Kernel>},
+            {width_for<T, simd::avx512_bytes>, width_for<T, simd::avx2_bytes>,
+             width_for<T, simd::baseline_bytes>},
+            {lanes_for<T, simd::avx512_bytes>, lanes_for<T, simd::avx2_bytes>,
+             lanes_for<T, simd::baseline_bytes>},
+            Formula::required_inputs,
+            Formula::required_coefficients,
+            Formula::coefficients,
+            in_accumulator};
+  }
+#endif
+  constexpr int width = width_for<T, simd::baseline_bytes>;
+  constexpr int lanes = lanes_for<T, simd::baseline_bytes>;
+  return {{run_baseline<Kernel>, run_baseline<Kernel>, run_baseline<Kernel>},
+          {width, width, width},
+          {lanes, lanes, lanes},
+          Formula::required_inputs,
+          Formula::required_coefficients,
+          Formula::coefficients,
+          in_accumulator};
+}
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_KERNELS_UNIT_HPP
