@@ -47,8 +47,7 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 /// A plain value: copy it, move it, keep it in a std::vector. Const members may be called from many
 /// threads at once. Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithms 1 and 2.
 ///
-/// @tparam T         scalar of the data: float, double, long double, half, bfloat16 or any other of
-///                   Eigen's
+/// @tparam T         scalar of the data: float, half, bfloat16, or any other real one of Eigen's
 /// @tparam Channels  number of channels when it is known to the compiler
 template <class T, int Channels = Eigen::Dynamic>
 class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, Channels>> {
@@ -61,7 +60,6 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   using BatchSums = GradientSums<A, Channels>;
   using ParameterGradients = Gradients<T, Channels>;
 
-  // Overloads that refuse a residual as an argument of its own.
   using Refused = detail::PositionalResiduals<BatchMoments>;
   using Refused::backward;
   using Refused::backward_frozen;
@@ -73,7 +71,6 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// number an empty one, as a member that is assigned to later. Calling that is an error.
   BatchNorm() = default;
 
-  /// The first, with options.
   template <int Fixed = Channels, std::enable_if_t<Fixed != Eigen::Dynamic, int> = 0>
   explicit BatchNorm(Options options) : options_(options) {
     validate(options_);
@@ -95,7 +92,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     detail::check_state("BatchNorm", state_, options_.non_finite);
   }
 
-  /// Refuse a bare number when compiled: it could be anything.
+  /// Refuse a bare number when compiled.
   template <class Number, detail::if_bare_number<Number> = 0>
   BatchNorm(Index, Number) {
     detail::refuse_bare_number<Number>();
@@ -139,8 +136,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   }
 
   /// Normalises a piece of a minibatch that does not lie in one place: samples of several matrices,
-  /// of several devices, or read one after the other. First merge moments_of() all pieces, then call
-  /// this for each of them, and commit() once.
+  /// of several devices, or read one after the other. First merge moments_of() all pieces, then
+  /// call this for each of them, and commit() once.
   ///
   /// @param batch  the moments of the whole minibatch
   /// @throws what normalize does, and std::invalid_argument for moments of another number of
@@ -159,7 +156,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   }
 
   /// The other half of train: moves the running statistics on by the moments of one minibatch, or
-  /// of several that were merged. A transaction: it happens wholly or not at all.
+  /// of several that were merged. It happens wholly or not at all.
   /// @throws std::invalid_argument for another number of channels, a negative count, or one value
   ///         per channel (as train)
   /// @throws std::domain_error for moments that no data can have, and results that are not finite
@@ -261,8 +258,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     return detail::gradients_of<T>(options_, sums);
   }
 
-  /// Back-propagates through infer: the running statistics are constants, gamma and beta still have
-  /// gradients. For fine-tuning with frozen statistics.
+  /// Back-propagates through infer, whose statistics are constants: for fine-tuning with them.
   ParameterGradients backward_frozen(const Input<T>& in, const Input<T>& out_gradient,
                                      const GradientOutput<T>& in_gradient,
                                      const Execution& execution = {}) const {
@@ -274,8 +270,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   }
 
   /// backward for those who kept the output and not the input: train(x, x) in place, then this.
-  /// xhat is recovered from y, with an error of about u (|xhat| + |beta / gamma|), u the rounding of
-  /// T (6e-8 for float, 4e-3 for bfloat16). math/backward_output.hpp has the formulas.
+  /// xhat is recovered from y, with an error of about u (|xhat| + |beta / gamma|), u the rounding
+  /// of T (6e-8 for float, 4e-3 for bfloat16). math/backward_output.hpp has the formulas.
   ///
   /// @param out  the output of train or normalize, without a residual
   /// @throws std::invalid_argument as backward, and for a ReLU, which cannot be undone
@@ -315,7 +311,6 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     write_output(running_statistics(function), in, out, execution);
   }
 
-  /// The same into a new matrix or tensor of the kind of `in`.
   template <class In>
   [[nodiscard]] auto infer(const In& in, const Execution& execution = {}) const {
     auto output = detail::make_owner_like(detail::lead_of(in));
@@ -351,7 +346,9 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     const Index count = in.view().values_per_channel();
     if (count == 0) return {BatchMoments(channels()), false};
     detail::check_batch_size(function, options_, count);
-    if (count > 1 && nothing_to_reject()) {
+    // Where nothing can be rejected, a channel may be written before the next one is looked at.
+    if (count > 1 && options_.non_finite == NonFinite::propagate &&
+        options_.epsilon > detail::min_invertible_variance) {
       if (commit_follows) check_counter(function, options_.running, state_);
       return {detail::normalize_fused(options_, state_, {in.view(), in.residual()}, out.view(),
                                       execution),
@@ -364,13 +361,6 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     detail::normalize_with_tables<Channels>(options_, state_, use, {in.view(), in.residual()},
                                             out.view(), execution);
     return {std::move(batch), update};
-  }
-
-  /// Whether no minibatch can be rejected, so that the output of one channel may be written before
-  /// the next one has been looked at.
-  bool nothing_to_reject() const {
-    return options_.non_finite == NonFinite::propagate &&
-           options_.epsilon > detail::min_invertible_variance;
   }
 
   /// What a minibatch is normalised with: its own statistics, or those of the layer where it has

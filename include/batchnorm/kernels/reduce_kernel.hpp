@@ -78,11 +78,11 @@ class ReduceKernel {
     template <bool Plain>
     struct Setting {
       static constexpr std::size_t inputs = Plain ? Base::required_inputs : Base::inputs;
-      FormulaOptions<V> options;
-      typename Base::Prefetch prefetch;
-      typename Base::NoResidual none;
       Tail tail;
+      FormulaOptions<V> options;
+      typename Base::NoResidual none;
       std::array<Index, max_inputs> step;  ///< from one unit of a group to the next
+      typename Base::Prefetch prefetch;
 
       [[gnu::always_inline]] explicit Setting(const Tile<T>& tile)
           : options(Base::load_options(tile)), prefetch(tile) {
