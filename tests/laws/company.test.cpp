@@ -60,7 +60,7 @@ enum class Trouble { misleading, overflowing };
 std::vector<float> with_trouble(const std::vector<float>& good, Index rows, Index channels,
                                 const std::vector<Index>& troubled, Trouble trouble) {
   std::vector<float> values = good;
-  const detail::SampleRows sampled(rows, 64);
+  const detail::SampledRows sampled(rows, 64);
   for (const Index c : troubled) {
     const auto at = [&](Index row) -> float& {
       return values[static_cast<std::size_t>(row * channels + c)];

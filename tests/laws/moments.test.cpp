@@ -212,7 +212,7 @@ TEST_CASE("a sample that misleads about the mean costs no accuracy") {
     x.each([&](Size n, Size c, Size) { x.at(n, c, 0) = n % 3 == 0 ? 0.1L : 0.3L; });
     // Along a channel a unit at each of 16 spots is looked at, across channels 64 rows.
     const bool along = layout == Layout::channels_outermost;
-    const detail::SampleRows sampled(count, along ? 16 : 64);
+    const detail::SampledRows sampled(count, along ? 16 : 64);
     for (Index sample = 0; sample < sampled.count(); ++sample) {
       const Size row = static_cast<Size>(sampled.row(sample));
       for (Size n = row; n < (std::min)(count, row + (along ? 16 : 1)); ++n) {
