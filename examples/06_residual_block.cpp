@@ -23,6 +23,7 @@ namespace {
 
 using Matrix = Eigen::MatrixXf;
 using Layer = batchnorm::BatchNorm<float>;
+using batchnorm::with_residual;
 
 constexpr Eigen::Index features = 8, batch_size = 64;
 constexpr float rate = 0.05f;
@@ -53,13 +54,13 @@ struct ResidualBlock {
     const auto first_batch = first_norm.train(first_out, hidden);
     const Matrix second_out = second(hidden);
     Matrix y(features, x.cols());
-    const auto second_batch = second_norm.train(second_out, x, y);
+    const auto second_batch = second_norm.train(with_residual(second_out, x), y);
 
     // dL/dy becomes, in place, dL/dx of the path that goes around the block.
     Matrix around = 2.0f / static_cast<float>(x.cols()) * (y - target);
     Matrix through(features, x.cols());
-    descend(second_norm,
-            second_norm.backward(second_batch, second_out, x, around, through, around));
+    descend(second_norm, second_norm.backward(second_batch, with_residual(second_out, x), around,
+                                              with_residual(through, around)));
     through = second.descend(hidden, through, rate);
     descend(first_norm, first_norm.backward(first_batch, first_out, through, through));
     return around + first.descend(x, through, rate);
@@ -74,7 +75,7 @@ struct FrozenBlock {
 
   Matrix operator()(const Matrix& x) const {
     Matrix y = block.second(first(block.first(x)));
-    second(y, x, y);
+    second(with_residual(y, x), y);
     return y;
   }
 };

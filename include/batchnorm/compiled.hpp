@@ -7,7 +7,8 @@
 // defined differently; a file that includes batchnorm.hpp alone may be linked with others that
 // include this.
 //
-//     set(BATCHNORM_COMPILED ON)     # before add_subdirectory or FetchContent_MakeAvailable, or when
+//     set(BATCHNORM_COMPILED ON)     # before add_subdirectory or FetchContent_MakeAvailable, or
+//     when
 //                                    # the library is installed
 //     target_link_libraries(app PRIVATE batchnorm::compiled)
 
@@ -40,8 +41,8 @@ extern template Moments<double> moments_of_view<Eigen::Dynamic>(const BatchView<
                                                                 const Execution&);
 extern template Moments<double> moments_of_view<Eigen::Dynamic>(const BatchView<const double>&,
                                                                 const Execution&);
-extern template Moments<double> moments_of_view<Eigen::Dynamic>(
-    const BatchView<const Eigen::half>&, const Execution&);
+extern template Moments<double> moments_of_view<Eigen::Dynamic>(const BatchView<const Eigen::half>&,
+                                                                const Execution&);
 extern template Moments<double> moments_of_view<Eigen::Dynamic>(
     const BatchView<const Eigen::bfloat16>&, const Execution&);
 }  // namespace detail

@@ -226,9 +226,9 @@ class BatchNorm {
   ///
   ///     auto sums = layer.backward_sums(batch, x1, dy1);
   ///     sums.merge(layer.backward_sums(batch, x2, dy2));       // of all pieces
-  ///     layer.backward(batch, sums, x1, dy1, dx1);             // each piece, with those of the whole
-  ///     layer.backward(batch, sums, x2, dy2, dx2);
-  ///     auto [gamma, beta] = layer.parameter_gradients(sums);  // once
+  ///     layer.backward(batch, sums, x1, dy1, dx1);             // each piece, with those of the
+  ///     whole layer.backward(batch, sums, x2, dy2, dx2); auto [gamma, beta] =
+  ///     layer.parameter_gradients(sums);  // once
   ///
   /// @param batch  the moments of the whole minibatch, those that its pieces were normalised with
   /// @throws what backward does, but moments may be of more values than `in`
@@ -407,8 +407,8 @@ class BatchNorm {
     const bool update = count > 1 && detail::check_finite<C>(function, options_, batch);
     const Statistics use = statistics(function, batch);
     if (commit_follows && update) check_running_update(function, options_, batch, state_);
-    detail::normalize_with_tables<Channels>(options_, state_, use,
-                                            {in.view(), in.residual()}, out.view(), execution);
+    detail::normalize_with_tables<Channels>(options_, state_, use, {in.view(), in.residual()},
+                                            out.view(), execution);
     return {std::move(batch), update};
   }
 
@@ -419,8 +419,8 @@ class BatchNorm {
            options_.epsilon > detail::min_invertible_variance;
   }
 
-  /// What a minibatch is normalised with: its own statistics, or those of the layer where it has one
-  /// value per channel.
+  /// What a minibatch is normalised with: its own statistics, or those of the layer where it has
+  /// one value per channel.
   Statistics statistics(const char* function, const BatchMoments& batch) const {
     if (batch.count == 1) return running_statistics(function);
     const Statistics use = detail::statistics_of(batch);

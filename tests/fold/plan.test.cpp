@@ -3,6 +3,8 @@
 
 #include <cmath>
 #include <limits>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -50,6 +52,34 @@ TEST_CASE("numbers are stored in one rounding, and flushed on request", "[fold]"
   // By way of float this would be a tie, and end at 1.
   CHECK(static_cast<float>(detail::stored<Eigen::half>(1 + 0x1p-11 + 0x1p-40, false)) ==
         1 + 0x1p-10f);
+}
+
+TEST_CASE("a plan with numbers that are not finite, or grow too large, is refused", "[fold]") {
+  const auto refusal = [](float weight, double bias, float before, float after) {
+    Eigen::Matrix<float, 1, 1> matrix(weight);
+    const auto weights = linear(matrix);
+    const Eigen::VectorXd biases = Eigen::VectorXd::Constant(1, bias);
+    const InferenceMap first = map(0, before, 0), second = map(0, after, 0);
+    std::string message = "accepted";
+    try {
+      const detail::FoldPlan<float> plan("test", weights, biases, first, second, {});
+      static_cast<void>(plan.folded_bias<float>(detail::TapReach(1)));
+    } catch (const std::domain_error& error) {
+      message = error.what();
+    }
+    return message;
+  };
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  const std::string got = "expected a finite number, got NaN, infinity or overflow";
+  CHECK(refusal(1, 1, 1, 1) == "accepted");
+  CHECK(refusal(infinity, 1, 0, 1) == "test: weight of output channel 0: " + got);
+  CHECK(refusal(std::nanf(""), 1, 1, 1) == "test: weight of output channel 0: " + got);
+  CHECK(refusal(1, double(infinity), 1, 1) == "test: bias of output channel 0: " + got);
+  CHECK(refusal(0x1p64f, 1, 0x1p32f, 0x1p32f) ==
+        "test: folded weight of output channel 0: expected a magnitude of at most 3.40282347e+38 "
+        "in its type, got 3.40282367e+38");
+  CHECK(refusal(1, 1e30, 1, 1e10f).find("magnitude of at most 3.40282347e+38") !=
+        std::string::npos);
 }
 
 TEST_CASE("norms on both sides of a layer fold at once", "[fold]") {

@@ -63,6 +63,14 @@ TEST_CASE("probes of a right fold stay within the bound, at the border too", "[f
   CHECK(certificate.measured_ulps > 0.0);
   CHECK(certificate.measured_ulps <= certificate.bound_ulps + certificate.evaluation_ulps);
   CHECK(certificate.evaluation_ulps > 0.0);
+  CHECK(Fixture().measured(1).evaluation_ulps > 0.0);
+}
+
+TEST_CASE("without probes nothing is measured", "[fold]") {
+  const FoldCertificate certificate = Fixture().measured(0);
+  CHECK(certificate.probes == 0);
+  CHECK(certificate.measured_ulps == 0.0);
+  CHECK(certificate.evaluation_ulps == 0.0);
 }
 
 TEST_CASE("probes see a wrong bias, also when it is wrong at one place only", "[fold]") {

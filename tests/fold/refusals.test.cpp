@@ -190,17 +190,17 @@ TEST_CASE("statistics that no data can have are refused", "[fold]") {
   Fixture variance;
   variance.in_front.running_variance[1] = infinity;
   CHECK(variance.before() ==
-        "domain fold_before: running statistics of channel 1: expected finite numbers, got NaN "
-        "or infinity");
+        "domain fold_before: running statistics of channel 1: expected finite numbers, got NaN, "
+        "infinity or overflow");
   CHECK(variance.padded() ==
         "domain fold_before_padded: running statistics of channel 1: expected finite numbers, "
-        "got NaN or infinity");
+        "got NaN, infinity or overflow");
   Fixture mean;
   mean.options.non_finite = NonFinite::propagate;  // a fold has nothing to propagate it to
   mean.behind.running_mean[0] = not_a_number;
   CHECK(mean.after() ==
-        "domain fold_after: running statistics of channel 0: expected finite numbers, got NaN or "
-        "infinity");
+        "domain fold_after: running statistics of channel 0: expected finite numbers, got NaN, "
+        "infinity or overflow");
   Fixture zero;
   zero.options.epsilon = 0;
   zero.behind.running_variance[1] = 0;

@@ -271,6 +271,27 @@ TEST_CASE("a list of arrays needs the word of the caller for its order") {
                        says("arrays of a batch norm layer: expected 4, or 2 without gamma"));
 }
 
+TEST_CASE("the options of our own files are right against the caller who says less") {
+  State<double> state(2);
+  state.batches_seen = 7;
+  state.samples_seen = 70;
+  Tensors tensors("net");
+  save_state(tensors, "1.", state, Options::dlib());
+  const char* refused =
+      "scale and shift: expected those of the options in the file, got the word of the caller that "
+      "there are none";
+  for (const LoadOptions& given :
+       {LoadOptions::saved().without_scale(), LoadOptions::saved().without_shift(),
+        LoadOptions::saved().without_scale_and_shift()}) {
+    CHECK_THROWS_MATCHES(load_state<double>(tensors, "1.", given), std::runtime_error,
+                         says(refused));
+  }
+  Options plain = Options::dlib();
+  plain.scale = plain.shift = false;
+  save_state(tensors, "2.", state, plain);
+  CHECK_NOTHROW(load_state<double>(tensors, "2.", LoadOptions::saved().without_scale_and_shift()));
+}
+
 TEST_CASE("a layer that is not there is named, with those that are") {
   CHECK_THROWS_MATCHES(load_state<float>(pytorch_layer(), "bn1.", Epsilon(1e-5)),
                        std::runtime_error,

@@ -61,6 +61,11 @@ TEST_CASE("counters come from the tensor, from the metadata, or are unknown") {
   CHECK(state_of(tensors).samples_seen == 7);
   tensors.erase("bn.num_batches_tracked");
   CHECK(state_of(tensors).batches_seen == 3);
+  tensors.metadata()["batchnorm:bn."] = "{\"samples_seen\":0,\"batches_seen\":0}";
+  CHECK(state_of(tensors).batches_seen == 0);
+  CHECK(state_of(tensors).samples_seen == 0);
+  tensors.metadata()["batchnorm:bn."] = "{\"samples_seen\":-1}";
+  CHECK_THROWS_MATCHES(state_of(tensors), std::runtime_error, says("samples_seen"));
   tensors.metadata().clear();
   CHECK(state_of(tensors).batches_seen == unknown);
   CHECK(state_of(tensors).samples_seen == unknown);
@@ -78,4 +83,6 @@ TEST_CASE("a layer is examined before it is read") {
   CHECK_THROWS_MATCHES(load(), std::runtime_error,
                        says("tensor \"bn.running_var\": tensors of a batch norm layer: expected "
                             "this one, got none"));
+  tensors.erase("bn.running_mean");
+  CHECK_THROWS_MATCHES(load(), std::runtime_error, says("tensor \"bn.running_mean\""));
 }

@@ -156,9 +156,10 @@ Table moments(const Layer<T>& given) {
   Moments<accumulator_t<T>>& moments = layer.batch;
   moments.mean *= 2;  // as sums of deviations they are small beside the squares
   moments.sum_of_squares.array() += 100;
+  typename State<T>::Vector pivots =
+      layer.state.running_mean.template cast<typename State<T>::Scalar>();
   detail::MomentsReduction<T> reduction(moments.count, moments.mean.data(),
-                                        moments.sum_of_squares.data(),
-                                        layer.state.running_mean.data());
+                                        moments.sum_of_squares.data(), pivots.data());
   if (Together) {
     REQUIRE(reduction.finish_many(0, channels) == channels);
   } else {

@@ -22,7 +22,7 @@ namespace {
 struct Doubled {
   static constexpr int coefficients = 1;
   static constexpr int inputs = 2;
-  template <class V>
+  template <bool, class V>
   static void split(V& g, V& centred, const V* x, const V& pivot, const V* k,
                     const detail::FormulaOptions<V>&) {
     g = x[0] * k[0];
@@ -36,7 +36,7 @@ TEST_CASE("the terms of the sums are g and g xhat", "[gradients]") {
   const double x[] = {3.0, 10.0};
   const double k[] = {8.0, 0.25, 2.0};  // pivot, r, and that of the source
   double sums[] = {100.0, 1000.0};
-  detail::GradientTerms<Doubled>::add(sums, x, k, {1.0, 1.0});
+  detail::GradientTerms<Doubled>::add<false>(sums, x, k, {1.0, 1.0});
   CHECK(sums[0] == 106.0);
   CHECK(sums[1] == 1003.0);  // 6 (10 - 8) / 4
 }
@@ -47,11 +47,11 @@ TEST_CASE("the map is a (g + centred b + c), with fixed statistics a g; and g fo
   const double k[] = {8.0, 0.5, -2.0, 6.0, 2.0};  // pivot, a, b, c, and that of the source
   detail::FormulaOptions<double> options{1.0, 1.0};
   double gradients[] = {0.0, 0.0};
-  detail::Backward<Doubled>::apply(gradients, x, k, options);
+  detail::Backward<Doubled>::apply<false>(gradients, x, k, options);
   CHECK(gradients[0] == 4.0);  // (6 - 4 + 6) / 2
   CHECK(gradients[1] == 6.0);
   options.fixed_statistics = true;
-  detail::Backward<Doubled>::apply(gradients, x, k, options);
+  detail::Backward<Doubled>::apply<false>(gradients, x, k, options);
   CHECK(gradients[0] == 3.0);
   CHECK(gradients[1] == 6.0);
 }

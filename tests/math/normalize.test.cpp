@@ -32,10 +32,14 @@ void coefficients(const Options& options, const State<float>& state, float* k) {
 
 /// The forward map of one value; `residual` may be null.
 float mapped(float x, const float* residual, const float* k, const batchnorm::Epilogue& epilogue) {
-  const float inputs[] = {x, residual != nullptr ? *residual : 99.0f};
+  const auto options = detail::formula_options<float>(epilogue, residual != nullptr);
   float y = 0.0f;
-  detail::Forward::apply(&y, inputs, k,
-                         detail::formula_options<float>(epilogue, residual != nullptr));
+  if (residual == nullptr) {
+    detail::Forward::apply<true>(&y, &x, k, options);
+  } else {
+    const float inputs[] = {x, *residual};
+    detail::Forward::apply<false>(&y, inputs, k, options);
+  }
   return y;
 }
 

@@ -39,6 +39,7 @@ OPERATORS = {"+": "-", "-": "+", "*": "/", "/": "*", "%": "*", "+=": "-=", "-=":
              "/=": "*=", "&&": "||", "||": "&&", "<<": ">>", ">>": "<<"}
 NOT_STATEMENTS = re.compile(r"(using|static_assert|typedef|template|return|throw|case|default|break|"
                             r"continue|friend|public|private|goto|constexpr|namespace|struct|class)\b")
+SAME_AS_EMPTY = re.compile(r"return (true|false|0|nullptr|\{\}|[A-Z]\w*(<[\w, ]+>)?\(\))")
 NO_CALLS = ("constexpr", "static_assert", "decltype", "sizeof", "noexcept")
 DECLARATION = re.compile(r"[\w:][\w:<>,&*\s\[\]]*[\s&*>]\s*\[?[\w, ]+\]?(\[\w*\])?\s*([=({].*)?$", re.S)
 
@@ -210,7 +211,9 @@ def statement_changes(source):
             continue
         start, end = statement
         code = mask[start:end]
-        if code.startswith("return ") and code not in ("return true", "return false"):
+        if SAME_AS_EMPTY.fullmatch(code):
+            continue
+        if code.startswith("return "):
             text = source.text[start + 7:end]
             after = f"!({text})" if returns_bool(source, block, code) else "{}"
             found.append((start, end, "return", "return " + after))

@@ -94,7 +94,7 @@ class Project:
         def limits():
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             if not self.sanitized:  # their shadow memory is larger than any limit
-                resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+                resource.setrlimit(resource.RLIMIT_DATA, (4 << 30, 4 << 30))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         for test in tests:
             program = self.build / "tests" / ("test_" + test.replace("/", "_"))

@@ -67,10 +67,10 @@ namespace detail {
 /// A constant of its own: g++ 12 leaves members whose type has the expression in it out of explicit
 /// instantiations.
 template <int Channels>
-inline constexpr int channel_vector_options =
-    static_cast<int>(Eigen::ColMajor) |
-    (Channels == Eigen::Dynamic ? static_cast<int>(Eigen::AutoAlign)
-                                : static_cast<int>(Eigen::DontAlign));
+inline constexpr int channel_vector_options = static_cast<int>(Eigen::ColMajor) |
+                                              (Channels == Eigen::Dynamic
+                                                   ? static_cast<int>(Eigen::AutoAlign)
+                                                   : static_cast<int>(Eigen::DontAlign));
 }  // namespace detail
 
 /// One number per channel. With Channels fixed it lies inside its owner and is deliberately not

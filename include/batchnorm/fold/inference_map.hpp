@@ -91,8 +91,7 @@ class InferenceMap {
     resize(state.channels());
     for (Index channel = 0; channel < state.channels(); ++channel) {
       double inverse;
-      detail::inverse_std_dev<double, 1>(inverse, state.running_variance[channel],
-                                         options.epsilon);
+      detail::inverse_std_dev<double, 1>(inverse, state.running_variance[channel], options.epsilon);
       const double gamma = detail::gamma_of(options, state, channel);
       check_finite(function, "gamma", channel, gamma);
       mean_[channel] = state.running_mean[channel];

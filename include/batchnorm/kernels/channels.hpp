@@ -9,8 +9,8 @@
 #include <type_traits>
 
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/kernels/instruction_set.hpp"
+#include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/version.hpp"
 

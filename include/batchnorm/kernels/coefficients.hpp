@@ -62,8 +62,8 @@ using Tables = std::array<const C*, max_coefficients>;
 /// Elements in front of every packed row, table and total, for the masked tail of a kernel (Tile).
 inline constexpr Index margin = 64;
 
-/// Room for the tables of a block of columns. Their distance is no power of two, so that they do not
-/// compete for the same lines of the cache.
+/// Room for the tables of a block of columns. Their distance is no power of two, so that they do
+/// not compete for the same lines of the cache.
 template <class C>
 struct TableRoom {
   C of[max_coefficients][margin + max_mapped_columns + 16];

@@ -17,32 +17,34 @@
 #include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/version.hpp"
 
-// Kernels: a formula applied to a tile with the vectors of one instruction set. A formula that maps,
+// Kernels: a formula applied to a tile with the vectors of one instruction set. A formula that
+// maps,
 //
-//   static constexpr int inputs, outputs, coefficients;   the most there are; optional ones are last
-//   static constexpr int required_inputs, required_coefficients;
-//   static void apply<Plain>(V* y, const V* x, const V* k, const FormulaOptions<V>& options);
+//   static constexpr int inputs, outputs, coefficients;   the most there are; optional ones are
+//   last static constexpr int required_inputs, required_coefficients; static void apply<Plain>(V*
+//   y, const V* x, const V* k, const FormulaOptions<V>& options);
 //                 Plain: without a residual
 //
 // and one that is summed,
 //
 //   static constexpr int inputs, sums, coefficients, required_inputs, required_coefficients;
 //   static void add<Plain>(V* s, const V* x, const V* k, const FormulaOptions<V>& options);
-//                 adds the terms of one value. Input 0 being k[0] and the others 0, they are 0: with
-//                 such values unused lanes are filled
+//                 adds the terms of one value. Input 0 being k[0] and the others 0, they are 0:
+//                 with such values unused lanes are filled
 //
-// work on V, a vector or a single number. A unit is what one step of a kernel works on: a cache line
-// of floats with AVX2, so that rows a multiple of 4 KiB apart need no line twice.
+// work on V, a vector or a single number. A unit is what one step of a kernel works on: a cache
+// line of floats with AVX2, so that rows a multiple of 4 KiB apart need no line twice.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
 template <class T, int Lanes>
-inline constexpr int vectors_per_unit =
-    Lanes == 1                                                                          ? 1
-    : Lanes * sizeof(parameter_t<T>) >= simd::avx512_bytes && !simd::is_16_bit<T> ? 1
-                                                                                        : 2;
+inline constexpr int vectors_per_unit = Lanes == 1 ? 1
+                                        : Lanes * sizeof(parameter_t<T>) >= simd::avx512_bytes &&
+                                                !simd::is_16_bit<T>
+                                            ? 1
+                                            : 2;
 
 /// What mapping and reducing kernels share: loading coefficients and inputs of a unit.
 template <class Formula, class T, int LaneCount>
@@ -69,9 +71,9 @@ struct Unit {
   }
 
   /// Coefficients of the columns from `at` on.
-  [[gnu::always_inline]] static void load_table(Coefficients& k,
-                                                const std::array<const C*, max_coefficients>& tables,
-                                                Index at, const FormulaOptions<V>& options) {
+  [[gnu::always_inline]] static void load_table(
+      Coefficients& k, const std::array<const C*, max_coefficients>& tables, Index at,
+      const FormulaOptions<V>& options) {
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < coefficients; ++i) {
       if (i >= required_coefficients && !options.rectified) break;
@@ -81,7 +83,8 @@ struct Unit {
   }
 
   /// Coefficients of a row, in every lane.
-  [[gnu::always_inline]] static void broadcast_row(Coefficients& k, const Tile<T>& tile, Index row) {
+  [[gnu::always_inline]] static void broadcast_row(Coefficients& k, const Tile<T>& tile,
+                                                   Index row) {
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < coefficients; ++i) {
       if (i >= required_coefficients && static_cast<int>(i) >= tile.coefficients) break;
@@ -165,12 +168,12 @@ class MapKernel {
   template <int Lanes>
   struct Loop : Unit<Formula, T, Lanes> {
     using Base = Unit<Formula, T, Lanes>;
-    using typename Base::Coefficients;
-    using typename Base::V;
     using Base::coefficients;
     using Base::inputs;
     using Base::vectors;
     using Base::width;
+    using typename Base::Coefficients;
+    using typename Base::V;
     static constexpr int outputs = Formula::outputs;
     static constexpr bool can_stream = simd::can_stream<T>;
 
@@ -228,8 +231,9 @@ class MapKernel {
       }
     }
 
-    /// Along channels: the coefficients of a row stay in registers. Rows that follow one another are
-    /// walked as one; a unit in which one ends and the next begins has the coefficients of both.
+    /// Along channels: the coefficients of a row stay in registers. Rows that follow one another
+    /// are walked as one; a unit in which one ends and the next begins has the coefficients of
+    /// both.
     template <bool Plain>
     [[gnu::always_inline]] static void rows(const Tile<T>& tile, const Setting& setting) {
       const bool packed = is_packed(tile);
@@ -371,10 +375,9 @@ class ReduceKernel {
     for (std::size_t i = 0; i < static_cast<std::size_t>(tile.coefficients); ++i) {
       k[i] = convert<A>(*tile.k[i]);
     }
-    const FormulaOptions<A> options{convert<A>(tile.options->slope),
-                                    convert<A>(tile.options->inverse_slope),
-                                    tile.options->rectified, tile.options->residual,
-                                    tile.options->fixed_statistics};
+    const FormulaOptions<A> options{
+        convert<A>(tile.options->slope), convert<A>(tile.options->inverse_slope),
+        tile.options->rectified, tile.options->residual, tile.options->fixed_statistics};
     A s[Formula::sums] = {};
     for (Index c = 0; c < tile.columns; ++c) {
       A x[Formula::inputs];
@@ -391,11 +394,11 @@ class ReduceKernel {
   template <int Lanes>
   struct Loop : Unit<Formula, T, Lanes> {
     using Base = Unit<Formula, T, Lanes>;
-    using typename Base::Coefficients;
-    using typename Base::V;
     using Base::inputs;
     using Base::vectors;
     using Base::width;
+    using typename Base::Coefficients;
+    using typename Base::V;
     static constexpr int sums = Formula::sums;
     /// Two partial sums of everything, so that additions do not wait for one another.
     using Sums = V[2][vectors][sums];
@@ -553,12 +556,12 @@ class ReduceKernel {
 template <class T, int Bytes>
 inline constexpr int lanes_for = simd::lanes_of<parameter_t<T>, Bytes>;
 template <class T, int Bytes>
-inline constexpr int width_for = lanes_for<T, Bytes> * vectors_per_unit<T, lanes_for<T, Bytes>>;
+inline constexpr int width_for = lanes_for<T, Bytes>* vectors_per_unit<T, lanes_for<T, Bytes>>;
 
 template <class Kernel, class Formula, class T>
 constexpr KernelTable<T> make_kernel_table(void (*in_accumulator)(const Tile<T>&)) {
 #if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) && defined(__x86_64__)
-  if constexpr (lanes_for<T, simd::baseline_bytes> > 1) {
+  if constexpr (lanes_for < T, simd::baseline_bytes >> 1) {
     return {{run_avx512<Kernel>, run_avx2<Kernel>, run_baseline<Kernel>},
             {width_for<T, simd::avx512_bytes>, width_for<T, simd::avx2_bytes>,
              width_for<T, simd::baseline_bytes>},

@@ -61,8 +61,8 @@ Plan plan_of(const Operands<T>& data, const ViewShape* outputs, const ViewShape*
   return Plan(shapes, data.outputs + data.inputs);
 }
 
-/// AVX-512 where its vectors are filled, otherwise AVX2 at most. Past the cache they gain only where
-/// elements are converted.
+/// AVX-512 where its vectors are filled, otherwise AVX2 at most. Past the cache they gain only
+/// where elements are converted.
 template <class T>
 InstructionSet set_for(const Plan& plan, InstructionSet requested, bool memory_bound) {
   const Traversal& shape = plan.traversal();
@@ -106,8 +106,7 @@ class Mapper {
   /// ones, up to `end`, where they come from memory.
   void run_channels(InstructionSet requested, Index first, Index last, Index end) const {
     const Index width = shape_.columns_per_channel;
-    const Index share =
-        shape_.elements() * bytes_per_element() / shape_.channels * (last - first);
+    const Index share = shape_.elements() * bytes_per_element() / shape_.channels * (last - first);
     const bool next = streaming_ && share <= 8 * resident_bytes() && last < end;
     map_region(set_for<T>(plan_, requested, streaming_),
                {first * width, last * width, 0, shape_.rows()}, next ? (last - first) * width : 0);
@@ -175,8 +174,7 @@ class Mapper {
 
   void map_block_of_rows(InstructionSet set, const Region& region, Tile<T>& tile, Index first,
                          Index columns) const {
-    const bool short_end =
-        shape_.last_width < shape_.columns && region.last_row == shape_.rows();
+    const bool short_end = shape_.last_width < shape_.columns && region.last_row == shape_.rows();
     set_row_prefetch(tile, columns);
     for (Runs run(shape_, region.first_row, region.last_row); run.more(); run.next()) {
       const Index rows = run.length() - (short_end ? 1 : 0);
@@ -274,8 +272,8 @@ class Mapper {
         Index rows = (std::min)(row_step, region.last_row - row);
         Index width = (std::min)(column_step, columns - c);
         // The very last row may be shorter: by itself.
-        const bool ends = across && shape_.last_width < shape_.columns &&
-                          row + rows == shape_.rows();
+        const bool ends =
+            across && shape_.last_width < shape_.columns && row + rows == shape_.rows();
         if (ends) --rows;
         if (rows > 0) map_packed_tile(set, packed, tile, first + c, width, row, rows);
         if (!ends || shape_.last_width <= first) continue;

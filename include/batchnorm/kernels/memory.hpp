@@ -14,8 +14,8 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// Prefetches the line `ahead` elements from `at` into L2. Computed as a number: it may lie past the
-/// end of the memory, which is not read.
+/// Prefetches the line `ahead` elements from `at` into L2. Computed as a number: it may lie past
+/// the end of the memory, which is not read.
 template <class T>
 [[gnu::always_inline]] inline void prefetch_line(const T* at, Index ahead) {
 #if defined(__GNUC__)

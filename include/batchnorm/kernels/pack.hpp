@@ -51,11 +51,11 @@ struct Operands {
   /// From an element of a run to the one to be prefetched meanwhile.
   void set_run_prefetch(Tile<T>& tile, const Plan& plan) const {
     const Traversal& shape = plan.traversal();
-    const Index near = prefetch_bytes / static_cast<Index>(sizeof(T));
+    const Index within = prefetch_bytes / static_cast<Index>(sizeof(T));
     const bool short_run = shape.inner * static_cast<Index>(sizeof(T)) <= max_run_prefetched_whole;
     const bool next_sample = shape.outer > 1 && short_run && !has_short_runs(shape);
     for (std::size_t i = 0; i < inputs; ++i) {
-      tile.ahead[i] = next_sample ? input_layout(plan, i).outer_stride : near;
+      tile.ahead[i] = next_sample ? input_layout(plan, i).outer_stride : within;
     }
   }
   /// The steps between a tile's rows.
@@ -73,7 +73,9 @@ class PackedTile {
   PackedTile(const Plan& plan, const Operands<T>& data) : plan_(plan), data_(data) {}
 
   /// How many lines of `length` elements fit.
-  static Index lines(Index length) { return (std::max<Index>)(1, packed_elements / stride(length)); }
+  static Index lines(Index length) {
+    return (std::max<Index>)(1, packed_elements / stride(length));
+  }
 
   /// Packs the elements of rows [row, row + rows) in the columns [column, column + columns). Across
   /// channels a line is a row, along channels a line is a column.

@@ -19,8 +19,8 @@
 #include "batchnorm/version.hpp"
 
 // Pivots: a rough mean of every channel, from a few values, about which the values are summed
-// (shifted data: Chan, Golub and LeVeque 1983, eq. 1.7). A pivot within half a deviation of the mean
-// costs no accuracy; the reduction notices worse ones and retries.
+// (shifted data: Chan, Golub and LeVeque 1983, eq. 1.7). A pivot within half a deviation of the
+// mean costs no accuracy; the reduction notices worse ones and retries.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -45,9 +45,7 @@ class SampledRows {
   Index step() const { return step_; }
   /// The first row of a progression.
   Index first(Index progression) const { return progression * step_ / progressions_; }
-  Index row(Index sample) const {
-    return first(sample / length_) + sample % length_ * step_;
-  }
+  Index row(Index sample) const { return first(sample / length_) + sample % length_ * step_; }
 
  private:
   Index progressions_ = 1;
@@ -56,8 +54,8 @@ class SampledRows {
 };
 
 /// Rounds a pivot to a multiple of about a sixteenth of the deviation, so that differences to it
-/// have few digits where the data has: their sums are exact then. A pivot that is not finite becomes
-/// 0: NaN and infinity are for the sums to find.
+/// have few digits where the data has: their sums are exact then. A pivot that is not finite
+/// becomes 0: NaN and infinity are for the sums to find.
 ///
 /// @param square  mean square of the deviations from some value near the pivot
 template <class C>
@@ -150,9 +148,9 @@ class PivotSampler {
     // The last row may be shorter than the others.
     const Index rows = shape_.rows() - (shape_.last_width < shape_.columns ? 1 : 0);
     const Index per_channel = shape_.columns / shape_.channels;
-    const SampledRows sampled(rows, (std::max)((std::min)(rows / 16, max_sampled_rows),
-                                              min_sampled_rows) /
-                                       (std::min<Index>)(per_channel, 8));
+    const SampledRows sampled(
+        rows, (std::max)((std::min)(rows / 16, max_sampled_rows), min_sampled_rows) /
+                  (std::min<Index>)(per_channel, 8));
     Samples samples;
     std::fill(samples.sum, samples.sum + margin + columns, A(0));
     std::fill(samples.square, samples.square + margin + columns, A(0));
@@ -188,7 +186,8 @@ class PivotSampler {
     const A share = A(1) / (count * from_index<A>(columns / period * width));
     if (period == columns && width == 1) {
       for (Index c = 0; c < columns; ++c) {
-        pivots[begin + c] = convert<C>(A(samples.start[margin + c] + samples.sum[margin + c] * share));
+        pivots[begin + c] =
+            convert<C>(A(samples.start[margin + c] + samples.sum[margin + c] * share));
         round_pivot(pivots[begin + c], A(samples.square[margin + c] * share));
       }
       return;
@@ -239,8 +238,8 @@ class PivotSampler {
   void sample_runs(InstructionSet set, Index begin, Index end, C* pivots) const {
     const Index channels = end - begin;
     const Index length = kernels_.width_of(set);
-    const SampledRows sampled(shape_.rows(), (std::min)(shape_.rows() / values_per_sampled_place,
-                                                        max_sampled_places));
+    const SampledRows sampled(
+        shape_.rows(), (std::min)(shape_.rows() / values_per_sampled_place, max_sampled_places));
     const Index lanes = kernels_.lanes_of(set);
     Samples samples;
     std::fill(samples.sum, samples.sum + channels * lanes, A(0));

@@ -19,8 +19,8 @@
 #include "batchnorm/version.hpp"
 
 // The reducing loop: a few sums per channel. Lanes sum a few values in their own type, for speed;
-// totals are in the accumulator. All cuts depend on the shape alone and totals are joined in a fixed
-// order, so that the bits of a channel depend neither on the number of threads nor on other
+// totals are in the accumulator. All cuts depend on the shape alone and totals are joined in a
+// fixed order, so that the bits of a channel depend neither on the number of threads nor on other
 // channels.
 
 namespace batchnorm {
@@ -85,8 +85,7 @@ class RegionReducer {
     if (in_accumulator) {
       sum_in_accumulator(region, into);
     } else if (shape_.along_rows) {
-      sum_rows(set, region, into,
-               !plan_.contiguous() || shortest < call_.kernels.width_of(set));
+      sum_rows(set, region, into, !plan_.contiguous() || shortest < call_.kernels.width_of(set));
     } else if (!plan_.contiguous() || shortest < call_.kernels.width_of(set)) {
       sum_packed_runs(set, region, into);
     } else {
@@ -109,8 +108,7 @@ class RegionReducer {
     Tile<T> tile = call_.tile(data_, true);
     tile.k = tables.of(region.first_column, region.columns(), true, room);
     for (std::size_t j = 0; j < sums_; ++j) tile.sums[j] = totals.of[j] + margin;
-    const bool short_end =
-        shape_.last_width < shape_.columns && region.last_row == shape_.rows();
+    const bool short_end = shape_.last_width < shape_.columns && region.last_row == shape_.rows();
     const Index whole_rows = region.last_row - (short_end ? 1 : 0);
     for (Index row = region.first_row; row < whole_rows; row += rows_per_total) {
       const Index end = (std::min)(row + rows_per_total, whole_rows);
@@ -242,9 +240,10 @@ class RegionReducer {
       }
       for (Index row = region.first_row; row < region.last_row; row += rows_per_total) {
         const Index end = (std::min)(row + rows_per_total, region.last_row);
-        sum_channels(set, tile, {region.first_column + first,
-                                 region.first_column + first + channels, row, end},
-                     first, into);
+        sum_channels(
+            set, tile,
+            {region.first_column + first, region.first_column + first + channels, row, end}, first,
+            into);
       }
     }
   }

@@ -255,7 +255,6 @@ struct NoBytes {
   void keep(V&, const V&) const {}
 };
 
-
 /// x where x is not below zero (NaN included), otherwise `below`. Zero is spelled out: the default
 /// of another library's scalar need not be zero.
 template <class V>

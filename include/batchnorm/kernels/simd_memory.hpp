@@ -8,8 +8,8 @@
 #include <type_traits>
 
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/kernels/half.hpp"
+#include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/version.hpp"
 
 // Vectors from memory and back, converted in registers on the way where the elements are of
@@ -122,7 +122,8 @@ template <class C, int Lanes, int Vectors, class T>
 template <class T>
 inline constexpr bool can_stream =
 #if defined(__x86_64__) && (defined(__clang__) || defined(__GNUC__))
-    has_vectors && (std::is_same<T, float>::value || std::is_same<T, double>::value || is_16_bit<T>);
+    has_vectors &&
+    (std::is_same<T, float>::value || std::is_same<T, double>::value || is_16_bit<T>);
 #else
     false;
 #endif

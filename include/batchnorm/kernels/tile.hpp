@@ -10,8 +10,8 @@
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/version.hpp"
 
-// The work of a kernel as plain data: rows of contiguous elements. Drivers (map.hpp, reduce.hpp) cut
-// an array into tiles; kernels (kernel.hpp) know formulas and vectors and no layout.
+// The work of a kernel as plain data: rows of contiguous elements. Drivers (map.hpp, reduce.hpp)
+// cut an array into tiles; kernels (kernel.hpp) know formulas and vectors and no layout.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {

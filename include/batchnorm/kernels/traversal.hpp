@@ -37,13 +37,14 @@ struct Traversal {
   Index outer = 0;
   Index inner = 0;
   Index columns_per_channel = 1;  ///< neighbouring columns of a row that are of one channel
-  Index last_width = 0;  ///< columns of the very last row
+  Index last_width = 0;           ///< columns of the very last row
   bool along_rows = false;
 
   Index rows() const { return outer * inner; }
   Index elements() const { return rows() * columns - (columns - last_width); }
   Index channel_of(Index column) const {
-    return columns_per_channel * channels == columns ? column / columns_per_channel : column % channels;
+    return columns_per_channel * channels == columns ? column / columns_per_channel
+                                                     : column % channels;
   }
   /// Whether channels repeat along a row: few channels, many positions.
   bool channels_wrap() const { return columns > columns_per_channel * channels; }
@@ -132,9 +133,7 @@ class Plan {
     return every;
   }
 
-  static Index size_of_step(Index stride) {
-    return stride < 0 ? -stride : stride;
-  }
+  static Index size_of_step(Index stride) { return stride < 0 ? -stride : stride; }
 
   static bool outer_is_position(const ViewShape& view) {
     if (view.samples == 1 || view.positions == 1) return view.positions == 1;

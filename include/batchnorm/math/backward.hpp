@@ -65,8 +65,8 @@ struct FromInput {
   static constexpr int coefficients = 2;
 
   template <bool Plain, class V>
-  [[gnu::always_inline]] static void split(V& g, V& centred, const V* x, const V& pivot,
-                                           const V* k, const FormulaOptions<V>& options) {
+  [[gnu::always_inline]] static void split(V& g, V& centred, const V* x, const V& pivot, const V* k,
+                                           const FormulaOptions<V>& options) {
     centred = x[0] - pivot;
     g = x[1];
     if (!options.rectified) return;
@@ -76,8 +76,7 @@ struct FromInput {
     V z;
     if constexpr (std::is_arithmetic<V>::value && !std::is_same<V, C>::value) {
       C narrow;
-      centred_form(narrow, convert<C>(x[0]), convert<C>(pivot), convert<C>(k[0]),
-                   convert<C>(k[1]));
+      centred_form(narrow, convert<C>(x[0]), convert<C>(pivot), convert<C>(k[0]), convert<C>(k[1]));
       if constexpr (!Plain) narrow += convert<C>(x[2]);
       z = convert<V>(narrow);
     } else {

@@ -31,8 +31,7 @@ inline void check_batch_size(const char* function, const Options& options, Index
 ///
 /// @tparam C  the type of the parameters, in which statistics must be finite
 template <class C, class A, int Channels>
-bool check_finite(const char* function, const Options& options,
-                  const Moments<A, Channels>& batch) {
+bool check_finite(const char* function, const Options& options, const Moments<A, Channels>& batch) {
   const Index channel = first_non_finite_channel<C>(batch);
   if (channel < 0 || options.non_finite == NonFinite::propagate) return true;
   if (options.non_finite == NonFinite::skip_update) return false;

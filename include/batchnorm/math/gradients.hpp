@@ -77,7 +77,8 @@ struct GradientSums {
 
 namespace detail {
 
-/// The terms of S1 = sum g and r S2 = sum g centred r; coefficients pivot, r and those of the source.
+/// The terms of S1 = sum g and r S2 = sum g centred r; coefficients pivot, r and those of the
+/// source.
 template <class Source>
 struct GradientTerms {
   static constexpr int inputs = Source::inputs;
@@ -124,8 +125,9 @@ class GradientTables {
   using A = accumulator_t<T>;
   using C = parameter_t<T>;
   template <class Number, int Count>
-  using Tables = Eigen::Matrix<Number, Channels, Count,
-                               static_cast<int>(Eigen::ColMajor) | static_cast<int>(Eigen::DontAlign)>;
+  using Tables =
+      Eigen::Matrix<Number, Channels, Count,
+                    static_cast<int>(Eigen::ColMajor) | static_cast<int>(Eigen::DontAlign)>;
 
  public:
   explicit GradientTables(Index channels)
@@ -222,11 +224,10 @@ class GradientReduction final : public Reduction<T> {
  private:
   Index finish_some(Index first, Index last, bool corrected, bool final) {
     Index reached = last;
-    for_channels<A>(
-        first, last,
-        FinishGradients<A, C>{tables_.wide_inverse(), tables_.pivot_error(), result(0), result(1),
-                              tables_.b(), tables_.c(), from_index<A>(sums_.count), corrected,
-                              final, reached});
+    for_channels<A>(first, last,
+                    FinishGradients<A, C>{tables_.wide_inverse(), tables_.pivot_error(), result(0),
+                                          result(1), tables_.b(), tables_.c(),
+                                          from_index<A>(sums_.count), corrected, final, reached});
     return reached;
   }
 
@@ -297,10 +298,10 @@ class BackwardPass {
   void run(const Execution& execution, Sums& sums, const GradientViews<T>& out) const {
     GradientReduction<T, Channels> reduction(tables_, sums);
     const Outputs outputs(operands_, out);
-    reduce_and_map<T>(execution,
-                      {reduction, sum_call_, operands_, map_call_, outputs.data,
-                       GradientTerms<Source>::sums},
-                      outputs.shapes, inputs_);
+    reduce_and_map<T>(
+        execution,
+        {reduction, sum_call_, operands_, map_call_, outputs.data, GradientTerms<Source>::sums},
+        outputs.shapes, inputs_);
   }
 
  private:

@@ -108,9 +108,9 @@ template <class V, class A>
 ///     sum_of_squares = S2 - S1^2 / n    S2 = sum((x - p)^2)
 ///
 /// The difference loses what S2 is larger than the result. With |mean - p| up to a
-/// deviation that is half of it; when a guess turns out to be worse, the channel is summed again about
-/// its mean. Squares that overflow a float lane, or whose last digits it cannot hold, are summed in
-/// double.
+/// deviation that is half of it; when a guess turns out to be worse, the channel is summed again
+/// about its mean. Squares that overflow a float lane, or whose last digits it cannot hold, are
+/// summed in double.
 struct MomentSums {
   static constexpr int inputs = 1;
   static constexpr int required_inputs = 1;
@@ -216,8 +216,7 @@ class MomentsReduction final : public Reduction<T>, public CoefficientSource<par
 
   Index finish_many(Index first, Index last) override {
     Index reached = last;
-    for_channels<A>(first, last,
-                    FinishMoments<A, C>{algebra_, pivots_, mean_, squares_, reached});
+    for_channels<A>(first, last, FinishMoments<A, C>{algebra_, pivots_, mean_, squares_, reached});
     return reached;
   }
 
@@ -282,8 +281,7 @@ Moments<accumulator_t<T>, Channels> moments_of_view(const BatchView<const T>& vi
   ChannelVector<parameter_t<T>, Channels> pivots(view.channels());
   MomentsReduction<T> reduction(moments.count, moments.mean.data(), moments.sum_of_squares.data(),
                                 pivots.data());
-  const FormulaCall<T> call(reduction.kernels(), reduction,
-                            {parameter_t<T>(1), parameter_t<T>(1)});
+  const FormulaCall<T> call(reduction.kernels(), reduction, {parameter_t<T>(1), parameter_t<T>(1)});
   const Operands<T> data = operands_of<T>(view);
   const ViewShape shape(view);
   const Plan plan = plan_of(data, nullptr, &shape);

@@ -101,9 +101,8 @@ class RunningStep {
 
  private:
   template <int Lanes>
-  [[gnu::always_inline]] void load(const ChannelGroup& group, V<Lanes>& mean,
-                                   V<Lanes>& variance, V<Lanes>& batch_mean,
-                                   V<Lanes>& batch_squares) const {
+  [[gnu::always_inline]] void load(const ChannelGroup& group, V<Lanes>& mean, V<Lanes>& variance,
+                                   V<Lanes>& batch_mean, V<Lanes>& batch_squares) const {
     load_channels<A, Lanes>(mean, state_.running_mean.data(), group);
     load_channels<A, Lanes>(variance, state_.running_variance.data(), group);
     load_channels<A, Lanes>(batch_mean, batch_.mean.data(), group);
@@ -220,7 +219,7 @@ void check_running_update(const char* function, const Options& options,
   const detail::RunningStep<T, Channels> step(options, batch, state);
   Index reached = state.channels();
   detail::for_channels<accumulator_t<T>>(0, reached,
-                                        detail::FiniteRunning<T, Channels>{step, reached});
+                                         detail::FiniteRunning<T, Channels>{step, reached});
   for (Index channel = reached; channel < state.channels(); ++channel) {
     accumulator_t<T> mean, variance;
     step.template next<1>({channel, 1}, mean, variance);
@@ -245,7 +244,7 @@ void apply_running_update(const Options& options, const Moments<accumulator_t<T>
                           State<T, Channels>& state) {
   const detail::RunningStep<T, Channels> step(options, batch, state);
   detail::for_channels<accumulator_t<T>>(0, state.channels(),
-                                        detail::RunningWriter<T, Channels>{step, state});
+                                         detail::RunningWriter<T, Channels>{step, state});
   constexpr Index unknown = State<T, Channels>::unknown;
   if (state.batches_seen != unknown) state.batches_seen += 1;
   if (state.samples_seen != unknown) state.samples_seen += batch.count;

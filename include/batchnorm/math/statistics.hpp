@@ -52,8 +52,8 @@ struct ParameterView {
 template <class T, int Channels>
 ParameterView<parameter_t<T>> parameters_of(const Options& options,
                                             const State<T, Channels>& state) {
-  return {options.scale ? state.gamma.data() : nullptr,
-          options.shift ? state.beta.data() : nullptr, options.epsilon};
+  return {options.scale ? state.gamma.data() : nullptr, options.shift ? state.beta.data() : nullptr,
+          options.epsilon};
 }
 
 /// Gamma and beta of one channel, 1 and 0 where the options leave them out.

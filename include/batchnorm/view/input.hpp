@@ -24,8 +24,13 @@ namespace detail {
 /// Arguments that an implicit conversion to Input or Output is offered for: everything but what has
 /// a place of its own in a call. A mistake in the kind of argument ends in one of our messages.
 template <class A, class Self>
-using if_operand = std::enable_if_t<!is_execution<A> && !std::is_same<std::decay_t<A>, Self>::value,
-                                    int>;
+using if_operand =
+    std::enable_if_t<!is_execution<A> && !std::is_same<std::decay_t<A>, Self>::value, int>;
+
+template <class A>
+inline constexpr bool is_with_residual = false;
+template <class First, class Residual>
+inline constexpr bool is_with_residual<WithResidual<First, Residual>> = true;
 
 /// One array that is read. An expression without memory, such as W * h, is evaluated once.
 template <class T>
@@ -43,9 +48,10 @@ class InputArray {
 
   template <class A>
   static BatchView<const T> view_of(const A& argument, Matrix& evaluated) {
-    static_assert(is_argument<A>,
-                  "batchnorm: an input is a BatchView or an Eigen matrix, array, map, ref, block or "
-                  "expression");
+    static_assert(
+        is_argument<A>,
+        "batchnorm: an input is a BatchView or an Eigen matrix, array, map, ref, block or "
+        "expression");
     if constexpr (is_argument<A>) {
       static_assert(std::is_same<std::remove_cv_t<typename A::Scalar>, T>::value,
                     "batchnorm: the scalar of the input differs from that of the layer; convert it "
@@ -68,8 +74,8 @@ class InputArray {
 }  // namespace detail
 
 /// The parameter type of inputs: what is normalised, or a gradient that is propagated back. Takes
-/// BatchViews, Eigen objects of features x examples, and with_residual of two such, as Eigen::Ref and
-/// std::string_view take what they refer to. Not for keeping: it refers to its argument.
+/// BatchViews, Eigen objects of features x examples, and with_residual of two such, as Eigen::Ref
+/// and std::string_view take what they refer to. Not for keeping: it refers to its argument.
 template <class T>
 class Input {
  public:
@@ -107,11 +113,11 @@ class Output {
 template <class T>
 class GradientOutput {
  public:
-  template <class A, detail::if_operand<A, GradientOutput> = 0>
+  template <class A, detail::if_operand<A, GradientOutput> = 0,
+            std::enable_if_t<!detail::is_with_residual<std::decay_t<A>>, int> = 0>
   GradientOutput(A&& argument) : x_(std::forward<A>(argument)) {}
   template <class First, class Residual>
-  GradientOutput(const WithResidual<First, Residual>& pair)
-      : x_(std::forward<First>(pair.first)) {
+  GradientOutput(const WithResidual<First, Residual>& pair) : x_(std::forward<First>(pair.first)) {
     residual_.emplace(std::forward<Residual>(pair.residual));
   }
 
