@@ -21,16 +21,26 @@ struct Kind {
   bool per_column;
   bool residual;
   bool second_output;
-  bool fixed;       ///< statistics
+  bool fixed;        ///< statistics
+  bool dense;        ///< rows follow one another without gaps
+  bool one_channel;  ///< all rows have the same coefficients
+  bool streaming;
   Real slope;       ///< 1: no epilogue
   Size over_input;  ///< the first output is this input; none if there is no such input
 };
 
 Kind random_kind(Random& random, bool per_column, bool backward) {
-  Kind kind{per_column, random.below(2) == 0,    false,
-            false,      slopes[random.below(3)], random.below(4)};
+  const auto maybe = [&] { return random.below(2) == 0; };
+  Kind kind = {};
+  kind.per_column = per_column;
+  kind.residual = maybe();
   kind.second_output = backward && kind.residual;
-  kind.fixed = backward && random.below(2) == 0;
+  kind.fixed = backward && maybe();
+  kind.dense = maybe();
+  kind.one_channel = !per_column && maybe();
+  kind.streaming = maybe();
+  kind.slope = slopes[random.below(3)];
+  kind.over_input = kind.streaming ? detail::max_inputs : random.below(4);
   return kind;
 }
 
@@ -61,12 +71,14 @@ bool is_right(Random& random, const detail::KernelTable<T>& kernels, Instruction
               const Kind& kind, Index rows, Index columns, const Expected& expected) {
   using C = parameter_t<T>;
   const Index width = kernels.width_of(set);
-  const Index entries = kind.per_column ? columns : rows;
+  const Index entries = kind.per_column ? columns : kind.one_channel ? 1 : rows;
   const auto options = formula_options<T>(kind);
   detail::Tile<T> tile;
   tile.rows = rows;
   tile.columns = columns;
   tile.per_column = kind.per_column;
+  tile.row_step = kind.one_channel ? 0 : 1;
+  tile.streaming = kind.streaming;
   tile.inputs = kernels.inputs + (kind.residual ? 1 : 0);
   tile.outputs = kind.second_output ? 2 : 1;
   tile.coefficients = options.rectified ? kernels.epilogue_coefficients : kernels.coefficients;
@@ -80,7 +92,17 @@ bool is_right(Random& random, const detail::KernelTable<T>& kernels, Instruction
 
   const Size inputs = static_cast<Size>(tile.inputs), outputs = static_cast<Size>(tile.outputs);
   std::vector<Rows<T>> operands;  // inputs, then outputs
-  for (Size i = 0; i < inputs + outputs; ++i) operands.emplace_back(random, rows, columns, width);
+  // Outputs that are streamed are as far from a line.
+  const auto place = [&] { return static_cast<Index>(random.below(Rows<T>::line)); };
+  const Index step = random_step(random, columns), past_line = place();
+  for (Size i = 0; i < inputs + outputs; ++i) {
+    const bool same = kind.streaming && i >= inputs;
+    operands.emplace_back(rows, columns, width,
+                          kind.dense ? columns
+                          : same     ? step
+                                     : random_step(random, columns),
+                          same ? past_line : place());
+  }
   for (Size i = 0; i < inputs; ++i) {
     for (Index r = 0; r < rows; ++r) {
       for (Index c = 0; c < columns; ++c) {
@@ -126,11 +148,13 @@ void check_all(const detail::KernelTable<T>& kernels, bool is_backward, const Ex
   for (const InstructionSet set : instruction_sets_here()) {
     for (const bool per_column : {false, true}) {
       for_tile_shapes(kernels.width_of(set), [&](Index rows, Index columns) {
-        const Kind kind = random_kind(random, per_column, is_backward);
+        Kind kind = random_kind(random, per_column, is_backward);
+        if (columns < kernels.width_of(set)) kind.streaming = false;
         INFO(rows << " rows of " << columns << ", per column " << per_column << ", residual "
                   << kind.residual << ", slope " << static_cast<double>(kind.slope) << ", fixed "
-                  << kind.fixed << ", over input " << kind.over_input << ", instruction set "
-                  << static_cast<int>(set));
+                  << kind.fixed << ", dense " << kind.dense << ", one channel " << kind.one_channel
+                  << ", streaming " << kind.streaming << ", over input " << kind.over_input
+                  << ", instruction set " << static_cast<int>(set));
         CHECK(is_right(random, kernels, set, kind, rows, columns, expected));
       });
     }

@@ -15,6 +15,7 @@ namespace {
 
 struct Kind {
   bool rectified, residual;
+  bool one_channel;  ///< all rows add to the same totals
 };
 
 /// x - k and its square.
@@ -43,6 +44,7 @@ struct Problem {
                                            kind.residual)),
         k(random, kind.rectified ? kernels.epilogue_coefficients : kernels.coefficients,
           per_column ? columns : rows, per_column ? width : 0, C(3)) {
+    tile.row_step = kind.one_channel ? 0 : 1;
     tile.rows = rows;
     tile.columns = columns;
     tile.per_column = per_column;
@@ -52,7 +54,8 @@ struct Problem {
     tile.prefetch = random.below(2) == 0;
     for (int i = 0; i < tile.coefficients; ++i) tile.k[static_cast<Size>(i)] = k.table(i);
     for (int i = 0; i < tile.inputs; ++i) {
-      inputs.emplace_back(random, rows, columns, width);
+      inputs.emplace_back(rows, columns, width, random_step(random, columns),
+                          static_cast<Index>(random.below(Rows<T>::line)));
       for (Index r = 0; r < rows; ++r) {
         for (Index c = 0; c < columns; ++c) {
           inputs.back()(r, c) = static_cast<T>(static_cast<float>(small_integer(random, 8)));
@@ -67,17 +70,22 @@ struct Problem {
   }
   Problem(const Problem&) = delete;
 
-  /// The sums of a column or row, element by element.
+  Index entries() const {
+    return tile.per_column ? tile.columns : tile.row_step == 0 ? 1 : tile.rows;
+  }
+
+  /// The sums of a column, a row or all rows, element by element.
   template <class Terms>
   std::vector<Real> expected(const Terms& terms, const Kind& kind, Index entry) {
     std::vector<Real> sums(detail::max_sums, 0);
-    for (Index n = 0; n < (tile.per_column ? tile.rows : tile.columns); ++n) {
-      Real x[detail::max_inputs] = {}, of_element[detail::max_coefficients] = {};
-      for (Size i = 0; i < inputs.size(); ++i) {
-        x[i] = static_cast<Real>(tile.per_column ? inputs[i](n, entry) : inputs[i](entry, n));
+    for (Index r = 0; r < tile.rows; ++r) {
+      for (Index c = 0; c < tile.columns; ++c) {
+        if ((tile.per_column ? c : r * tile.row_step) != entry) continue;
+        Real x[detail::max_inputs] = {}, of_element[detail::max_coefficients] = {};
+        for (Size i = 0; i < inputs.size(); ++i) x[i] = static_cast<Real>(inputs[i](r, c));
+        for (int i = 0; i < tile.coefficients; ++i) of_element[i] = k(i, entry);
+        terms(kind, x, of_element, sums.data());
       }
-      for (int i = 0; i < tile.coefficients; ++i) of_element[i] = k(i, entry);
-      terms(kind, x, of_element, sums.data());
     }
     return sums;
   }
@@ -94,8 +102,9 @@ bool is_right(Random& random, const detail::KernelTable<T>& kernels, Instruction
               const Kind& kind, Index rows, Index columns, bool per_column, const Terms& terms) {
   using A = accumulator_t<T>;
   const Index width = kernels.width_of(set), lanes = per_column ? 1 : kernels.lanes_of(set);
-  const Index entries = per_column ? columns : rows, margin = per_column ? width : 3;
+  const Index margin = per_column ? width : 3;
   Problem<T> problem(random, kernels, kind, rows, columns, per_column, width);
+  const Index entries = problem.entries();
   std::vector<A> totals[detail::max_sums];
   for (Size j = 0; j < detail::max_sums; ++j) {
     totals[j].assign(static_cast<Size>(margin + entries * lanes + 3), A(12345));
@@ -140,7 +149,8 @@ template <class T, class Terms>
 void check_all(const detail::KernelTable<T>& kernels, bool gradients, const Terms& terms) {
   Random random(32);
   const auto random_kind = [&] {
-    return Kind{gradients && random.below(2) == 0, gradients && random.below(2) == 0};
+    return Kind{gradients && random.below(2) == 0, gradients && random.below(2) == 0,
+                random.below(2) == 0};
   };
   for (const InstructionSet set : instruction_sets_here()) {
     const Index width = kernels.width_of(set);
@@ -148,8 +158,8 @@ void check_all(const detail::KernelTable<T>& kernels, bool gradients, const Term
       const auto check = [&](Index rows, Index columns) {
         const Kind kind = random_kind();
         INFO(rows << " rows of " << columns << ", per column " << per_column << ", rectified "
-                  << kind.rectified << ", residual " << kind.residual << ", instruction set "
-                  << static_cast<int>(set));
+                  << kind.rectified << ", residual " << kind.residual << ", one channel "
+                  << kind.one_channel << ", instruction set " << static_cast<int>(set));
         CHECK(is_right(random, kernels, set, kind, rows, columns, per_column, terms));
       };
       for_tile_shapes(width, check);

@@ -27,8 +27,8 @@ inline void spy_map(const SpiedTile& tile) {
   for (Index r = 0; r < tile.rows; ++r) {
     for (Index c = 0; c < tile.columns; ++c) {
       for (std::size_t i = 0; i < static_cast<std::size_t>(tile.outputs); ++i) {
-        tile.to[i][r * tile.to_step[i] + c] =
-            tile.from[i][r * tile.from_step[i] + c] + tile.k[i][tile.per_column ? c : r];
+        tile.to[i][r * tile.to_step[i] + c] = tile.from[i][r * tile.from_step[i] + c] +
+                                              tile.k[i][tile.per_column ? c : r * tile.row_step];
       }
     }
   }
@@ -42,8 +42,9 @@ inline void spy_sums(const SpiedTile& tile) {
   const std::size_t last = static_cast<std::size_t>(tile.inputs) - 1;
   for (Index r = 0; r < tile.rows; ++r) {
     for (Index c = 0; c < tile.columns; ++c) {
-      const double x = tile.from[0][r * tile.from_step[0] + c] - tile.k[0][tile.per_column ? c : r];
-      const Index at = tile.per_column ? c : r * spy_lanes + c % spy_lanes;
+      const double x = tile.from[0][r * tile.from_step[0] + c] -
+                       tile.k[0][tile.per_column ? c : r * tile.row_step];
+      const Index at = tile.per_column ? c : r * tile.row_step * spy_lanes + c % spy_lanes;
       tile.sums[0][at] += x;
       tile.sums[1][at] += x * tile.from[last][r * tile.from_step[last] + c];
     }
@@ -106,10 +107,10 @@ inline Array<double> numbered(const Shape& shape, const Storage& storage) {
 /// Shapes for every way of walking: across channels and along, rows that are joined and runs that
 /// are, with and without short ends.
 inline std::vector<Shape> small_shapes() {
-  return {{1, 1, 1},   {2, 1, 3},   {1, 5, 1},   {70, 3, 1},   {131, 1, 1},
-          {9, 5, 7},   {8, 4, 15},  {9, 37, 3},  {7, 3, 16},   {3, 2, 257},
-          {2, 70, 4},  {5, 33, 2},  {1, 600, 2}, {20, 17, 9},  {300, 4, 1},
-          {2, 3, 150}, {1, 31, 31}, {2, 2, 600}, {30, 520, 1}, {9, 140, 9}};
+  return {{1, 1, 1},    {2, 1, 3},   {1, 5, 1},   {70, 3, 1},  {131, 1, 1}, {9, 5, 7},
+          {8, 4, 15},   {9, 37, 3},  {7, 3, 16},  {3, 2, 257}, {2, 70, 4},  {5, 33, 2},
+          {1, 600, 2},  {20, 17, 9}, {300, 4, 1}, {2, 3, 150}, {1, 31, 31}, {2, 2, 600},
+          {30, 520, 1}, {9, 140, 9}, {1, 70, 1}};
 }
 
 /// Enough elements to be shared between threads; in the last, a cut lies one element behind the end

@@ -3,6 +3,7 @@
 #ifndef BATCHNORM_TESTS_KERNELS_TILES_HPP
 #define BATCHNORM_TESTS_KERNELS_TILES_HPP
 
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <type_traits>
@@ -36,20 +37,19 @@ bool same_bits(const T& a, const T& b) {
   return a == b || std::memcmp(&a, &b, size) == 0;
 }
 
-/// Rows of elements, with gaps between and a margin in front, in memory that ends where they do.
+/// Rows of elements, with a margin in front, in memory that ends soon after them.
 template <class T>
 class Rows {
  public:
-  /// @param margin  elements before the end of every row that must be there
-  Rows(Random& random, Index rows, Index columns, Index margin)
-      : step_(columns + static_cast<Index>(random.below(4))),
-        first_((margin > columns ? margin - columns : 0) + static_cast<Index>(random.below(6))) {
-    const Index size = first_ + (rows - 1) * step_ + columns;
-    if (random.below(4) == 0) {  // from the last row to the first
-      first_ += (rows - 1) * step_;
-      step_ = -step_;
-    }
-    memory_.assign(static_cast<Size>(size), unwritten<T>());
+  /// @param margin    elements before the end of every row that must be there
+  /// @param step      from row to row
+  /// @param past_line distance of the first element to the cache line before it
+  Rows(Index rows, Index columns, Index margin, Index step, Index past_line) : step_(step) {
+    const Index span = (rows - 1) * (step < 0 ? -step : step);
+    const Index most = (margin > columns ? margin - columns : 0) + span + columns + line;
+    memory_.assign(static_cast<Size>(most), unwritten<T>());
+    first_ = (margin > columns ? margin - columns : 0) + (step < 0 ? span : 0);
+    while (address(first_) % line != past_line) ++first_;
   }
 
   T* data() { return memory_.data() + first_; }
@@ -57,6 +57,7 @@ class Rows {
   T& operator()(Index row, Index column) {
     return memory_[static_cast<Size>(first_ + row * step_ + column)];
   }
+  static constexpr Index line = 64 / static_cast<Index>(sizeof(T));
   bool operator==(const Rows& other) const {
     for (Size i = 0; i < memory_.size(); ++i) {
       if (!same_bits(memory_[i], other.memory_[i])) return false;
@@ -65,10 +66,21 @@ class Rows {
   }
 
  private:
+  Index address(Index element) const {
+    return static_cast<Index>(reinterpret_cast<std::uintptr_t>(memory_.data() + element) /
+                              sizeof(T));
+  }
+
   Index step_;
-  Index first_;
+  Index first_ = 0;
   std::vector<T> memory_;
 };
+
+/// A step between rows: without gaps, with some, or from the last row to the first.
+inline Index random_step(Random& random, Index columns) {
+  const Index step = columns + static_cast<Index>(random.below(4));
+  return random.below(4) == 0 ? -step : step;
+}
 
 /// An integer from -bound to bound.
 inline Real small_integer(Random& random, Size bound) {

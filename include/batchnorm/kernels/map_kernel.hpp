@@ -83,7 +83,7 @@ class MapKernel {
       const Index end = tile.columns;
       for (Index r = 0; r < tile.rows; ++r) {
         const Row row = row_of(tile, r, setting);
-        Alignment<Plain> alignment(row, setting);
+        Alignment<Plain> alignment(row, setting, tile.columns);
         Index at = 0;
         for (; at + width <= end; at += alignment.step()) {
           Coefficients k;
@@ -105,7 +105,7 @@ class MapKernel {
       const bool packed = is_packed(tile);
       const Index last_row = tile.rows - 1;
       Row row = row_of(tile, 0, setting);
-      Alignment<Plain> alignment(row, setting);
+      Alignment<Plain> alignment(row, setting, tile.columns);
       Coefficients k, next;
       Base::broadcast_row(k, tile, 0);
       Index at = 0;
@@ -129,43 +129,42 @@ class MapKernel {
         end += tile.columns;
         if (packed) continue;
         row = row_of(tile, r + 1, setting);
-        alignment = Alignment<Plain>(row, setting);
+        alignment = Alignment<Plain>(row, setting, tile.columns);
         at = 0;
         end = tile.columns;
       }
     }
 
-    /// Streamed rows begin with a unit that is stored normally, up to the first line.
+    /// Streamed rows begin with units that are stored normally, up to the first line. The last of
+    /// these ends early: that it is one of two rows is ruled out.
     template <bool Plain>
     class Alignment {
      public:
-      [[gnu::always_inline]] Alignment(const Row& row, const Setting& setting)
+      [[gnu::always_inline]] Alignment(const Row& row, const Setting& setting, Index columns)
           : streaming_(!Plain && setting.streaming) {
         if (Plain || !streaming_) return;
         const auto address = reinterpret_cast<std::uintptr_t>(row.to[0]);
-        const auto head = static_cast<Index>((0 - address) % cache_line_bytes / sizeof(T));
-        stream_ = head == 0;
-        step_ = head == 0 ? width : head;
+        head_ = static_cast<Index>((0 - address) % cache_line_bytes / sizeof(T));
+        streaming_ = head_ <= width || (head_ - 1) / width * width + width <= columns;
+        if (!streaming_) head_ = 0;
       }
       /// Whether the unit at work is streamed.
-      [[gnu::always_inline]] bool next() const { return !Plain && stream_; }
+      [[gnu::always_inline]] bool next() const { return !Plain && streaming_ && head_ == 0; }
       /// To the unit behind it.
       [[gnu::always_inline]] Index step() {
-        if (Plain) return width;
-        const Index step = step_;
-        step_ = width;
-        stream_ = streaming_;
+        if (Plain || head_ == 0) return width;
+        const Index step = head_ < width ? head_ : width;
+        head_ -= step;
         return step;
       }
 
      private:
       bool streaming_;
-      bool stream_ = false;
-      Index step_ = width;
+      Index head_ = 0;  ///< elements up to the first line
     };
 
     [[gnu::always_inline]] static bool is_packed(const Tile<T>& tile) {
-      bool packed = true;
+      bool packed = tile.columns >= width;  // a unit has at most two rows
 #pragma GCC unroll 4
       for (std::size_t i = 0; i < inputs; ++i) {
         packed &= static_cast<int>(i) >= tile.inputs || tile.from_step[i] == tile.columns;

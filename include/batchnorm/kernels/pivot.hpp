@@ -159,10 +159,17 @@ class PivotSampler {
     }
     const FormulaOptions<C> options{C(1), C(1)};
     Tile<T> tile = sample_tile(samples, true, options);
-    if (!plan_.contiguous() || columns < kernels_.width_of(set) || shape_.outer > 1) {
+    if (!plan_.contiguous() || shape_.outer > 1) {
       PackedTile<T> room(plan_, data_);
       for (Index sample = 0; sample < sampled.count(); ++sample) {
         room.pack(tile, begin, columns, sampled.row(sample), 1);
+        kernels_(set, tile);
+      }
+    } else if (columns < kernels_.width_of(set)) {
+      // With the bits of a wide block: how wide it is depends on the number of threads.
+      PackedTile<T> room(plan_, data_);
+      for (Index p = 0; p < sampled.progressions(); ++p) {
+        room.pack(tile, begin, columns, sampled.first(p), sampled.length(), sampled.step());
         kernels_(set, tile);
       }
     } else {
