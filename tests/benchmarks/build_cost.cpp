@@ -170,9 +170,11 @@ std::string added_size(const WorkFolder& folder, Facts& facts, const std::string
 
 std::string build_cost_section(Facts& facts) {
   const WorkFolder folder;
-  return compile_times(folder, facts) + functions_per_set(folder, facts) +
-         added_size(folder, facts, "infers", {"inference"}, "without_inference") +
-         added_size(folder, facts, "trains", {"trained", "training"}, "without_training");
+  std::string text = compile_times(folder, facts);
+  text += functions_per_set(folder, facts);
+  text += added_size(folder, facts, "infers", {"inference"}, "without_inference");
+  text += added_size(folder, facts, "trains", {"trained", "training"}, "without_training");
+  return text;
 }
 
 }  // namespace batchnorm_benchmarks
