@@ -16,7 +16,7 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
-/// Which vector instructions the loops use, from the most to the least demanding.
+/// Which vector instructions the kernels use, from the most to the least demanding.
 enum class InstructionSet {
   best,     ///< the best that this processor has, found out at run time
   avx2,     ///< AVX2 and FMA at most: on x86-64, the same with and without AVX-512

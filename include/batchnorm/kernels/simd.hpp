@@ -10,8 +10,8 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/version.hpp"
 
-// Vectors for the loops: GNU vector types, which g++ and clang++ turn into the instructions of the
-// function they are inlined into (simd_dispatch.hpp). Other compilers get plain loops.
+// Vectors for the kernels: GNU vector types, which g++ and clang++ turn into the instructions of
+// the function they are inlined into (instruction_set.hpp). Other compilers get plain loops.
 //
 // Vectors travel by reference only: passing them by value would depend on the flags of the caller.
 // The loops over the few operands, sums or coefficients of a body carry `#pragma GCC unroll`: only
@@ -22,7 +22,7 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 namespace simd {
 
-/// Bytes of a vector in the loops that run everywhere, and in those for AVX2 and AVX-512. 1 stands
+/// Bytes of a vector in kernels that run everywhere, and in those for AVX2 and AVX-512. 1 stands
 /// for plain loops over single numbers.
 #if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)
 inline constexpr bool has_vectors = true;

@@ -11,7 +11,7 @@
 #include "batchnorm/version.hpp"
 
 // The work of a kernel as plain data: rows of contiguous elements. Drivers (map.hpp, reduce.hpp)
-// cut an array into tiles; kernels (kernel.hpp) know formulas and vectors and no layout.
+// cut an array into tiles; kernels (unit.hpp) know formulas and vectors and no layout.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {

@@ -101,14 +101,14 @@ template <class V, class A>
   squares += other_squares + difference * difference * weights.product;
 }
 
-/// The Reduction that computes moments, from sums about a pivot p, a guess of the mean that is one
+/// The Reduction that computes moments, from sums about a pivot p, a rough mean that is one
 /// for all values of a channel (Chan, Golub and LeVeque 1983, eq. 1.7):
 ///
 ///     mean = p + S1 / n                 S1 = sum(x - p)
 ///     sum_of_squares = S2 - S1^2 / n    S2 = sum((x - p)^2)
 ///
 /// The difference loses what S2 is larger than the result. With |mean - p| up to a
-/// deviation that is half of it; when a guess turns out to be worse, the channel is summed again
+/// deviation that is half of it; when a pivot turns out to be worse, the channel is summed again
 /// about its mean. Squares that overflow a float lane, or whose last digits it cannot hold, are
 /// summed in double.
 struct MomentSums {
@@ -313,9 +313,9 @@ void Moments<T, Channels>::merge(const Moments& other) {
 
 /// The moments of every channel of a minibatch: a view, or an Eigen matrix of features x examples.
 ///
-/// One pass over the data, about a guess of the mean from a few values: sums of up to eight
-/// neighbours in the type of the data, all others in double (for float, half and bfloat16), joined
-/// in a fixed order. Channels for which the guess was bad get a second pass about their mean, so
+/// One pass over the data, about a pivot, a rough mean of a few values: sums of up to sixteen
+/// values in the type of the data (float for half and bfloat16), all others in double, joined in a
+/// fixed order. Channels whose pivot was bad get a second pass about their mean, so
 /// nothing like E[x^2] - E[x]^2 is left of the result. For means of up to 1e6 standard deviations
 /// and up to 1e8 values the variance is right to 1e-6 relative for float data and to 1e-12 for
 /// double, the mean to as many standard deviations or to its own last bit. Bits do not depend on
