@@ -178,8 +178,8 @@ TEST_CASE("statistics that no data can have are refused", "[fold]") {
   mean.options.non_finite = NonFinite::propagate;  // a fold has nothing to propagate it to
   mean.behind.running_mean[0] = not_a_number;
   CHECK(mean.after() ==
-        "domain fold_after: running statistics of channel 0: expected finite numbers, got NaN or "
-        "infinity");
+        "domain fold_after: running statistics of channel 0: expected finite numbers, got NaN, "
+        "infinity or overflow");
   Fixture zero;
   zero.options.epsilon = 0;
   zero.behind.running_variance[1] = 0;
