@@ -34,6 +34,7 @@
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/argument.hpp"
 #include "batchnorm/view/batch_view.hpp"
+#include "batchnorm/view/calls.hpp"
 #include "batchnorm/view/check.hpp"
 #include "batchnorm/view/eigen.hpp"
 #include "batchnorm/view/input.hpp"

@@ -85,7 +85,6 @@ bool is_right(Random& random, const detail::KernelTable<T>& kernels, Instruction
   tile.options = &options;
   tile.prefetch = random.below(2) == 0;
   tile.ahead = {100000, -100000, 7};
-  tile.row_step = static_cast<Index>(random.below(2));
   const CoefficientTables<C> k(random, tile.coefficients, entries, kind.per_column ? width : 0,
                                unwritten<C>());
   for (int i = 0; i < tile.coefficients; ++i) tile.k[static_cast<Size>(i)] = k.table(i);
@@ -110,8 +109,6 @@ bool is_right(Random& random, const detail::KernelTable<T>& kernels, Instruction
       }
     }
   }
-  // Of outputs that are streamed, none is an input, and all are as far from a cache line.
-  tile.streaming = outputs == 1 && kind.over_input >= inputs && random.below(2) == 0;
   const auto target = [&](Size output) {
     return output == 0 && kind.over_input < inputs ? kind.over_input : inputs + output;
   };

@@ -26,6 +26,8 @@ Trained<T> trained_layer(const RunningUpdate& rule, Size channels, Size position
   Options options;
   options.running = rule;
   Trained<T> trained{x, make_layer<T>(random_layer<T>(random, x), options)};
+  trained.layer.state().batches_seen = 1;
+  trained.layer.state().samples_seen = 3;
   for (const Size size : {5u, 2u, 11u}) {
     const Stored<T> batch(normal_batch(random, size, channels, positions, 6, 3),
                           Layout::channels_first);

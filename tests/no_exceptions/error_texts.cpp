@@ -90,7 +90,7 @@ void no_variance_without_epsilon() {
 }
 
 void frozen_before_training() {
-  Layer(3).freeze();
+  static_cast<void>(Layer(3).freeze());
 }
 
 void negative_variance() {

@@ -65,7 +65,7 @@ inline std::string read_text(const std::filesystem::path& file) {
 inline std::vector<Header> read_headers(const std::filesystem::path& include_dir) {
   std::vector<Header> headers;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(include_dir)) {
-    if (!entry.is_regular_file()) continue;
+    if (!entry.is_regular_file() || entry.path().extension() != ".hpp") continue;
     const std::string path = entry.path().lexically_relative(include_dir).generic_string();
     headers.push_back(parse_header(path, read_text(entry.path())));
   }

@@ -36,14 +36,16 @@ class ReduceKernel {
 
   /// One row of one channel, in the type of the totals.
   static void run_in_accumulator(const Tile<T>& tile) {
-    A k[Formula::coefficients] = {};
+    A k[Formula::coefficients];
+    std::fill(k, k + Formula::coefficients, A(0));
     for (std::size_t i = 0; i < static_cast<std::size_t>(tile.coefficients); ++i) {
       k[i] = convert<A>(*tile.k[i]);
     }
     const FormulaOptions<A> options{
         convert<A>(tile.options->slope), convert<A>(tile.options->inverse_slope),
         tile.options->rectified, tile.options->residual, tile.options->fixed_statistics};
-    A s[Formula::sums] = {};
+    A s[Formula::sums];
+    std::fill(s, s + Formula::sums, A(0));
     for (Index c = 0; c < tile.columns; ++c) {
       A x[Formula::inputs];
       std::fill(x, x + Formula::inputs, A(-0.0));
@@ -127,7 +129,8 @@ class ReduceKernel {
         auto at = setting.start(tile, column, 0);
         for (Index r = 0; r < tile.rows; r += max_terms_per_total) {
           const Index count = (std::min)(tile.rows - r, max_terms_per_total);
-          Sums s = {};
+          Sums s;
+          clear(s);
           if (masked) {
             add_masked(s, at, count, k, setting);
           } else {
@@ -151,7 +154,8 @@ class ReduceKernel {
         do {
           const Index count = (std::min)(left, max_terms_per_total);
           left -= count;
-          Sums s = {};
+          Sums s;
+          clear(s);
           add_whole(s, at, count, k, setting);
           if (left == 0 && rest > 0) {
             at = setting.start(tile, tile.columns - width, r);
@@ -159,6 +163,18 @@ class ReduceKernel {
           }
           add_to_totals(tile, s, r * tile.row_step * Lanes);
         } while (left > 0);
+      }
+    }
+
+    /// Zero is spelled out: the default of another library's scalar need not be zero.
+    [[gnu::always_inline]] static void clear(Sums& s) {
+#pragma GCC unroll 2
+      for (int part = 0; part < 2; ++part) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) {
+#pragma GCC unroll 2
+          for (int j = 0; j < sums; ++j) s[part][v][j] = V{0};
+        }
       }
     }
 

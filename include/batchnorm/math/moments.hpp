@@ -231,7 +231,8 @@ class MomentsReduction final : public Reduction<T>, public CoefficientSource<par
         (!is_finite(sum) || !is_finite(squares) || is_too_small(channel, sum, squares))) {
       return Outcome::retry_in_accumulator;
     }
-    const C better = convert<C>(A(convert<A>(pivots_[channel]) + offset));
+    C better = convert<C>(A(convert<A>(pivots_[channel]) + offset));
+    if (is_finite(better)) round_pivot(better, A(abs(A(squares - lost)) / algebra_.count));
     if (tried < max_tries && is_finite(lost) && lost > algebra_.largest_loss(in_float) * squares &&
         is_finite(better)) {
       pivots_[channel] = better;
