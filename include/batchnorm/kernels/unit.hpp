@@ -73,9 +73,15 @@ struct Unit {
       const FormulaOptions<V>& options) {
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < coefficients; ++i) {
-      if (i >= required_coefficients && !options.rectified) break;
+      const bool absent = i >= required_coefficients && !options.rectified;
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) simd::load<C, lanes>(k[v][i], tables[i] + at + v * lanes);
+      for (int v = 0; v < vectors; ++v) {
+        if (absent) {
+          k[v][i] = V{0};
+        } else {
+          simd::load<C, lanes>(k[v][i], tables[i] + at + v * lanes);
+        }
+      }
     }
   }
 
@@ -84,8 +90,11 @@ struct Unit {
                                                    Index row) {
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < coefficients; ++i) {
-      if (i >= required_coefficients && static_cast<int>(i) >= tile.coefficients) break;
-      simd::broadcast<C, lanes>(k[0][i], tile.k[i][row * tile.row_step]);
+      if (i >= required_coefficients && static_cast<int>(i) >= tile.coefficients) {
+        k[0][i] = V{0};
+      } else {
+        simd::broadcast<C, lanes>(k[0][i], tile.k[i][row * tile.row_step]);
+      }
 #pragma GCC unroll 4
       for (int v = 1; v < vectors; ++v) k[v][i] = k[0][i];
     }
