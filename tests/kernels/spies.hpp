@@ -56,7 +56,7 @@ inline void spy_sums_in_accumulator(const SpiedTile& tile) {
   for (Index c = 0; c < tile.columns; ++c) {
     const double x = tile.from[0][c] - *tile.k[0];
     *tile.sums[0] += x;
-    *tile.sums[1] += x * tile.from[tile.inputs - 1][c];
+    *tile.sums[1] += x * tile.from[static_cast<std::size_t>(tile.inputs - 1)][c];
   }
 }
 
