@@ -20,8 +20,8 @@ namespace {
 
 /// g = 2 dy, and the centred value x - pivot; one coefficient of its own, which is 2.
 struct Doubled {
-  static constexpr int coefficients = 1;
-  static constexpr int inputs = 2;
+  [[maybe_unused]] static constexpr int coefficients = 1;
+  [[maybe_unused]] static constexpr int inputs = 2;
   template <bool, class V>
   static void split(V& g, V& centred, const V* x, const V& pivot, const V* k,
                     const detail::FormulaOptions<V>&) {
