@@ -96,7 +96,9 @@ class InferAdd : public OurRunner<T> {
  public:
   explicit InferAdd(const Problem& problem)
       : OurRunner<T>(problem), frozen_(this->layer_.freeze()) {}
-  void run() override { frozen_(this->in_, this->second_, this->out_, this->execution_); }
+  void run() override {
+    frozen_(with_residual(this->in_, this->second_), this->out_, this->execution_);
+  }
 
  private:
   batchnorm::FrozenBatchNorm<T> frozen_;
