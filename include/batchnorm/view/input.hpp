@@ -4,7 +4,7 @@
 
 #include <Eigen/Core>
 #include <cstddef>
-#include <optional>
+#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -47,7 +47,7 @@ class InputArray {
   using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
 
   template <class A>
-  static BatchView<const T> view_of(const A& argument, Matrix& evaluated) {
+  static BatchView<const T> view_of(const A& argument, std::unique_ptr<const Matrix>& evaluated) {
     static_assert(
         is_argument<A>,
         "batchnorm: an input is a BatchView or an Eigen matrix, array, map, ref, block or "
@@ -62,12 +62,12 @@ class InputArray {
     } else if constexpr (has_memory<A>) {
       return view_of_matrix<Examples::in_columns>(argument);
     } else {
-      evaluated = argument;
-      return view_of_matrix<Examples::in_columns>(evaluated);
+      evaluated = std::make_unique<const Matrix>(argument);
+      return view_of_matrix<Examples::in_columns>(*evaluated);
     }
   }
 
-  Matrix evaluated_;  // before the view, which may be made of it
+  std::unique_ptr<const Matrix> evaluated_;  // before the view, which may be made of it
   BatchView<const T> view_;
 };
 
@@ -80,19 +80,19 @@ template <class T>
 class Input {
  public:
   template <class A, detail::if_operand<A, Input> = 0>
-  Input(const A& argument) : x_(argument) {}
+  Input(const A& argument) : x_(argument), residual_(x_.view()) {}
   template <class First, class Residual>
-  Input(const WithResidual<First, Residual>& pair) : x_(pair.first) {
-    residual_.emplace(pair.residual);
-  }
+  Input(const WithResidual<First, Residual>& pair)
+      : x_(pair.first), residual_(pair.residual), has_residual_(true) {}
 
   const BatchView<const T>& view() const { return x_.view(); }
   /// Null without a residual.
-  const BatchView<const T>* residual() const { return residual_ ? &residual_->view() : nullptr; }
+  const BatchView<const T>* residual() const { return has_residual_ ? &residual_.view() : nullptr; }
 
  private:
   detail::InputArray<T> x_;
-  std::optional<detail::InputArray<T>> residual_;
+  detail::InputArray<T> residual_;  ///< without a residual x, whose view costs nothing
+  bool has_residual_ = false;
 };
 
 /// The parameter type of outputs: a BatchView that writes, or an Eigen object with memory of its
@@ -115,18 +115,20 @@ class GradientOutput {
  public:
   template <class A, detail::if_operand<A, GradientOutput> = 0,
             std::enable_if_t<!detail::is_with_residual<std::decay_t<A>>, int> = 0>
-  GradientOutput(A&& argument) : x_(std::forward<A>(argument)) {}
+  GradientOutput(A&& argument) : x_(std::forward<A>(argument)), residual_(x_.view()) {}
   template <class First, class Residual>
-  GradientOutput(const WithResidual<First, Residual>& pair) : x_(std::forward<First>(pair.first)) {
-    residual_.emplace(std::forward<Residual>(pair.residual));
-  }
+  GradientOutput(const WithResidual<First, Residual>& pair)
+      : x_(std::forward<First>(pair.first)),
+        residual_(std::forward<Residual>(pair.residual)),
+        has_residual_(true) {}
 
   const BatchView<T>& view() const { return x_.view(); }
-  const BatchView<T>* residual() const { return residual_ ? &residual_->view() : nullptr; }
+  const BatchView<T>* residual() const { return has_residual_ ? &residual_.view() : nullptr; }
 
  private:
   Output<T> x_;
-  std::optional<Output<T>> residual_;
+  Output<T> residual_;
+  bool has_residual_ = false;
 };
 
 namespace detail {
