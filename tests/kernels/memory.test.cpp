@@ -51,9 +51,14 @@ struct Walk {
     const detail::Plan plan = detail::plan_of(data, nullptr, inputs);
     const std::size_t channels = static_cast<std::size_t>(shape.channels);
     std::vector<double> sums[] = {std::vector<double>(channels), std::vector<double>(channels)};
-    detail::RegionReducer<double>(reducing, data, plan, 2)
-        .run(InstructionSet::best, {0, plan.traversal().columns, 0, plan.traversal().rows()}, false,
-             {sums[0].data(), sums[1].data()});
+    const detail::RegionReducer<double> reducer(reducing, data, plan, 2);
+    const detail::Partition partition(plan.traversal(), 0, shape.channels);
+    for (Index block = 0; block < partition.blocks(); ++block) {
+      for (Index slice = 0; slice < partition.slices(); ++slice) {
+        reducer.run(InstructionSet::best, partition.region(block, slice), false,
+                    {sums[0].data(), sums[1].data()});
+      }
+    }
   }
 
   detail::FormulaCall<double> call(const detail::KernelTable<double>& kernels) const {

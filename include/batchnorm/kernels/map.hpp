@@ -219,7 +219,7 @@ class Mapper {
     tile.row_step = by_channel ? 0 : 1;
     tile.streaming = streaming_;
     tile.prefetch = next_columns != 0 || streaming_;
-    data_.set_run_prefetch(tile, plan_);
+    data_.set_run_prefetch(tile, plan_, !by_channel);
     for (std::size_t i = 0; next_columns != 0 && i < data_.inputs; ++i) {
       tile.ahead[i] = next_columns * data_.input_layout(plan_, i).column_stride;
     }

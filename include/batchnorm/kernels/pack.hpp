@@ -49,11 +49,13 @@ struct Operands {
     for (std::size_t i = outputs; i < max_outputs; ++i) tile.to[i] = tile.to[0];
   }
   /// From an element of a run to the one to be prefetched meanwhile.
-  void set_run_prefetch(Tile<T>& tile, const Plan& plan) const {
+  ///
+  /// @param in_memory_order  whether all channels of a sample follow, and then the next sample
+  void set_run_prefetch(Tile<T>& tile, const Plan& plan, bool in_memory_order) const {
     const Traversal& shape = plan.traversal();
     const Index within = prefetch_bytes / static_cast<Index>(sizeof(T));
     const bool short_run = shape.inner * static_cast<Index>(sizeof(T)) <= max_run_prefetched_whole;
-    const bool next_sample = shape.outer > 1 && short_run && !has_short_runs(shape);
+    const bool next_sample = shape.outer > 1 && short_run && !in_memory_order;
     for (std::size_t i = 0; i < inputs; ++i) {
       tile.ahead[i] = next_sample ? input_layout(plan, i).outer_stride : within;
     }

@@ -195,7 +195,7 @@ class RegionReducer {
     data_.set_steps(tile, plan_, side_by_side ? &Layout::column_stride : &Layout::outer_stride);
     tile.row_step = side_by_side ? 1 : 0;
     tile.prefetch = from_memory_;
-    data_.set_run_prefetch(tile, plan_);
+    data_.set_run_prefetch(tile, plan_, false);
     // Short runs of some channels in turn, as they lie in memory; long ones channel by channel.
     const Index together = side_by_side ? channels_per_tile : 1;
     for (Index first = 0; first < region.columns(); first += together) {
