@@ -4,13 +4,14 @@
 //
 //   05_pytorch_checkpoint [checkpoint [reference]]
 //
-// checkpoint  a safetensors file; by default tests/reference/digits_mlp.safetensors
+// checkpoint  a safetensors file; by default tests/reference/digits_mlp.safetensors, which is found
+//             from the top folder of the source tree
 // reference   images `x` and the logits that PyTorch gave them; without it the logits are compared
 //             with the same network written out in plain loops, on digits drawn by this program
 //
 // Prints, without a reference,
 //
-//   200 digits drawn by this program, which PyTorch never saw: 159 read rightly
+//   200 digits drawn by this program, which PyTorch never saw: 159 recognised
 //   largest error of a logit: 0.13 of what is allowed
 
 #include <algorithm>
@@ -109,9 +110,9 @@ double compare_with_loops(const Network& network, const Tensors& file, example::
     logits.maxCoeff(&best);
     if (best == digit) ++read;
   }
-  std::printf("%d digits drawn by this program, which PyTorch never saw: %d read rightly\n", images,
+  std::printf("%d digits drawn by this program, which PyTorch never saw: %d recognised\n", images,
               read);
-  checks.expect(2 * read > images, "most of the digits to be read rightly");
+  checks.expect(2 * read > images, "most of the digits to be recognised");
   return worst;
 }
 

@@ -8,13 +8,13 @@
 // --help says everything. Where the pieces are: support/fold_plan.hpp finds out which batch norm
 // belongs to which layer, support/fold_layer.hpp folds one and runs probes through both files.
 //
-// Prints as a demo, among other things,
+// Prints as a demo, among other things (the last digits depend on compiler and processor),
 //
 //   folded  largest gain  gamma 0, < 0  subnormal  vanished  bound (ulp)  probes (ulp)
-//   0 -> 1  0.726         0, 1          0          0         0.291        0.211
-//   3 -> 4  1.26          0, 0          0          0         0.247        0.0955
+//   0 -> 1  0.726         0, 1          0          0         0.287        0.172
+//   3 -> 4  1.26          0, 0          0          0         0.21         0.0584
 //   ...
-//   largest difference of an output on 100 inputs: 2.4e-06
+//   largest difference of an output on 100 inputs: 1.7e-06
 
 #include <batchnorm/io/checkpoint.hpp>
 #include <cstdint>
@@ -131,7 +131,7 @@ bool verify(const Tensors& before, const Tensors& after, const std::vector<Finis
   return kept;
 }
 
-/// Whoever loads the folded file has to construct these layers with a bias.
+/// The program that loads the folded file has to construct these layers with a bias.
 void print_new_biases(const Tensors& before, const std::vector<FinishedFold>& folds) {
   std::string names;
   for (const FinishedFold& fold : folds) {

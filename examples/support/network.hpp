@@ -101,7 +101,7 @@ struct Network {
   }
 };
 
-/// How many images of `digits` the network reads rightly, one image at a time.
+/// How many images of `digits` the network reads correctly, one image at a time.
 inline Eigen::Index count_right(const FrozenNetwork& network, const Digits& digits) {
   Eigen::Index right = 0;
   for (Eigen::Index image = 0; image < digits.count(); ++image) {

@@ -74,7 +74,7 @@ inline void print_results(const std::vector<Result>& results, Eigen::Index image
                 result.from_population.mean, result.from_population.deviation);
   }
   std::printf(
-      "\nEach image was read alone (in brackets: how many rightly). \"Off\" is the distance\n"
+      "\nEach image was read alone (in brackets: how many correctly). \"Off\" is the distance\n"
       "from the population, the statistics of all training images under the final\n"
       "weights, layer by layer: of the means in standard deviations (sd), of the\n"
       "standard deviations as a factor; root mean square over all channels.\n\n");
