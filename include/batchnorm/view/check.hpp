@@ -89,9 +89,8 @@ bool are_proper_examples(const BatchView<A>& a, const BatchView<B>& b) {
 
 /// Everything an output must fulfil with regard to one input of the same shape.
 template <class Out, class In>
-void check_output(const char* function, const char* out_name, const BatchView<Out>& out,
-                  const char* in_name, const BatchView<In>& in) {
-  if (are_proper_examples(out, in)) return;
+void check_output_in_full(const char* function, const char* out_name, const BatchView<Out>& out,
+                          const char* in_name, const BatchView<In>& in) {
   check_same_shape(function, in_name, in, out_name, out);
   if (repeats_elements(out)) {
     fail_argument(function, text("elements of ", out_name, " must be distinct"),
@@ -100,14 +99,28 @@ void check_output(const char* function, const char* out_name, const BatchView<Ou
   check_aliasing(function, out_name, out, in_name, in);
 }
 
+template <class Out, class In>
+void check_output(const char* function, const char* out_name, const BatchView<Out>& out,
+                  const char* in_name, const BatchView<In>& in) {
+  if (!are_proper_examples(out, in)) check_output_in_full(function, out_name, out, in_name, in);
+}
+
 /// The shapes and memory of a forward call.
 template <class T>
-void check_forward(const char* function, Index channels, const Input<T>& in, const Output<T>& out) {
+void check_forward_in_full(const char* function, Index channels, const Input<T>& in,
+                           const Output<T>& out) {
   const BatchView<const T>* const residual = in.residual();
   check_channels(function, in.view(), channels);
   if (residual != nullptr) check_same_shape(function, "input", in.view(), "residual", *residual);
   check_output(function, "output", out.view(), "input", in.view());
-  if (residual != nullptr) check_aliasing(function, "output", out.view(), "residual", *residual);
+  if (residual != nullptr) check_output(function, "output", out.view(), "residual", *residual);
+}
+
+template <class T>
+void check_forward(const char* function, Index channels, const Input<T>& in, const Output<T>& out) {
+  const bool proper = in.view().channels() == channels && in.residual() == nullptr &&
+                      are_proper_examples(out.view(), in.view());
+  if (!proper) check_forward_in_full(function, channels, in, out);
 }
 
 template <class T>
