@@ -90,6 +90,7 @@ class FrozenBatchNorm {
     }
     FrozenBatchNorm frozen;
     frozen.epilogue_ = epilogue;
+    frozen.formula_ = detail::formula_options<C>(epilogue, false);
     frozen.pivot_ = Vector::Zero(channels);
     frozen.scale_ = scale.template cast<C>();
     frozen.shift_ = shift.template cast<C>();
@@ -110,8 +111,12 @@ class FrozenBatchNorm {
                             "an empty one");
     }
     detail::check_forward(function, channels(), in, out);
-    const detail::TableSource<C> tables{pivot_.data(), scale_.data(), shift_.data()};
-    detail::normalize_view<T>(execution, epilogue_, tables, {in.view(), in.residual()}, out.view());
+    auto formula = formula_;
+    formula.residual = in.residual() != nullptr;
+    const detail::Tables<C> k{pivot_.data(), scale_.data(), shift_.data()};
+    if (detail::normalize_few<T>(execution, formula, k, in, out.view())) return;
+    detail::normalize_view<T>(execution, formula, detail::TableSource<C>{k[0], k[1], k[2]},
+                              {in.view(), in.residual()}, out.view());
   }
 
   /// Normalises `in`, or with_residual(in, residual), into a new matrix or tensor of its kind.
@@ -142,7 +147,9 @@ class FrozenBatchNorm {
   friend class BatchNorm<T, Channels>;
 
   FrozenBatchNorm(const char* function, const State<T, Channels>& state, const Options& options)
-      : epilogue_(options.epilogue), made_(true) {
+      : epilogue_(options.epilogue),
+        formula_(detail::formula_options<C>(options.epilogue, false)),
+        made_(true) {
     validate(options);
     detail::check_state(function, state, options.non_finite);
     const auto statistics = detail::statistics_of(state);
@@ -160,6 +167,7 @@ class FrozenBatchNorm {
   Vector scale_;
   Vector shift_;
   Epilogue epilogue_ = Epilogue::none();
+  detail::FormulaOptions<C> formula_{};
   bool made_ = false;
 };
 

@@ -28,8 +28,9 @@ template <class T>
 bool is_fused(const BatchView<const T>& in, const BatchView<T>& out) {
   using detail::Plan;
   using detail::ViewShape;
-  const Plan reduced({ViewShape(in)}, 1);
-  const Plan mapped({ViewShape(out), ViewShape(in)}, 2);
+  const ViewShape input(in), output(out);
+  const Plan reduced(nullptr, 0, &input, 1);
+  const Plan mapped(&output, 1, &input, 1);
   const Index bytes = in.samples() * in.channels() * in.positions() * Index{sizeof(T)};
   return detail::fused_channels(reduced.traversal(), mapped.traversal(), bytes, 1) > 0;
 }

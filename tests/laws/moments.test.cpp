@@ -223,7 +223,8 @@ TEST_CASE("a sample that misleads about the mean costs no accuracy") {
     const Stored<float> stored(x, layout);
     const BatchView<const float> view = stored.view();
     std::vector<float> pivots(channels);
-    const detail::Plan plan({detail::ViewShape(view)}, 1);
+    const detail::ViewShape input(view);
+    const detail::Plan plan(nullptr, 0, &input, 1);
     detail::PivotSampler<float>(detail::reduce_kernels<detail::MomentSums, float>, plan,
                                 detail::operands_of<float>(view))
         .sample(detail::usable_instruction_set(InstructionSet::best), 0, view.channels(),

@@ -55,10 +55,7 @@ struct FormulaCall {
 
 template <class T>
 Plan plan_of(const Operands<T>& data, const ViewShape* outputs, const ViewShape* inputs) {
-  std::array<ViewShape, max_operands> shapes;
-  std::copy(outputs, outputs + data.outputs, shapes.begin());
-  std::copy(inputs, inputs + data.inputs, shapes.begin() + data.outputs);
-  return Plan(shapes, data.outputs + data.inputs);
+  return Plan(outputs, data.outputs, inputs, data.inputs);
 }
 
 /// AVX-512 where its vectors are filled, otherwise AVX2 at most. Past the cache they gain only
@@ -297,35 +294,11 @@ class Mapper {
   bool streaming_;
 };
 
-/// Whether all operands are one row of neighbouring elements: one example.
-template <class T>
-bool is_single_row(const Operands<T>& data, const ViewShape* outputs, const ViewShape* inputs) {
-  bool single = outputs[0].samples * outputs[0].positions == 1;
-  for (std::size_t i = 0; i < data.outputs; ++i) single &= outputs[i].channel_stride == 1;
-  for (std::size_t i = 0; i < data.inputs; ++i) single &= inputs[i].channel_stride == 1;
-  return single;
-}
-
 /// Maps every element; an output that is one of the inputs is in place. Allocates nothing.
 template <class T>
 void map(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
          const ViewShape* outputs, const ViewShape* inputs) {
   if (outputs[0].samples == 0 || outputs[0].positions == 0) return;
-  const auto* const tables = call.source.tables();
-  if (tables != nullptr && is_single_row(data, outputs, inputs)) {
-    // One example whose coefficients exist: there is nothing to plan.
-    const InstructionSet set = usable_instruction_set(execution.instruction_set());
-    if (outputs[0].channels >= call.kernels.width_of(set)) {
-      Tile<T> tile = call.tile(data, true);
-      tile.rows = 1;
-      tile.columns = outputs[0].channels;
-      tile.from = data.from;
-      tile.to = data.to;
-      std::copy(tables, tables + tile.coefficients, tile.k.begin());
-      call.kernels(set, tile);
-      return;
-    }
-  }
   Mapper<T>(call, data, plan_of(data, outputs, inputs)).run(execution);
 }
 

@@ -39,6 +39,7 @@ class MapKernel {
     using Base::vectors;
     using Base::width;
     using typename Base::Coefficients;
+    using typename Base::RowCoefficients;
     using typename Base::V;
     static constexpr int outputs = Formula::outputs;
     static constexpr bool can_stream = simd::can_stream<T>;
@@ -49,118 +50,128 @@ class MapKernel {
       T* to[outputs];
     };
 
-    /// What a tile says, in copies that no store can change.
+    /// Kinds of tiles that have loops of their own. Data in the cache is bound by instructions,
+    /// data near it (the last-level cache) hardly less.
+    enum class Kind {
+      cached,    ///< plain (Unit)
+      streamed,  ///< plain, prefetched and streamed
+      general    ///< anything
+    };
+
+    /// What a tile says, in copies that no store can change and no pointer can reach, so that they
+    /// stay in registers.
+    template <Kind kind>
     struct Setting {
+      static constexpr bool plain = kind != Kind::general;
       FormulaOptions<V> options;
       typename Base::Prefetch prefetch;
-      typename Base::NoResidual none;
-      Index residual_mask;
       bool streaming;
 
       [[gnu::always_inline]] explicit Setting(const Tile<T>& tile)
-          : options(Base::load_options(tile)),
-            prefetch(tile),
-            residual_mask(options.residual ? -1 : 0),
-            streaming(can_stream && tile.streaming) {}
+          : options(Base::load_options(tile)), prefetch(tile), streaming(tile.streaming) {
+        if (plain) options.residual = false;
+        if (kind == Kind::cached) streaming = prefetch.active = false;
+        if (kind == Kind::streamed) streaming = prefetch.active = true;
+      }
     };
 
-    /// Plain: within the cache and without a residual. Loops of their own, as these are bound by
-    /// instructions, not by memory.
     [[gnu::always_inline]] static void run(const Tile<T>& tile) {
-      const Setting setting(tile);
-      const bool plain =
-          !setting.options.residual && !setting.prefetch.active && !setting.streaming;
-      if (tile.per_column) {
-        plain ? columns<true>(tile, setting) : columns<false>(tile, setting);
-      } else {
-        plain ? rows<true>(tile, setting) : rows<false>(tile, setting);
+      if (!Base::is_plain(tile)) return run_kind<Kind::general>(tile);
+      if constexpr (can_stream) {
+        if (tile.streaming) return run_kind<Kind::streamed>(tile);
       }
+      run_kind<Kind::cached>(tile);
+    }
+    template <Kind kind>
+    [[gnu::always_inline]] static void run_kind(const Tile<T>& tile) {
+      const Setting<kind> setting(tile);
+      tile.per_column ? columns(tile, setting) : rows(tile, setting);
     }
 
     /// Across channels: the coefficients of a unit are read from the tables.
-    template <bool Plain>
-    [[gnu::always_inline]] static void columns(const Tile<T>& tile, const Setting& setting) {
+    template <Kind kind>
+    [[gnu::always_inline]] static void columns(const Tile<T>& tile, const Setting<kind>& setting) {
       const Index end = tile.columns;
+      const auto tables = tile.k;
       for (Index r = 0; r < tile.rows; ++r) {
         const Row row = row_of(tile, r, setting);
-        Alignment<Plain> alignment(row, setting, tile.columns);
+        Alignment<kind> alignment(row, setting);
         Index at = 0;
-        for (; at + width <= end; at += alignment.step()) {
+        for (; at + width <= end; at += alignment.next(setting)) {
           Coefficients k;
-          Base::load_table(k, tile.k, at, setting.options);
-          map_unit<Plain, false>(row, at, k, setting, width, alignment.next());
+          Base::load_table(k, tables, at, setting.options);
+          map_unit<false>(row, at, k, setting, width, alignment.streams);
         }
         if (at >= end) continue;
         Coefficients k;
-        Base::load_table(k, tile.k, end - width, setting.options);
-        map_unit<Plain, true>(row, end - width, k, setting, end - at, false);
+        Base::load_table(k, tables, end - width, setting.options);
+        map_unit<true>(row, end - width, k, setting, end - at, false);
       }
     }
 
     /// Along channels: the coefficients of a row stay in registers. Rows that follow one another
     /// are walked as one; a unit in which one ends and the next begins has the coefficients of
     /// both.
-    template <bool Plain>
-    [[gnu::always_inline]] static void rows(const Tile<T>& tile, const Setting& setting) {
+    template <Kind kind>
+    [[gnu::always_inline]] static void rows(const Tile<T>& tile, const Setting<kind>& setting) {
       const bool packed = is_packed(tile);
       const Index last_row = tile.rows - 1;
       Row row = row_of(tile, 0, setting);
-      Alignment<Plain> alignment(row, setting, tile.columns);
-      Coefficients k, next;
+      Alignment<kind> alignment(row, setting);
+      RowCoefficients k, next;
       Base::broadcast_row(k, tile, 0);
       Index at = 0;
       Index end = tile.columns;
       for (Index r = 0;; ++r) {
-        for (; at + width <= end; at += alignment.step()) {
-          map_unit<Plain, false>(row, at, k, setting, width, alignment.next());
+        for (; at + width <= end; at += alignment.next(setting)) {
+          map_unit<false>(row, at, k, setting, width, alignment.streams);
         }
         const Index rest = end - at;
         if (rest > 0 && (!packed || r == last_row)) {
-          map_unit<Plain, true>(row, end - width, k, setting, rest, false);
+          map_unit<true>(row, end - width, k, setting, rest, false);
         }
         if (r == last_row) return;
         Base::broadcast_row(next, tile, r + 1);
         if (packed && rest > 0) {
-          Base::blend(k, next, width - rest);
-          map_unit<Plain, false>(row, at, k, setting, width, alignment.next());
-          at += alignment.step();
+          Coefficients both;
+          Base::blend(both, k, next, width - rest);
+          map_unit<false>(row, at, both, setting, width, alignment.streams);
+          at += alignment.next(setting);
         }
-        Base::copy(k, next);
+        k = next;
         end += tile.columns;
         if (packed) continue;
         row = row_of(tile, r + 1, setting);
-        alignment = Alignment<Plain>(row, setting, tile.columns);
+        alignment = Alignment<kind>(row, setting);
         at = 0;
         end = tile.columns;
       }
     }
 
-    /// Streamed rows begin with units that are stored normally, up to the first line. The last of
-    /// these ends early: that it is one of two rows is ruled out.
-    template <bool Plain>
-    class Alignment {
-     public:
-      [[gnu::always_inline]] Alignment(const Row& row, const Setting& setting, Index columns)
-          : streaming_(!Plain && setting.streaming) {
-        if (Plain || !streaming_) return;
-        const auto address = reinterpret_cast<std::uintptr_t>(row.to[0]);
-        head_ = static_cast<Index>((0 - address) % cache_line_bytes / sizeof(T));
-        streaming_ = head_ <= width || (head_ - 1) / width * width + width <= columns;
-        if (!streaming_) head_ = 0;
-      }
-      /// Whether the unit at work is streamed.
-      [[gnu::always_inline]] bool next() const { return !Plain && streaming_ && head_ == 0; }
-      /// To the unit behind it.
-      [[gnu::always_inline]] Index step() {
-        if (Plain || head_ == 0) return width;
-        const Index step = head_ < width ? head_ : width;
-        head_ -= step;
-        return step;
-      }
+    /// Streamed rows begin with a unit that is stored normally, up to where the next ones are
+    /// aligned: to a cache line, or to the part of one that a unit is.
+    template <Kind kind>
+    struct Alignment {
+      static constexpr bool trivial = kind == Kind::cached || !can_stream;
+      bool streams;  ///< the unit at work
+      Index step;    ///< to the unit behind it
 
-     private:
-      bool streaming_;
-      Index head_ = 0;  ///< elements up to the first line
+      [[gnu::always_inline]] Alignment(const Row& row, const Setting<kind>& setting)
+          : streams(!trivial && setting.streaming), step(width) {
+        if (!streams) return;
+        const auto address = reinterpret_cast<std::uintptr_t>(row.to[0]);
+        const auto head = (0 - address) / sizeof(T) % static_cast<std::uintptr_t>(width);
+        if (head == 0) return;
+        step = static_cast<Index>(head);
+        streams = false;
+      }
+      [[gnu::always_inline]] Index next(const Setting<kind>& setting) {
+        if (trivial) return width;
+        const Index now = step;
+        step = width;
+        streams = setting.streaming;
+        return now;
+      }
     };
 
     [[gnu::always_inline]] static bool is_packed(const Tile<T>& tile) {
@@ -176,39 +187,41 @@ class MapKernel {
       return packed;
     }
 
-    [[gnu::always_inline]] static Row row_of(const Tile<T>& tile, Index r, const Setting& setting) {
+    template <Kind kind>
+    [[gnu::always_inline]] static Row row_of(const Tile<T>& tile, Index r,
+                                             const Setting<kind>& setting) {
       Row row;
 #pragma GCC unroll 4
       for (std::size_t i = 0; i < inputs; ++i) {
-        row.from[i] = i < Base::required_inputs || setting.options.residual
-                          ? tile.from[i] + r * tile.from_step[i]
-                          : setting.none.of;
+        if (i >= Base::required_inputs && !setting.options.residual) continue;
+        row.from[i] = tile.from[i] + r * tile.from_step[i];
       }
 #pragma GCC unroll 2
       for (std::size_t i = 0; i < outputs; ++i) row.to[i] = tile.to[i] + r * tile.to_step[i];
       return row;
     }
 
-    template <bool Plain, bool Masked>
-    [[gnu::always_inline]] static void map_unit(const Row& row, Index at, const Coefficients& k,
-                                                const Setting& setting, Index count, bool stream) {
+    template <bool Masked, Kind kind, class K>
+    [[gnu::always_inline]] static void map_unit(const Row& row, Index at, const K& k,
+                                                const Setting<kind>& setting, Index count,
+                                                bool stream) {
       V x[vectors][inputs];
       V y[outputs][vectors];
-      Base::template load_inputs<Plain>(x, row.from, at, at & setting.residual_mask,
-                                        setting.prefetch);
+      Base::template load_inputs<Setting<kind>::plain>(x, row.from, at, setting.options.residual,
+                                                       setting.prefetch);
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
         V of_vector[outputs];
-        Formula::template apply<Plain>(of_vector, x[v], k[v], setting.options);
+        Formula::template apply<Setting<kind>::plain>(of_vector, x[v], k[v], setting.options);
 #pragma GCC unroll 2
         for (int i = 0; i < outputs; ++i) y[i][v] = of_vector[i];
       }
 #pragma GCC unroll 2
       for (std::size_t i = 0; i < outputs; ++i) {
-        if (i > 0 && (Plain || !setting.options.residual)) break;
+        if (i > 0 && !setting.options.residual) break;
         if constexpr (Masked) {
           simd::store_last<C, Lanes, vectors>(row.to[i] + at, y[i], count);
-        } else if constexpr (can_stream && !Plain) {
+        } else if constexpr (can_stream && kind != Kind::cached) {
           simd::store_or_stream<C, Lanes, vectors>(row.to[i] + at, y[i], stream);
         } else {
           simd::store_unit<C, Lanes, vectors>(row.to[i] + at, y[i]);

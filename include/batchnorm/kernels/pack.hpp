@@ -72,7 +72,10 @@ struct Operands {
 template <class T>
 class PackedTile {
  public:
-  PackedTile(const Plan& plan, const Operands<T>& data) : plan_(plan), data_(data) {}
+  PackedTile(const Plan& plan, const Operands<T>& data) : plan_(plan), data_(data) {
+    for (std::size_t i = 0; i < data.inputs; ++i) std::fill_n(inputs_[i], capacity, T(0));
+    for (std::size_t i = 0; i < data.outputs; ++i) std::fill_n(outputs_[i], capacity, T(0));
+  }
 
   /// How many lines of `length` elements fit.
   static Index lines(Index length) {
@@ -139,8 +142,9 @@ class PackedTile {
 
   const Plan& plan_;
   const Operands<T>& data_;
-  T inputs_[max_inputs][margin + packed_elements + margin] = {};
-  T outputs_[max_outputs][margin + packed_elements + margin] = {};
+  static constexpr Index capacity = margin + packed_elements + margin;
+  T inputs_[max_inputs][capacity];
+  T outputs_[max_outputs][capacity];
 };
 
 }  // namespace detail

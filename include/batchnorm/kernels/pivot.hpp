@@ -59,14 +59,14 @@ class SampledRows {
 ///
 /// @param square  mean square of the deviations from some value near the pivot
 template <class C>
-void round_pivot(C& pivot, const accumulator_t<C>& square) {
+[[gnu::always_inline]] inline void round_pivot(C& pivot, const accumulator_t<C>& square) {
   if constexpr (std::is_same<accumulator_t<C>, double>::value) {
-    // 2^(floor(log2(square)) / 2), from the bits of the exponent.
-    std::int64_t bits = 0;
+    // 2^floor(log2(square) / 2), from the bits of the exponent: that of infinity and NaN is 2047.
+    std::uint64_t bits = 0;
     std::memcpy(&bits, &square, sizeof bits);
-    const std::int64_t exponent = (bits >> 52) - 1023;
-    if (square > 0.0 && exponent < 1024) {
-      const std::int64_t scale_bits = (exponent / 2 + 1023) << 52;
+    const std::uint64_t exponent = bits >> 52;
+    if (square > 0.0 && exponent < 2047) {
+      const std::uint64_t scale_bits = ((exponent + 1023) / 2) << 52;
       double scale = 0.0;
       std::memcpy(&scale, &scale_bits, sizeof scale);
       // Added and taken away, a number with as many digits as C before that place rounds there.

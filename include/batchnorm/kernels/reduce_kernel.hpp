@@ -65,57 +65,54 @@ class ReduceKernel {
     using Base::vectors;
     using Base::width;
     using typename Base::Coefficients;
+    using typename Base::RowCoefficients;
     using typename Base::V;
     static constexpr int sums = Formula::sums;
     /// Two partial sums of everything, so that additions do not wait for one another.
     using Sums = V[2][vectors][sums];
     using Tail = typename Base::LastLanes[vectors];
 
-    /// Plain: within the cache and without a residual, as in MapKernel.
+    /// Plain: as in MapKernel.
     [[gnu::always_inline]] static void run(const Tile<T>& tile) {
-      tile.options->residual || tile.prefetch ? sum<false>(tile) : sum<true>(tile);
+      if (Base::is_plain(tile)) {
+        const Setting<true> setting(tile);
+        tile.per_column ? columns(tile, setting) : rows(tile, setting);
+      } else {
+        const Setting<false> setting(tile);
+        tile.per_column ? columns(tile, setting) : rows(tile, setting);
+      }
     }
 
-    /// What a tile says, in copies, and what follows from it.
+    /// What a tile says, in copies that no store can change, and what follows from it.
     template <bool Plain>
     struct Setting {
       static constexpr std::size_t inputs = Plain ? Base::required_inputs : Base::inputs;
       Tail tail;
       FormulaOptions<V> options;
-      typename Base::NoResidual none;
       std::array<Index, max_inputs> step;  ///< from one unit of a group to the next
       typename Base::Prefetch prefetch;
 
       [[gnu::always_inline]] explicit Setting(const Tile<T>& tile)
           : options(Base::load_options(tile)), prefetch(tile) {
+        if (Plain) options.residual = false;
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; ++v) tail[v] = Base::last_lanes(tile.columns % width, v);
 #pragma GCC unroll 4
         for (std::size_t i = 0; i < inputs; ++i) {
           step[i] = tile.per_column ? tile.from_step[i] : width;
-          if (is_absent(i)) step[i] = 0;
         }
-      }
-      /// Whether an input is the residual that is not there.
-      [[gnu::always_inline]] bool is_absent(std::size_t input) const {
-        return !Plain && input >= Base::required_inputs && !options.residual;
       }
       [[gnu::always_inline]] std::array<const T*, max_inputs> start(const Tile<T>& tile,
                                                                     Index column, Index row) const {
         std::array<const T*, max_inputs> at = tile.from;
 #pragma GCC unroll 4
         for (std::size_t i = 0; i < inputs; ++i) {
-          at[i] = is_absent(i) ? none.of : at[i] + column + row * tile.from_step[i];
+          if (i >= Base::required_inputs && !options.residual) continue;
+          at[i] += column + row * tile.from_step[i];
         }
         return at;
       }
     };
-
-    template <bool Plain>
-    [[gnu::always_inline]] static void sum(const Tile<T>& tile) {
-      const Setting<Plain> setting(tile);
-      tile.per_column ? columns(tile, setting) : rows(tile, setting);
-    }
 
     /// Across channels: the rows of a unit of columns after the other.
     template <bool Plain>
@@ -136,7 +133,7 @@ class ReduceKernel {
           } else {
             add_whole(s, at, count, k, setting);
           }
-          add_to_totals(tile, s, column);
+          add_to_totals<true>(tile, s, column);
         }
       }
     }
@@ -146,7 +143,7 @@ class ReduceKernel {
     [[gnu::always_inline]] static void rows(const Tile<T>& tile, const Setting<Plain>& setting) {
       const Index units = tile.columns / width;
       const Index rest = tile.columns - units * width;
-      Coefficients k;
+      RowCoefficients k;
       for (Index r = 0; r < tile.rows; ++r) {
         Base::broadcast_row(k, tile, r);
         auto at = setting.start(tile, 0, r);
@@ -159,9 +156,9 @@ class ReduceKernel {
           add_whole(s, at, count, k, setting);
           if (left == 0 && rest > 0) {
             at = setting.start(tile, tile.columns - width, r);
-            add_masked(s, at, 1, k, setting);
+            add_unit<true>(s[1], at, k, setting);
           }
-          add_to_totals(tile, s, r * tile.row_step * Lanes);
+          add_to_totals<false>(tile, s, r * tile.row_step * Lanes);
         } while (left > 0);
       }
     }
@@ -182,7 +179,9 @@ class ReduceKernel {
     [[gnu::always_inline]] static void advance(std::array<const T*, max_inputs>& at,
                                                const Setting<Plain>& setting) {
 #pragma GCC unroll 4
-      for (std::size_t i = 0; i < Setting<Plain>::inputs; ++i) at[i] += setting.step[i];
+      for (std::size_t i = 0; i < Setting<Plain>::inputs; ++i) {
+        if (i < Base::required_inputs || setting.options.residual) at[i] += setting.step[i];
+      }
     }
 
     /// Rows of a partial unit are added to the two partial sums by turns, as those of a whole one:
@@ -199,9 +198,9 @@ class ReduceKernel {
       }
     }
 
-    template <bool Plain>
+    template <bool Plain, class K>
     [[gnu::always_inline]] static void add_whole(Sums& s, std::array<const T*, max_inputs>& at,
-                                                 Index count, const Coefficients& k,
+                                                 Index count, const K& k,
                                                  const Setting<Plain>& setting) {
       for (; count >= 2; count -= 2) {
 #pragma GCC unroll 2
@@ -215,9 +214,9 @@ class ReduceKernel {
       advance(at, setting);
     }
 
-    template <bool Plain>
+    template <bool Plain, class K>
     [[gnu::always_inline]] static void add_masked(Sums& s, std::array<const T*, max_inputs>& at,
-                                                  Index count, const Coefficients& k,
+                                                  Index count, const K& k,
                                                   const Setting<Plain>& setting) {
       for (; count > 0; --count) {
         take_turns(s);
@@ -226,13 +225,12 @@ class ReduceKernel {
       }
     }
 
-    template <bool Masked, bool Plain>
+    template <bool Masked, bool Plain, class K>
     [[gnu::always_inline]] static void add_unit(V (&s)[vectors][sums],
                                                 const std::array<const T*, max_inputs>& at,
-                                                const Coefficients& k,
-                                                const Setting<Plain>& setting) {
+                                                const K& k, const Setting<Plain>& setting) {
       V x[vectors][Base::inputs];
-      Base::template load_inputs<Plain>(x, at, 0, 0, setting.prefetch);
+      Base::template load_inputs<Plain>(x, at, 0, setting.options.residual, setting.prefetch);
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
         if constexpr (Masked && Lanes > 1) {
@@ -246,21 +244,22 @@ class ReduceKernel {
     }
 
     /// Joins the partial sums of a lane and adds them to the totals of a unit or a row.
+    template <bool PerColumn>
     [[gnu::always_inline]] static void add_to_totals(const Tile<T>& tile, const Sums& s, Index at) {
 #pragma GCC unroll 2
       for (std::size_t j = 0; j < sums; ++j) {
         V of_vector[vectors];
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; ++v) of_vector[v] = s[0][v][j] + s[1][v][j];
-        if (!tile.per_column) {
+        if constexpr (!PerColumn) {
 #pragma GCC unroll 4
           for (int v = 1; v < vectors; ++v) of_vector[0] += of_vector[v];
           simd::add_lanes<C, Lanes>(tile.sums[j] + at, of_vector[0]);
-          continue;
-        }
+        } else {
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) {
-          simd::add_lanes<C, Lanes>(tile.sums[j] + at + v * Lanes, of_vector[v]);
+          for (int v = 0; v < vectors; ++v) {
+            simd::add_lanes<C, Lanes>(tile.sums[j] + at + v * Lanes, of_vector[v]);
+          }
         }
       }
     }

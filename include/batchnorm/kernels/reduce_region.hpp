@@ -12,6 +12,7 @@
 #include "batchnorm/kernels/pack.hpp"
 #include "batchnorm/kernels/partition.hpp"
 #include "batchnorm/kernels/reduce_kernel.hpp"
+#include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/version.hpp"
@@ -72,6 +73,12 @@ class RegionReducer {
     const ColumnTables<C> tables(call_.source, call_.coefficients(), shape_);
     Tile<T> tile = call_.tile(data_, true);
     tile.k = tables.of(region.first_column, region.columns(), true, room);
+    if (!packed && shape_.columns == shape_.channels && region.rows() <= rows_per_total) {
+      // One total per channel: there is nothing to join.
+      for (std::size_t j = 0; j < sums_; ++j) tile.sums[j] = into[j];
+      sum_whole_rows(set, tile, region, region.first_row, region.last_row, region.columns());
+      return;
+    }
     for (std::size_t j = 0; j < sums_; ++j) tile.sums[j] = totals.of[j] + margin;
     const bool short_end = shape_.last_width < shape_.columns && region.last_row == shape_.rows();
     const Index whole_rows = region.last_row - (short_end ? 1 : 0);
@@ -290,14 +297,24 @@ class RegionReducer {
     }
   }
 
-  /// The upper half onto the lower one, again and again.
-  static A sum_in_order(const A* from, Index count) {
-    A sums[max_lanes];
-    std::copy(from, from + count, sums);
-    for (Index half = count / 2; half > 0; half /= 2) {
-      for (Index i = 0; i < half; ++i) sums[i] += sums[i + half];
+  /// In the order of sum_of_array, whatever the number of lanes.
+  static A sum_in_order(const A* lanes, Index count) {
+    if constexpr (simd::lanes_of < A, simd::baseline_bytes >> 1) {
+      switch (count) {
+        case 16:
+          return simd::sum_of_array<A, 16>(lanes);
+        case 8:
+          return simd::sum_of_array<A, 8>(lanes);
+        case 4:
+          return simd::sum_of_array<A, 4>(lanes);
+        case 2:
+          return simd::sum_of_array<A, 2>(lanes);
+        default:
+          break;
+      }
     }
-    return sums[0];
+    static_cast<void>(count);
+    return *lanes;
   }
 
   // ---- beyond the range of the lanes

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/version.hpp"
@@ -213,46 +214,42 @@ template <class C, int Lanes, class A>
   }
 }
 
-/// 128 zero bytes, then 128 bytes of ones: a window over both masks the last bytes of a vector.
-struct MaskBytes {
-  unsigned char of[256] = {};
-  constexpr MaskBytes() {
-    for (int i = 128; i < 256; ++i) of[i] = 255;
-  }
-};
-inline constexpr MaskBytes mask_bytes{};
+/// Which of the lanes of a vector are among its last ones.
+template <class C, int Lanes>
+class LastLanes {
+  using Numbers = Vector<C, Lanes>;
+  using Mask = decltype(std::declval<Numbers>() > std::declval<Numbers>());
 
-/// A mask of the last `bytes` bytes of a vector, none of them below 0 and all from its size on. Of
-/// half and bfloat16, vectors may have 8 bytes.
-template <class V>
-struct LastBytes {
-  using Word = std::conditional_t<sizeof(V) == 8, std::int64_t, std::int32_t>;
-  using Words = Vector<Word, static_cast<int>(sizeof(V) / sizeof(Word))>;
-  Words mask;
-
-  LastBytes() = default;
-  [[gnu::always_inline]] explicit LastBytes(Index bytes) {
-    constexpr Index size = static_cast<Index>(sizeof(V));
-    const Index kept = bytes < 0 ? 0 : bytes < size ? bytes : size;
-    read<Word, static_cast<int>(sizeof(V) / sizeof(Word))>(mask, mask_bytes.of + 128 - size + kept);
+ public:
+  LastLanes() = default;
+  /// @param count  at most the lanes of a few vectors; below 0 as 0, above Lanes as Lanes
+  [[gnu::always_inline]] explicit LastLanes(Index count) {
+    Numbers lane, before;
+    number(lane, std::make_integer_sequence<int, Lanes>());
+    broadcast<C, Lanes>(before, static_cast<C>(Lanes - 1 - static_cast<int>(count)));
+    mask_ = lane > before;
   }
 
-  /// Takes the bytes before them from `fill`.
-  [[gnu::always_inline]] void keep(V& vector, const V& fill) const {
-    Words kept, filled;
-    copy_bits(kept, vector);
-    copy_bits(filled, fill);
-    kept = (kept & mask) | (filled & ~mask);
-    copy_bits(vector, kept);
+  /// Takes the lanes before them from `fill`.
+  [[gnu::always_inline]] void keep(Numbers& vector, const Numbers& fill) const {
+    vector = mask_ ? vector : fill;
   }
+
+ private:
+  template <int... I>
+  [[gnu::always_inline]] static void number(Numbers& lane, std::integer_sequence<int, I...>) {
+    lane = Numbers{C(I)...};
+  }
+  Mask mask_;
 };
 
-/// Scalars that are no vectors have no tails.
-struct NoBytes {
-  NoBytes() = default;
-  explicit NoBytes(Index) {}
-  template <class V>
-  void keep(V&, const V&) const {}
+/// A single number is no vector and has no tail.
+template <class C>
+class LastLanes<C, 1> {
+ public:
+  LastLanes() = default;
+  explicit LastLanes(Index) {}
+  void keep(C&, const C&) const {}
 };
 
 /// x where x is not below zero (NaN included), otherwise `below`. Zero is spelled out: the default

@@ -170,19 +170,16 @@ template <class C, int Lanes, int Vectors, class T>
   if constexpr (Lanes == 1) {
     if (count > 0) store<C, Lanes>(to, unit[0]);
   } else {
-    // Compared as bytes: a conversion and back would not keep every NaN.
-    using Bits = std::conditional_t<sizeof(T) == 2, std::uint16_t, T>;
-    using Stored = Vector<Bits, Lanes>;
-    T rounded[Vectors * Lanes];
-    store_unit<C, Lanes, Vectors>(rounded, unit);
-    const Index bytes = count * static_cast<Index>(sizeof(T));
+    // As bits where they are converted: a conversion and back would not keep every NaN.
+    using Bits = std::conditional_t<is_16_bit<T>, std::int16_t, T>;
+    Bits rounded[Vectors * Lanes];
+    store_unit<C, Lanes, Vectors>(reinterpret_cast<T*>(rounded), unit);
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) {
-      Stored now, before;
+      Vector<Bits, Lanes> now, before;
       read<Bits, Lanes>(now, rounded + v * Lanes);
       read<Bits, Lanes>(before, to + v * Lanes);
-      LastBytes<Stored>(bytes - (Vectors - 1 - v) * static_cast<Index>(sizeof(Stored)))
-          .keep(now, before);
+      LastLanes<Bits, Lanes>(count - (Vectors - 1 - v) * Lanes).keep(now, before);
       write<Bits, Lanes>(to + v * Lanes, now);
     }
   }

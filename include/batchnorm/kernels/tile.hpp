@@ -48,6 +48,10 @@ struct Tile {
   using C = parameter_t<T>;
   using A = accumulator_t<T>;
 
+  /// Not constexpr: g++ clears an object with a constant initialiser by `rep stos`, which takes
+  /// longer than a small tile.
+  Tile() {}
+
   Index rows = 0;
   Index columns = 0;
   bool per_column = false;

@@ -91,14 +91,17 @@ inline constexpr std::size_t max_operands = max_inputs + max_outputs;
 /// The traversal of some views of one shape, and the layout of each in the order given.
 class Plan {
  public:
-  /// @param views  `count` of them
-  Plan(const std::array<ViewShape, max_operands>& views, std::size_t count) : count_(count) {
-    const ViewShape& lead = views[0];
+  Plan(const ViewShape* outputs, std::size_t output_count, const ViewShape* inputs,
+       std::size_t input_count)
+      : count_(output_count + input_count) {
+    const ViewShape& lead = output_count > 0 ? outputs[0] : inputs[0];
     const bool swap = outer_is_position(lead);
     traversal_.channels = traversal_.columns = traversal_.last_width = lead.channels;
     traversal_.outer = swap ? lead.positions : lead.samples;
     traversal_.inner = swap ? lead.samples : lead.positions;
-    for (std::size_t i = 0; i < count; ++i) layouts_[i] = layout(views[i], swap);
+    for (std::size_t i = 0; i < count_; ++i) {
+      layouts_[i] = layout(i < output_count ? outputs[i] : inputs[i - output_count], swap);
+    }
     merge_values();
     choose_direction();
     if (traversal_.along_rows) {
@@ -216,7 +219,7 @@ class Plan {
   }
 
   Traversal traversal_;
-  std::array<Layout, max_operands> layouts_{};
+  std::array<Layout, max_operands> layouts_;  ///< of count_ operands
   std::size_t count_;
 };
 

@@ -49,7 +49,7 @@ inline constexpr Index rows_per_total = 8192;
 inline constexpr Index channels_per_tile = 32;
 
 /// Rows and places that are sampled for a pivot (pivot.hpp).
-inline constexpr Index min_sampled_rows = 32;
+inline constexpr Index min_sampled_rows = 16;
 inline constexpr Index max_sampled_rows = 64;
 inline constexpr Index max_sampled_places = 16;
 inline constexpr Index values_per_sampled_place = 256;
@@ -65,6 +65,10 @@ inline constexpr Index min_block_columns = 64;
 
 /// Bytes of the rows that are summed in one tile, where they are in cache: half of L1.
 inline constexpr Index reduced_bytes = 16384;
+
+/// Elements of a matrix that is mapped as one tile by this thread: less than any Execution shares
+/// (row nc64x64).
+inline constexpr Index max_few_elements = 65536;
 
 /// Channels up to which a map along runs goes channel by channel, all samples of one in a tile.
 inline constexpr Index max_channels_in_turn = 3;

@@ -15,16 +15,16 @@
 #include "batchnorm/version.hpp"
 
 // Kernels: a formula applied to a tile with the vectors of one instruction set. A formula that
-// maps,
+// maps has
 //
-//   static constexpr int inputs, outputs, coefficients;   the most there are; optional ones are
-//   last static constexpr int required_inputs, required_coefficients; static void apply<Plain>(V*
-//   y, const V* x, const V* k, const FormulaOptions<V>& options);
-//                 Plain: without a residual
+//   static constexpr int inputs, outputs, coefficients;   the most there are; optional ones last
+//   static constexpr int required_inputs, required_coefficients;
+//   static constexpr bool plain_with_epilogue;
+//   static void apply<Plain>(V* y, const V* x, const V* k, const FormulaOptions<V>& options);
+//                 Plain: without a residual and, unless plain_with_epilogue, without an epilogue
 //
-// and one that is summed,
+// and one that is summed has sums in place of outputs, and in place of apply
 //
-//   static constexpr int inputs, sums, coefficients, required_inputs, required_coefficients;
 //   static void add<Plain>(V* s, const V* x, const V* k, const FormulaOptions<V>& options);
 //                 adds the terms of one value. Input 0 being k[0] and the others 0, they are 0:
 //                 with such values unused lanes are filled
@@ -55,7 +55,21 @@ struct Unit {
   static constexpr std::size_t required_inputs = Formula::required_inputs;
   static constexpr std::size_t required_coefficients = Formula::required_coefficients;
   using V = simd::Vector<C, lanes>;
-  using Coefficients = V[vectors][coefficients];
+  /// Of a unit across channels.
+  struct Coefficients {
+    V of[vectors][coefficients];
+    [[gnu::always_inline]] const V* operator[](int v) const { return of[v]; }
+  };
+  /// Of a unit along a channel: one of each, which leaves registers for sums.
+  struct RowCoefficients {
+    V of[coefficients];
+    [[gnu::always_inline]] const V* operator[](int) const { return of; }
+  };
+
+  /// Whether a tile has no residual; nor an epilogue, where that would take registers from sums.
+  [[gnu::always_inline]] static bool is_plain(const Tile<T>& tile) {
+    return !tile.options->residual && (Formula::plain_with_epilogue || !tile.options->rectified);
+  }
 
   [[gnu::always_inline]] static FormulaOptions<V> load_options(const Tile<T>& tile) {
     FormulaOptions<V> options;
@@ -77,53 +91,44 @@ struct Unit {
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
         if (absent) {
-          k[v][i] = V{0};
+          k.of[v][i] = V{0};
         } else {
-          simd::load<C, lanes>(k[v][i], tables[i] + at + v * lanes);
+          simd::load<C, lanes>(k.of[v][i], tables[i] + at + v * lanes);
         }
       }
     }
   }
 
   /// Coefficients of a row, in every lane.
-  [[gnu::always_inline]] static void broadcast_row(Coefficients& k, const Tile<T>& tile,
+  [[gnu::always_inline]] static void broadcast_row(RowCoefficients& k, const Tile<T>& tile,
                                                    Index row) {
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < coefficients; ++i) {
       if (i >= required_coefficients && static_cast<int>(i) >= tile.coefficients) {
-        k[0][i] = V{0};
+        k.of[i] = V{0};
       } else {
-        simd::broadcast<C, lanes>(k[0][i], tile.k[i][row * tile.row_step]);
+        simd::broadcast<C, lanes>(k.of[i], tile.k[i][row * tile.row_step]);
       }
-#pragma GCC unroll 4
-      for (int v = 1; v < vectors; ++v) k[v][i] = k[0][i];
     }
   }
 
   /// The lanes of vector v among the last `count` of a unit.
-  using LastLanes = std::conditional_t<(lanes > 1), simd::LastBytes<V>, simd::NoBytes>;
+  using LastLanes = simd::LastLanes<C, lanes>;
   [[gnu::always_inline]] static LastLanes last_lanes(Index count, int v) {
-    return LastLanes((count - (vectors - 1 - v) * lanes) * static_cast<Index>(sizeof(C)));
+    return LastLanes(count - (vectors - 1 - v) * lanes);
   }
 
-  /// The last `count` lanes of a unit get the coefficients of the next row.
-  [[gnu::always_inline]] static void blend(Coefficients& k, const Coefficients& next, Index count) {
+  /// Coefficients of a unit whose last `count` lanes are of the next row.
+  [[gnu::always_inline]] static void blend(Coefficients& both, const RowCoefficients& k,
+                                           const RowCoefficients& next, Index count) {
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
       const LastLanes last = last_lanes(count, v);
 #pragma GCC unroll 8
       for (int i = 0; i < coefficients; ++i) {
-        V both = next[v][i];
-        last.keep(both, k[v][i]);
-        k[v][i] = both;
+        both.of[v][i] = next.of[i];
+        last.keep(both.of[v][i], k.of[i]);
       }
-    }
-  }
-  [[gnu::always_inline]] static void copy(Coefficients& k, const Coefficients& next) {
-#pragma GCC unroll 8
-    for (int i = 0; i < coefficients; ++i) {
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) k[v][i] = next[v][i];
     }
   }
 
@@ -138,23 +143,20 @@ struct Unit {
   };
 
   /// A residual that is not there is -0, which changes no number it is added to.
-  struct NoResidual {
-    T of[width];
-    [[gnu::always_inline]] NoResidual() {
-      for (T& each : of) each = convert<T>(C(-0.0));
-    }
-  };
-
   template <bool Plain, class Pointers>
   [[gnu::always_inline]] static void load_inputs(V (&x)[vectors][inputs], const Pointers& from,
-                                                 Index at, Index residual_at,
+                                                 Index at, bool residual,
                                                  const Prefetch& prefetch) {
 #pragma GCC unroll 4
     for (std::size_t i = 0; i < (Plain ? required_inputs : inputs); ++i) {
-      const Index offset = i >= required_inputs ? residual_at : at;
+      if (i >= required_inputs && !residual) {
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) simd::load<C, lanes>(x[v][i], from[i] + offset + v * lanes);
-      if (!Plain && prefetch.active) prefetch_line(from[i], offset + prefetch.ahead[i]);
+        for (int v = 0; v < vectors; ++v) simd::broadcast<C, lanes>(x[v][i], C(-0.0));
+        continue;
+      }
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) simd::load<C, lanes>(x[v][i], from[i] + at + v * lanes);
+      if (prefetch.active) prefetch_line(from[i], at + prefetch.ahead[i]);
     }
   }
 };

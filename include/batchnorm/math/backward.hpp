@@ -70,7 +70,7 @@ struct FromInput {
                                            const FormulaOptions<V>& options) {
     centred = x[0] - pivot;
     g = x[1];
-    if (!options.rectified) return;
+    if (Plain || !options.rectified) return;
     // With a slope of 0 the gradient is 0, be dy infinite.
     V below = g * options.slope;
     simd::keep_where_positive(below, options.slope, V{0});
@@ -78,11 +78,11 @@ struct FromInput {
     if constexpr (std::is_arithmetic<V>::value && !std::is_same<V, C>::value) {
       C narrow;
       centred_form(narrow, convert<C>(x[0]), convert<C>(pivot), convert<C>(k[0]), convert<C>(k[1]));
-      if constexpr (!Plain) narrow += convert<C>(x[2]);
+      narrow += convert<C>(x[2]);
       z = convert<V>(narrow);
     } else {
       centred_form(z, x[0], pivot, k[0], k[1]);
-      if constexpr (!Plain) z += x[2];
+      z += x[2];
     }
     simd::keep_where_positive(g, z, below);
   }

@@ -39,7 +39,7 @@ struct FromOutput {
                                            const FormulaOptions<V>& options) {
     V z = x[0];
     g = x[1];
-    if (options.rectified) {
+    if (!Plain && options.rectified) {
       const V below = g * options.slope;
       simd::keep_where_positive(g, z, below);
       const V undone = z * options.inverse_slope;

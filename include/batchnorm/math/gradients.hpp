@@ -87,6 +87,7 @@ struct GradientTerms {
   static constexpr int sums = 2;
   static constexpr int coefficients = 2 + Source::coefficients;
   static constexpr int required_coefficients = 2;
+  static constexpr bool plain_with_epilogue = false;
 
   template <bool Plain, class V>
   [[gnu::always_inline]] static void add(V* s, const V* x, const V* k,
@@ -108,6 +109,7 @@ struct Backward {
   static constexpr int outputs = 2;
   static constexpr int coefficients = 4 + Source::coefficients;
   static constexpr int required_coefficients = 4;
+  static constexpr bool plain_with_epilogue = false;
 
   template <bool Plain, class V>
   [[gnu::always_inline]] static void apply(V* dx, const V* x, const V* k,

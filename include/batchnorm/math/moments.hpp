@@ -117,6 +117,7 @@ struct MomentSums {
   static constexpr int sums = 2;
   static constexpr int coefficients = 1;
   static constexpr int required_coefficients = 1;
+  static constexpr bool plain_with_epilogue = true;
 
   template <bool Plain, class V>
   [[gnu::always_inline]] static void add(V* s, const V* x, const V* k, const FormulaOptions<V>&) {

@@ -17,6 +17,7 @@
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/batch_view.hpp"
+#include "batchnorm/view/input.hpp"
 
 // The forward map (Ioffe and Szegedy 2015, algorithm 1, lines 3 and 4),
 //
@@ -59,6 +60,7 @@ struct Forward {
   static constexpr int outputs = 1;
   static constexpr int coefficients = 3;
   static constexpr int required_coefficients = 3;
+  static constexpr bool plain_with_epilogue = true;
 
   template <bool Plain, class V>
   [[gnu::always_inline]] static void apply(V* y, const V* x, const V* k,
@@ -129,14 +131,61 @@ class ForwardSource final : public CoefficientSource<parameter_t<T>> {
 
 /// Normalises `in` into `out`, with the coefficients of a source.
 template <class T>
+void normalize_view(const Execution& execution, const FormulaOptions<parameter_t<T>>& options,
+                    const CoefficientSource<parameter_t<T>>& source, const InputViews<T>& in,
+                    const BatchView<T>& out) {
+  const ForwardOperands<T> operands(in, out);
+  const FormulaCall<T> call(map_kernels<Forward, T>, source, options);
+  map<T>(execution, call, operands.data, &operands.output, operands.inputs);
+}
+
+template <class T>
 void normalize_view(const Execution& execution, const Epilogue& epilogue,
                     const CoefficientSource<parameter_t<T>>& source, const InputViews<T>& in,
                     const BatchView<T>& out) {
-  using C = parameter_t<T>;
-  const ForwardOperands<T> operands(in, out);
-  const FormulaCall<T> call(map_kernels<Forward, T>, source,
-                            formula_options<C>(epilogue, in.residual != nullptr));
-  map<T>(execution, call, operands.data, &operands.output, operands.inputs);
+  normalize_view<T>(execution, formula_options<parameter_t<T>>(epilogue, in.residual != nullptr),
+                    source, in, out);
+}
+
+/// Whether a view is rows of neighbouring channels at one distance: examples, or positions of one.
+template <class T>
+bool is_matrix(const BatchView<T>& view) {
+  return view.channel_stride() == 1 && (view.samples() == 1 || view.positions() == 1);
+}
+template <class T>
+Index row_stride(const BatchView<T>& view) {
+  return view.positions() == 1 ? view.sample_stride() : view.position_stride();
+}
+
+/// Normalises a few examples, with coefficients that lie in tables: in one tile, as there is
+/// nothing to plan.
+/// @return false, and nothing is done, where they are no small matrix of enough channels
+template <class T>
+bool normalize_few(const Execution& execution, const FormulaOptions<parameter_t<T>>& options,
+                   const Tables<parameter_t<T>>& k, const Input<T>& in, const BatchView<T>& out) {
+  const BatchView<const T>* const residual = in.residual();
+  const KernelTable<T>& kernels = map_kernels<Forward, T>;
+  const InstructionSet set = usable_instruction_set(execution.instruction_set());
+  const Index rows = out.values_per_channel();
+  if (!is_matrix(in.view()) || !is_matrix(out) || out.channels() < kernels.width_of(set) ||
+      rows * out.channels() > max_few_elements || (residual != nullptr && !is_matrix(*residual))) {
+    return false;
+  }
+  Tile<T> tile;
+  tile.rows = rows;
+  tile.columns = out.channels();
+  tile.per_column = true;
+  tile.inputs = residual != nullptr ? 2 : 1;
+  tile.outputs = 1;
+  tile.coefficients = Forward::coefficients;
+  tile.from = {in.view().data(), residual != nullptr ? residual->data() : nullptr};
+  tile.from_step = {row_stride(in.view()), residual != nullptr ? row_stride(*residual) : 0};
+  tile.to[0] = out.data();
+  tile.to_step[0] = row_stride(out);
+  tile.k = k;
+  tile.options = &options;
+  kernels(set, tile);
+  return true;
 }
 
 /// The same with coefficients that are computed once for all channels. Allocates three numbers per
@@ -152,8 +201,7 @@ void normalize_with_tables(const Options& options, const State<T, Channels>& sta
       k(state.channels(), 3);
   C* const to[] = {k.col(0).data(), k.col(1).data(), k.col(2).data()};
   ForwardSource<T>(statistics, parameters_of(options, state)).write(0, state.channels(), to);
-  const TableSource<C> tables{to[0], to[1], to[2]};
-  normalize_view<T>(execution, options.epilogue, tables, in, out);
+  normalize_view<T>(execution, options.epilogue, TableSource<C>{to[0], to[1], to[2]}, in, out);
 }
 
 /// Moments and output of a minibatch, channel by channel where that saves a pass over memory. Only
