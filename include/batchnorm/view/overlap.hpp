@@ -74,7 +74,7 @@ class OverlapQuestion {
   }
 
   std::int64_t offset_;
-  OverlapAxis axes_[6];  ///< count_ of them
+  OverlapAxis axes_[6] = {};
   int count_ = 0;
   int budget_ = 1000;
 };
