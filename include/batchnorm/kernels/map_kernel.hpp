@@ -88,7 +88,9 @@ class MapKernel {
       tile.per_column ? columns(tile, setting) : rows(tile, setting);
     }
 
-    /// Across channels: the coefficients of a unit are read from the tables.
+    /// Across channels: the coefficients of a unit are read from the tables. The last unit of a row
+    /// that is no multiple of units long begins among elements that are done, and stores the
+    /// others.
     template <Kind kind>
     [[gnu::always_inline]] static void columns(const Tile<T>& tile, const Setting<kind>& setting) {
       const Index end = tile.columns;
@@ -96,16 +98,14 @@ class MapKernel {
       for (Index r = 0; r < tile.rows; ++r) {
         const Row row = row_of(tile, r, setting);
         Alignment<kind> alignment(row, setting);
-        Index at = 0;
-        for (; at + width <= end; at += alignment.next(setting)) {
+        for (Index at = 0; at < end;) {
+          const Index rest = end - at;
+          const Index from = rest < width ? end - width : at;
           Coefficients k;
-          Base::load_table(k, tables, at, setting.options);
-          map_unit<false>(row, at, k, setting, width, alignment.streams);
+          Base::load_table(k, tables, from, setting.options);
+          map_unit(row, from, k, setting, rest, alignment.streams);
+          at += alignment.next(setting);
         }
-        if (at >= end) continue;
-        Coefficients k;
-        Base::load_table(k, tables, end - width, setting.options);
-        map_unit<true>(row, end - width, k, setting, end - at, false);
       }
     }
 
@@ -124,20 +124,19 @@ class MapKernel {
       Index end = tile.columns;
       for (Index r = 0;; ++r) {
         for (; at + width <= end; at += alignment.next(setting)) {
-          map_unit<false>(row, at, k, setting, width, alignment.streams);
+          map_unit(row, at, k, setting, width, alignment.streams);
         }
         const Index rest = end - at;
-        if (rest > 0 && (!packed || r == last_row)) {
-          map_unit<true>(row, end - width, k, setting, rest, false);
+        const bool shared = packed && r < last_row;
+        if (r < last_row) Base::broadcast_row(next, tile, r + 1);
+        if (rest > 0) {
+          Coefficients both;
+          Base::blend(both, k, next, shared ? width - rest : 0);
+          map_unit(row, shared ? at : end - width, both, setting, shared ? width : rest,
+                   alignment.streams);
+          if (shared) at += alignment.next(setting);
         }
         if (r == last_row) return;
-        Base::broadcast_row(next, tile, r + 1);
-        if (packed && rest > 0) {
-          Coefficients both;
-          Base::blend(both, k, next, width - rest);
-          map_unit<false>(row, at, both, setting, width, alignment.streams);
-          at += alignment.next(setting);
-        }
         k = next;
         end += tile.columns;
         if (packed) continue;
@@ -201,7 +200,9 @@ class MapKernel {
       return row;
     }
 
-    template <bool Masked, Kind kind, class K>
+    /// @param count  how many elements, the last ones of the unit, are stored: all if at least
+    /// width
+    template <Kind kind, class K>
     [[gnu::always_inline]] static void map_unit(const Row& row, Index at, const K& k,
                                                 const Setting<kind>& setting, Index count,
                                                 bool stream) {
@@ -219,7 +220,7 @@ class MapKernel {
 #pragma GCC unroll 2
       for (std::size_t i = 0; i < outputs; ++i) {
         if (i > 0 && !setting.options.residual) break;
-        if constexpr (Masked) {
+        if (count < width) {
           simd::store_last<C, Lanes, vectors>(row.to[i] + at, y[i], count);
         } else if constexpr (can_stream && kind != Kind::cached) {
           simd::store_or_stream<C, Lanes, vectors>(row.to[i] + at, y[i], stream);

@@ -70,7 +70,6 @@ class ReduceKernel {
     static constexpr int sums = Formula::sums;
     /// Two partial sums of everything, so that additions do not wait for one another.
     using Sums = V[2][vectors][sums];
-    using Tail = typename Base::LastLanes[vectors];
 
     /// Plain: as in MapKernel.
     [[gnu::always_inline]] static void run(const Tile<T>& tile) {
@@ -87,7 +86,6 @@ class ReduceKernel {
     template <bool Plain>
     struct Setting {
       static constexpr std::size_t inputs = Plain ? Base::required_inputs : Base::inputs;
-      Tail tail;
       FormulaOptions<V> options;
       std::array<Index, max_inputs> step;  ///< from one unit of a group to the next
       typename Base::Prefetch prefetch;
@@ -95,8 +93,6 @@ class ReduceKernel {
       [[gnu::always_inline]] explicit Setting(const Tile<T>& tile)
           : options(Base::load_options(tile)), prefetch(tile) {
         if (Plain) options.residual = false;
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) tail[v] = Base::last_lanes(tile.columns % width, v);
 #pragma GCC unroll 4
         for (std::size_t i = 0; i < inputs; ++i) {
           step[i] = tile.per_column ? tile.from_step[i] : width;
@@ -117,22 +113,19 @@ class ReduceKernel {
     /// Across channels: the rows of a unit of columns after the other.
     template <bool Plain>
     [[gnu::always_inline]] static void columns(const Tile<T>& tile, const Setting<Plain>& setting) {
-      const Index whole = tile.columns - tile.columns % width;
       Coefficients k;
       for (Index c = 0; c < tile.columns; c += width) {
-        const bool masked = c == whole;
-        const Index column = masked ? tile.columns - width : c;
+        const Index rest = tile.columns - c;
+        const Index column = rest < width ? tile.columns - width : c;
+        const Counted counted(rest);
         Base::load_table(k, tile.k, column, setting.options);
         auto at = setting.start(tile, column, 0);
         for (Index r = 0; r < tile.rows; r += max_terms_per_total) {
-          const Index count = (std::min)(tile.rows - r, max_terms_per_total);
+          Index left = (std::min)(tile.rows - r, max_terms_per_total);
           Sums s;
           clear(s);
-          if (masked) {
-            add_masked(s, at, count, k, setting);
-          } else {
-            add_whole(s, at, count, k, setting);
-          }
+          if (rest >= width) add_pairs(s, at, left, k, setting);
+          for (; left > 0; --left) add_single(s, at, k, counted, setting);
           add_to_totals<true>(tile, s, column);
         }
       }
@@ -141,25 +134,27 @@ class ReduceKernel {
     /// Along channels: the units of one row after the other.
     template <bool Plain>
     [[gnu::always_inline]] static void rows(const Tile<T>& tile, const Setting<Plain>& setting) {
-      const Index units = tile.columns / width;
-      const Index rest = tile.columns - units * width;
       RowCoefficients k;
       for (Index r = 0; r < tile.rows; ++r) {
         Base::broadcast_row(k, tile, r);
         auto at = setting.start(tile, 0, r);
-        Index left = units;
+        Index rest = tile.columns;
         do {
-          const Index count = (std::min)(left, max_terms_per_total);
-          left -= count;
+          Index left = (std::min)(rest / width, max_terms_per_total);
+          rest -= left * width;
           Sums s;
           clear(s);
-          add_whole(s, at, count, k, setting);
-          if (left == 0 && rest > 0) {
-            at = setting.start(tile, tile.columns - width, r);
-            add_unit<true>(s[1], at, k, setting);
+          add_pairs(s, at, left, k, setting);
+          // One unit more, and what is left of the row.
+          while (left > 0 || (rest > 0 && rest < width)) {
+            const Index count = left > 0 ? width : rest;
+            if (left == 0) at = setting.start(tile, tile.columns - width, r);
+            add_single(s, at, k, Counted(count), setting);
+            if (left == 0) rest = 0;
+            left = 0;
           }
           add_to_totals<false>(tile, s, r * tile.row_step * Lanes);
-        } while (left > 0);
+        } while (rest > 0);
       }
     }
 
@@ -184,9 +179,47 @@ class ReduceKernel {
       }
     }
 
-    /// Rows of a partial unit are added to the two partial sums by turns, as those of a whole one:
-    /// the bits of a column do not depend on its place among others.
-    [[gnu::always_inline]] static void take_turns(Sums& s) {
+    /// Which lanes of a unit count: its last ones.
+    struct Counted {
+      typename Base::LastLanes of[vectors];
+      [[gnu::always_inline]] explicit Counted(Index count) {
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) of[v] = Base::last_lanes(count, v);
+      }
+    };
+
+    /// Two units at a time, one to each partial sum. Leaves one of an odd number.
+    template <bool Plain, class K>
+    [[gnu::always_inline]] static void add_pairs(Sums& s, std::array<const T*, max_inputs>& at,
+                                                 Index& count, const K& k,
+                                                 const Setting<Plain>& setting) {
+      for (; count >= 2; count -= 2) {
+#pragma GCC unroll 2
+        for (int part = 0; part < 2; ++part) {
+          V x[vectors][Base::inputs];
+          Base::template load_inputs<Plain>(x, at, 0, setting.options.residual, setting.prefetch);
+          add_unit(s[part], x, k, setting);
+          advance(at, setting);
+        }
+      }
+    }
+
+    /// One unit, all of it or its last lanes. The partial sums take turns, as in pairs: the bits of
+    /// a column do not depend on its place among others.
+    template <bool Plain, class K>
+    [[gnu::always_inline]] static void add_single(Sums& s, std::array<const T*, max_inputs>& at,
+                                                  const K& k, const Counted& counted,
+                                                  const Setting<Plain>& setting) {
+      V x[vectors][Base::inputs];
+      Base::template load_inputs<Plain>(x, at, 0, setting.options.residual, setting.prefetch);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        counted.of[v].keep(x[v][0], k[v][0]);
+#pragma GCC unroll 4
+        for (std::size_t i = 1; i < Setting<Plain>::inputs; ++i) counted.of[v].keep(x[v][i], V{});
+      }
+      add_unit(s[0], x, k, setting);
+      advance(at, setting);
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
 #pragma GCC unroll 2
@@ -199,46 +232,11 @@ class ReduceKernel {
     }
 
     template <bool Plain, class K>
-    [[gnu::always_inline]] static void add_whole(Sums& s, std::array<const T*, max_inputs>& at,
-                                                 Index count, const K& k,
-                                                 const Setting<Plain>& setting) {
-      for (; count >= 2; count -= 2) {
-#pragma GCC unroll 2
-        for (int part = 0; part < 2; ++part) {
-          add_unit<false>(s[part], at, k, setting);
-          advance(at, setting);
-        }
-      }
-      if (count == 0) return;
-      add_unit<false>(s[0], at, k, setting);
-      advance(at, setting);
-    }
-
-    template <bool Plain, class K>
-    [[gnu::always_inline]] static void add_masked(Sums& s, std::array<const T*, max_inputs>& at,
-                                                  Index count, const K& k,
-                                                  const Setting<Plain>& setting) {
-      for (; count > 0; --count) {
-        take_turns(s);
-        add_unit<true>(s[0], at, k, setting);
-        advance(at, setting);
-      }
-    }
-
-    template <bool Masked, bool Plain, class K>
     [[gnu::always_inline]] static void add_unit(V (&s)[vectors][sums],
-                                                const std::array<const T*, max_inputs>& at,
-                                                const K& k, const Setting<Plain>& setting) {
-      V x[vectors][Base::inputs];
-      Base::template load_inputs<Plain>(x, at, 0, setting.options.residual, setting.prefetch);
+                                                const V (&x)[vectors][Base::inputs], const K& k,
+                                                const Setting<Plain>& setting) {
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
-        if constexpr (Masked && Lanes > 1) {
-          setting.tail[v].keep(x[v][0], k[v][0]);
-#pragma GCC unroll 4
-          for (std::size_t i = 1; i < Setting<Plain>::inputs; ++i)
-            setting.tail[v].keep(x[v][i], V{});
-        }
         Formula::template add<Plain>(s[v], x[v], k[v], setting.options);
       }
     }

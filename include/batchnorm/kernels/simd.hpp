@@ -214,11 +214,14 @@ template <class C, int Lanes, class A>
   }
 }
 
-/// Which of the lanes of a vector are among its last ones.
+/// Which of the lanes of a vector are among its last ones. Chosen by bits: what g++ 12 makes of a
+/// comparison for AVX-512 cannot be kept, and it ends in an internal error.
 template <class C, int Lanes>
 class LastLanes {
+  using Word = std::conditional_t<sizeof(C) == 2, std::int16_t,
+                                  std::conditional_t<sizeof(C) == 4, std::int32_t, std::int64_t>>;
+  using Words = Vector<Word, Lanes>;
   using Numbers = Vector<C, Lanes>;
-  using Mask = decltype(std::declval<Numbers>() > std::declval<Numbers>());
 
  public:
   LastLanes() = default;
@@ -227,12 +230,18 @@ class LastLanes {
     Numbers lane, before;
     number(lane, std::make_integer_sequence<int, Lanes>());
     broadcast<C, Lanes>(before, static_cast<C>(Lanes - 1 - static_cast<int>(count)));
-    mask_ = lane > before;
+    before -= lane;
+    copy_bits(mask_, before);
+    mask_ >>= static_cast<int>(8 * sizeof(C)) - 1;  // the sign in every bit
   }
 
   /// Takes the lanes before them from `fill`.
   [[gnu::always_inline]] void keep(Numbers& vector, const Numbers& fill) const {
-    vector = mask_ ? vector : fill;
+    Words kept, filled;
+    copy_bits(kept, vector);
+    copy_bits(filled, fill);
+    kept = (kept & mask_) | (filled & ~mask_);
+    copy_bits(vector, kept);
   }
 
  private:
@@ -240,7 +249,7 @@ class LastLanes {
   [[gnu::always_inline]] static void number(Numbers& lane, std::integer_sequence<int, I...>) {
     lane = Numbers{C(I)...};
   }
-  Mask mask_;
+  Words mask_;
 };
 
 /// A single number is no vector and has no tail.
