@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "batchnorm/execution.hpp"
+#include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/version.hpp"
 
@@ -30,12 +31,9 @@ inline constexpr int instruction_sets = 3;
 inline constexpr int compiled_sets = BATCHNORM_NUMBER_OF_INSTRUCTION_SETS;
 
 inline bool has_avx2() {
-  // F16C has no name in __builtin_cpu_supports of every compiler. Volatile: otherwise compilers run
-  // cpuid before they know whether they have to, which takes a virtual machine microseconds.
-  unsigned leaf = 1, features = 0, unused = 0;
-  asm volatile("cpuid" : "+a"(leaf), "=b"(unused), "=c"(features), "=d"(unused));
+  constexpr unsigned f16c = 1u << 29;
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         (features & (1u << 29)) != 0;
+         (cpu_features() & f16c) != 0;
 }
 
 /// Only processors that have VBMI2 as well (Ice Lake, Zen 4, and later): earlier ones lower their

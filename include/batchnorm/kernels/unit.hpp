@@ -8,7 +8,7 @@
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/kernels/instruction_set.hpp"
-#include "batchnorm/kernels/memory.hpp"
+#include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/kernels/tile.hpp"
