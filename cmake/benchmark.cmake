@@ -10,6 +10,9 @@
 #   --smoke             two rows, hardly measured: whether everything builds, works and is right
 #   --large             more than 2^31 elements instead, which takes 4.3 GB
 #   --accuracy          errors of mean, variance and output instead, of all in two minutes
+#   --against=COMMIT    this tree and another commit by turns, in one process, instead: all rows in
+#                       a few minutes, or those of --filter. Fails when one has become slower
+#   --seconds=0.3       how long, for each row of that
 #   -DRESULTS_DIR=dir   where results.json, report.md and chart.svg go, or accuracy.json and
 #                       accuracy.md (results in BUILD_DIR)
 #   -DBUILD_DIR=folder  where to build (build/benchmark in the source tree)
@@ -33,18 +36,22 @@ get_filename_component(RESULTS_DIR "${RESULTS_DIR}" ABSOLUTE)
 
 set(programs benchmarks_memory benchmarks)
 set(arguments)
+set(against)
 foreach(at RANGE ${last_argument})
   set(argument "${CMAKE_ARGV${at}}")
   if(argument MATCHES "^--(large|accuracy)$")
     set(programs benchmarks_${CMAKE_MATCH_1})
+  elseif(argument MATCHES "^--against=(.+)")
+    set(against "${CMAKE_MATCH_1}")
+    set(programs benchmarks_compare)
   elseif(argument MATCHES "^--.")
     list(APPEND arguments "${argument}")
   endif()
 endforeach()
 
 set(targets ${programs})
-if("--smoke" IN_LIST arguments)
-  set(programs benchmarks_memory benchmarks benchmarks_accuracy)
+if("--smoke" IN_LIST arguments AND against STREQUAL "")
+  set(programs benchmarks_memory benchmarks benchmarks_accuracy benchmarks_compare)
   set(targets ${programs} benchmarks_large)
 endif()
 
@@ -57,8 +64,29 @@ function(install_if_possible)
   endforeach()
 endfunction()
 
+# Unpacks that commit and sets other_tree to where it is.
+function(unpack commit)
+  find_package(Git QUIET REQUIRED)
+  execute_process(COMMAND "${GIT_EXECUTABLE}" -C "${source_dir}" rev-parse --verify --quiet
+                          "${commit}^{commit}" OUTPUT_VARIABLE id OUTPUT_STRIP_TRAILING_WHITESPACE)
+  if(id STREQUAL "")
+    message(FATAL_ERROR "there is no commit ${commit} in ${source_dir}")
+  endif()
+  set(tree "${BUILD_DIR}/against/${id}")
+  if(NOT EXISTS "${tree}/include")
+    file(MAKE_DIRECTORY "${tree}")
+    execute_process(COMMAND "${GIT_EXECUTABLE}" -C "${source_dir}" archive "--output=${tree}.tar"
+                            "${id}" include tests/benchmarks COMMAND_ERROR_IS_FATAL ANY)
+    file(ARCHIVE_EXTRACT INPUT "${tree}.tar" DESTINATION "${tree}")
+  endif()
+  set(other_tree "${tree}" PARENT_SCOPE)
+endfunction()
+
 prepare(WITH_BENCHMARKS)
-if(NOT programs STREQUAL "benchmarks_large" AND NOT "--smoke" IN_LIST arguments)
+set(other_tree)
+if(NOT against STREQUAL "")
+  unpack("${against}")
+elseif(NOT programs STREQUAL "benchmarks_large" AND NOT "--smoke" IN_LIST arguments)
   set(missing)
   look_for_header(libdnnl-dev oneapi/dnnl/dnnl.hpp)
   look_for_header(libtorch-dev ATen/ops/native_batch_norm.h)
@@ -69,6 +97,7 @@ if(NOT programs STREQUAL "benchmarks_large" AND NOT "--smoke" IN_LIST arguments)
 endif()
 configure_and_build("${BUILD_DIR}" "${targets}"
   "-DBATCHNORM_BENCHMARK_FLAGS=${BATCHNORM_BENCHMARK_FLAGS}"
+  "-DBATCHNORM_BENCHMARK_AGAINST=${other_tree}"
   -DBATCHNORM_BUILD_BENCHMARKS=ON -DBATCHNORM_BUILD_TESTS=OFF -DBATCHNORM_BUILD_EXAMPLES=OFF)
 
 function(run name)
@@ -83,6 +112,14 @@ endfunction()
 foreach(program IN LISTS programs)
   if(program MATCHES "memory|large")
     run(${program})
+  elseif(program STREQUAL "benchmarks_compare")
+    set(sides "${BUILD_DIR}/tests/benchmarks/benchmarks_now.so")
+    if(NOT against STREQUAL "")
+      list(PREPEND sides "${BUILD_DIR}/tests/benchmarks/benchmarks_before.so")
+    else()
+      list(APPEND sides ${sides})
+    endif()
+    run(${program} ${sides} ${arguments})
   else()
     file(MAKE_DIRECTORY "${RESULTS_DIR}")
     run(${program} "--results=${RESULTS_DIR}" ${arguments})

@@ -36,6 +36,7 @@ if(IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}" OR IS_ABSOLUTE "${CMAKE_INSTALL_DAT
   set(pkgconfig_includedir "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
   set(pkgconfig_prefix "${CMAKE_INSTALL_PREFIX}")
 endif()
+string(REGEX REPLACE "(.+)" " -D\\1" pkgconfig_definition "${sets_definition}")
 configure_file("${CMAKE_CURRENT_LIST_DIR}/batchnorm.pc.in"
                "${PROJECT_BINARY_DIR}/batchnorm.pc" @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/batchnorm.pc"

@@ -19,6 +19,7 @@ TEST_CASE("the version constant says what the macros say, in constant expression
 TEST_CASE("names live in an inline namespace of the major version") {
   STATIC_REQUIRE(
       std::is_same<batchnorm::Version, batchnorm::BATCHNORM_INLINE_NAMESPACE::Version>::value);
-  CHECK(std::string(BATCHNORM_TEST_TEXT(BATCHNORM_INLINE_NAMESPACE)) ==
-        "v" + std::to_string(BATCHNORM_VERSION_MAJOR));
+  // What may follow, flags of the unit, is tried in tests/flags.
+  const std::string name = BATCHNORM_TEST_TEXT(BATCHNORM_INLINE_NAMESPACE);
+  CHECK(name.substr(0, name.find('_')) == "v" + std::to_string(BATCHNORM_VERSION_MAJOR));
 }

@@ -7,10 +7,15 @@
 // defined differently; a file that includes batchnorm.hpp alone may be linked with others that
 // include this.
 //
-//     set(BATCHNORM_COMPILED ON)     # before add_subdirectory or FetchContent_MakeAvailable, or
-//     when
-//                                    # the library is installed
+//     set(BATCHNORM_COMPILED ON)  # before add_subdirectory or FetchContent_MakeAvailable, or when
+//                                 # the library is installed
 //     target_link_libraries(app PRIVATE batchnorm::compiled)
+//
+// Files that include this are compiled with the instructions (-mavx2, -march=...), exceptions and
+// BATCHNORM_INSTRUCTION_SETS of the library, all of which are part of the names (version.hpp): in
+// CMAKE_CXX_FLAGS before the library is added, flags count for both. A file with others includes
+// batchnorm.hpp and compiles its layers itself; when it includes this, the linker refuses the
+// program and names the function below.
 
 #include <Eigen/Core>
 
@@ -25,6 +30,14 @@
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+/// Stands in the library, in its inline namespace. Called by every file that includes this, so that
+/// the linker's message does not only tell of members that are missing.
+bool this_file_and_batchnorm_compiled_need_the_same_compiler_flags() noexcept;
+namespace detail {
+[[maybe_unused]] static const bool linked_to_the_same_flags =
+    this_file_and_batchnorm_compiled_need_the_same_compiler_flags();
+}  // namespace detail
 
 extern template class BatchNorm<float>;
 extern template class BatchNorm<double>;

@@ -41,15 +41,6 @@ Effort effort_for(Arguments::Rows rows) {
   return rows == Arguments::Rows::full ? Effort{7, 0.02} : Effort{5, 0.01};
 }
 
-std::size_t most_elements(const std::vector<Row>& rows, Element element) {
-  std::size_t most = 0;
-  for (const Row& row : rows) {
-    if (row.element != element) continue;
-    most = (std::max)(most, static_cast<std::size_t>(row.shape.elements()));
-  }
-  return most;
-}
-
 struct Measured {
   Results results;
   std::vector<std::string> left_out;

@@ -3,6 +3,9 @@
 #ifndef BATCHNORM_TESTS_BENCHMARKS_ROWS_HPP
 #define BATCHNORM_TESTS_BENCHMARKS_ROWS_HPP
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -69,6 +72,15 @@ inline std::vector<Row> all_rows(int most_threads) {
   add(other_scalar_shapes(), Element::bf16);
   add(other_scalar_shapes(), Element::f64);
   return rows;
+}
+
+/// Of the largest row with that scalar.
+inline std::size_t most_elements(const std::vector<Row>& rows, Element element) {
+  std::int64_t most = 0;
+  for (const Row& row : rows) {
+    if (row.element == element) most = (std::max)(most, row.shape.elements());
+  }
+  return static_cast<std::size_t>(most);
 }
 
 /// In the quick run: of single precision seven shapes with the plain kinds of work and three with

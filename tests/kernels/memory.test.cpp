@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What is prefetched is read later, in every operand at once; what is stored past the cache is what
 // was computed.
-#include "batchnorm/kernels/memory.hpp"
+#include "batchnorm/kernels/instructions.hpp"
 
 #include <algorithm>
 #include <cstddef>

@@ -238,6 +238,22 @@ inline Complaints foreign_macros(const std::vector<Header>& headers) {
   return complaints;
 }
 
+/// Inline assembly outside of the header that says why it is needed.
+inline Complaints stray_assembly(const std::vector<Header>& headers) {
+  Complaints complaints;
+  for (const Header& header : headers) {
+    if (header.path == "batchnorm/kernels/instructions.hpp") continue;
+    for (const std::string& line : header.lines) {
+      for (const char* const word : {"asm(", "asm volatile(", "__asm__"}) {
+        if (line.find(word) != std::string::npos) {
+          complaints.push_back(header.path + " has assembly of its own");
+        }
+      }
+    }
+  }
+  return complaints;
+}
+
 }  // namespace batchnorm_test
 
 #endif  // BATCHNORM_TESTS_STRUCTURE_HEADER_RULES_HPP

@@ -139,6 +139,13 @@ TEST_CASE("headers define no macros") {
   CHECK(foreign_macros(headers()) == none);
 }
 
+TEST_CASE("inline assembly stands in one header") {
+  CHECK(stray_assembly({made_up("kernels/a.hpp", "asm volatile(\"cpuid\");\n")}) ==
+        Complaints{"batchnorm/kernels/a.hpp has assembly of its own"});
+  CHECK(stray_assembly({made_up("kernels/instructions.hpp", "asm(\"nop\");\n")}) == none);
+  CHECK(stray_assembly(headers()) == none);
+}
+
 TEST_CASE("every public header has a test at the same path") {
   CHECK(is_public(made_up("math/moments.hpp", "")));
   CHECK_FALSE(is_public(made_up("kernels/tile.hpp", "")));

@@ -12,6 +12,11 @@
 #include "batchnorm/version.hpp"
 
 namespace batchnorm {
+/// Data, no code: shared by units that are compiled with different flags.
+namespace program {
+inline std::atomic<void (*)(const char*)> error_handler{nullptr};  ///< nullptr: the default
+}  // namespace program
+
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// What a program built without exceptions wants to be told before it is aborted.
@@ -24,9 +29,9 @@ inline void print_error(const char* message) {
   std::fputc('\n', stderr);
 }
 
-inline std::atomic<ErrorHandler>& error_handler() {
-  static std::atomic<ErrorHandler> handler{&print_error};
-  return handler;
+/// An entry of program::error_handler, as something that can be called.
+inline ErrorHandler or_default(ErrorHandler handler) noexcept {
+  return handler != nullptr ? handler : &print_error;
 }
 
 }  // namespace detail
@@ -38,13 +43,13 @@ inline std::atomic<ErrorHandler>& error_handler() {
 /// @param handler  the new handler; nullptr restores the default, which prints to stderr.
 /// @return the handler that was in force before. Thread safe.
 inline ErrorHandler set_error_handler(ErrorHandler handler) noexcept {
-  return detail::error_handler().exchange(handler != nullptr ? handler : &detail::print_error);
+  return detail::or_default(program::error_handler.exchange(handler));
 }
 
 namespace detail {
 
 [[noreturn]] inline void abort_with(const std::string& message) {
-  error_handler().load()(message.c_str());
+  or_default(program::error_handler.load())(message.c_str());
   std::abort();
 }
 

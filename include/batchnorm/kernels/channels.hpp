@@ -10,6 +10,7 @@
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/kernels/instruction_set.hpp"
+#include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/version.hpp"
@@ -72,12 +73,11 @@ template <class C, int Lanes>
     x = sqrt(x);
     return;
   } else {
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-    if constexpr (simd::is_avx<simd::Vector<C, Lanes>> && std::is_same<C, double>::value) {
-      asm("vsqrtpd %1, %0" : "=v"(x) : "vm"(x));
+    if constexpr (assembly::available && simd::is_avx<simd::Vector<C, Lanes>> &&
+                  std::is_same<C, double>::value) {
+      assembly::vsqrtpd(x, x);
       return;
     }
-#endif
 #if defined(__x86_64__)
     constexpr int half = simd::baseline_bytes / static_cast<int>(sizeof(C));
     C lanes[Lanes];

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/version.hpp"
 
@@ -21,32 +22,15 @@ template <class T>
 inline constexpr bool is_16_bit =
     std::is_same<T, Eigen::half>::value || std::is_same<T, Eigen::bfloat16>::value;
 
-/// 16 bits of every lane as 32, and back: upper halves of lanes that are zero.
+/// 16 bits of every lane as 32.
 template <int Lanes>
 [[gnu::always_inline]] inline void widen_words(Vector<std::uint32_t, Lanes>& wide,
                                                const Vector<std::uint16_t, Lanes>& bits) {
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-  // g++ would do it lane by lane, as it does not see yet for which processor.
-  if constexpr (is_avx<Vector<std::uint32_t, Lanes>>) {
-    asm("vpmovzxwd %1, %0" : "=v"(wide) : "vm"(bits));
-    return;
+  if constexpr (assembly::available && is_avx<Vector<std::uint32_t, Lanes>>) {
+    assembly::vpmovzxwd(wide, bits);
+  } else {
+    convert_lanes(wide, bits);
   }
-#endif
-  convert_lanes(wide, bits);
-}
-template <int Lanes>
-[[gnu::always_inline]] inline void narrow_words(Vector<std::uint16_t, Lanes>& bits,
-                                                const Vector<std::uint32_t, Lanes>& wide) {
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-  if constexpr (sizeof wide == avx512_bytes) {
-    asm("vpmovdw %1, %0" : "=v"(bits) : "v"(wide));
-    return;
-  } else if constexpr (sizeof wide == avx2_bytes) {
-    asm("vpackusdw %t1, %t1, %t0\n\tvpermq $8, %t0, %t0" : "=v"(bits) : "v"(wide));
-    return;
-  }
-#endif
-  convert_lanes(bits, wide);
 }
 
 /// The numbers whose 16 bits are given. bfloat16 is the upper half of a float.
@@ -67,7 +51,6 @@ template <int Lanes>
                                               const Vector<std::uint16_t, Lanes>& bits,
                                               Eigen::half) {
 #if defined(__x86_64__) && defined(__clang__)
-  // clang++ has no asm for AVX in a function for less, but finds the instruction.
   if constexpr (is_avx<Vector<float, Lanes>>) {
     typedef __fp16 Halves __attribute__((vector_size(2 * Lanes)));
     Halves halves;
@@ -75,12 +58,11 @@ template <int Lanes>
     convert_lanes(wide, halves);
     return;
   }
-#elif defined(__x86_64__)
-  if constexpr (is_avx<Vector<float, Lanes>>) {
-    asm("vcvtph2ps %1, %0" : "=v"(wide) : "vm"(bits));
+#endif
+  if constexpr (assembly::available && is_avx<Vector<float, Lanes>>) {
+    assembly::vcvtph2ps(wide, bits);
     return;
   }
-#endif
   using Words = Vector<std::uint32_t, Lanes>;
   Words all, tiny_bits;
   widen_words<Lanes>(all, bits);
@@ -105,20 +87,10 @@ template <int Lanes>
   using Words = Vector<std::uint32_t, Lanes>;
   Words all;
   copy_bits(all, wide);
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-  if constexpr (sizeof all == avx512_bytes) {
-    // As below, for some lanes in place of all: 5 instructions in place of 8.
-    std::uint16_t odd, not_a_number;
-    asm("vptestmd %4, %3, %1\n\t"
-        "vcmpunordps %3, %3, %2\n\t"
-        "vpaddd %5, %3, %0\n\t"
-        "vpaddd %6, %0, %0%{%1%}\n\t"
-        "vpternlogd $255, %0, %0, %0%{%2%}"
-        : "=&v"(words), "=&Yk"(odd), "=&Yk"(not_a_number)
-        : "v"(all), "v"(Words{} + 0x10000u), "v"(Words{} + 0x7fffu), "v"(Words{} + 1u));
+  if constexpr (assembly::available && sizeof all == avx512_bytes) {
+    assembly::round_to_bfloat16(words, all);
     return;
   }
-#endif
   // As integers, since compilers may assume that there is no NaN; signed, since processors compare
   // no others.
   Words not_a_number;
@@ -136,7 +108,7 @@ template <int Lanes>
   Vector<std::uint32_t, Lanes> words;
   round_to_bfloat16<Lanes>(words, wide);
   words >>= 16;
-  narrow_words<Lanes>(bits, words);
+  convert_lanes(bits, words);
 }
 
 /// The same for binary16. Below 2^-14 the sum with 1/2 makes the adder round at the right bit;
@@ -152,12 +124,11 @@ template <int Lanes>
     copy_bits(bits, halves);
     return;
   }
-#elif defined(__x86_64__)
-  if constexpr (is_avx<Vector<float, Lanes>>) {
-    asm("vcvtps2ph $0, %1, %0" : "=v"(bits) : "v"(wide));
+#endif
+  if constexpr (assembly::available && is_avx<Vector<float, Lanes>>) {
+    assembly::vcvtps2ph(bits, wide);
     return;
   }
-#endif
   using Words = Vector<std::uint32_t, Lanes>;
   Words all, tiny_bits;
   copy_bits(all, wide);
@@ -172,7 +143,7 @@ template <int Lanes>
   result = magnitude >= 0x477ff000u ? Words{} + 0x7c00u : result;
   result = magnitude > 0x7f800000u ? ((magnitude >> 13) & 0x3ffu) | 0x7e00u : result;
   result |= (all >> 16) & 0x8000u;
-  narrow_words<Lanes>(bits, result);
+  convert_lanes(bits, result);
 }
 
 /// Whether two vectors of C that are stored as T side by side are better narrowed together.
@@ -193,8 +164,7 @@ template <int Lanes>
 [[gnu::always_inline]] inline void join_upper_halves(Vector<std::uint16_t, 2 * Lanes>& bits,
                                                      const Vector<std::uint32_t, Lanes>& first,
                                                      const Vector<std::uint32_t, Lanes>& second) {
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-  if constexpr (sizeof first == avx512_bytes) {
+  if constexpr (assembly::available && sizeof first == avx512_bytes) {
     // Word by word, those with odd numbers, counted through both vectors.
     static constexpr std::uint16_t odd_words[] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21,
                                                   23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43,
@@ -202,16 +172,14 @@ template <int Lanes>
     Vector<std::uint16_t, 2 * Lanes> from;
     read<std::uint16_t, 2 * Lanes>(from, odd_words);
     copy_bits(bits, first);
-    asm("vpermt2w %2, %1, %0" : "+v"(bits) : "v"(from), "v"(second));
+    assembly::vpermt2w(bits, from, second);
     return;
   }
-  if constexpr (sizeof first == avx2_bytes) {
-    asm("vpackusdw %2, %1, %0\n\tvpermq $0xd8, %0, %0"
-        : "=x"(bits)
-        : "x"(first >> 16), "x"(second >> 16));
+  if constexpr (assembly::available && sizeof first == avx2_bytes) {
+    const Vector<std::uint32_t, Lanes> lower_first = first >> 16, lower_second = second >> 16;
+    assembly::vpackusdw(bits, lower_first, lower_second);
     return;
   }
-#endif
   Vector<std::uint32_t, 2 * Lanes> both;
   std::uint32_t words[2 * Lanes];
   write<std::uint32_t, Lanes>(words, first);

@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "batchnorm/execution.hpp"
+#include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/version.hpp"
 
@@ -15,24 +16,24 @@
 // compiled for the baseline.
 
 namespace batchnorm {
+/// Data, no code: shared by units that are compiled with different flags.
+namespace program {
+inline std::atomic<int> instruction_set_limit{0};  ///< an InstructionSet
+}  // namespace program
+
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
 inline constexpr int instruction_sets = 3;
 
-inline std::atomic<InstructionSet>& instruction_set_limit() {
-  static std::atomic<InstructionSet> limit{InstructionSet::best};
-  return limit;
-}
-
 #if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) && defined(__x86_64__)
+/// Those that kernels are compiled for, BATCHNORM_INSTRUCTION_SETS (version.hpp).
+inline constexpr int compiled_sets = BATCHNORM_NUMBER_OF_INSTRUCTION_SETS;
+
 inline bool has_avx2() {
-  // F16C has no name in __builtin_cpu_supports of every compiler. Volatile: otherwise compilers run
-  // cpuid before they know whether they have to, which takes a virtual machine microseconds.
-  unsigned leaf = 1, features = 0, unused = 0;
-  asm volatile("cpuid" : "+a"(leaf), "=b"(unused), "=c"(features), "=d"(unused));
+  constexpr unsigned f16c = 1u << 29;
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         (features & (1u << 29)) != 0;
+         (cpu_features() & f16c) != 0;
 }
 
 /// Only processors that have VBMI2 as well (Ice Lake, Zen 4, and later): earlier ones lower their
@@ -46,8 +47,8 @@ inline bool has_avx512() {
 inline InstructionSet detected_instruction_set() {
   static const InstructionSet found = [] {
     __builtin_cpu_init();
-    if (!has_avx2()) return InstructionSet::baseline;
-    return has_avx512() ? InstructionSet::best : InstructionSet::avx2;
+    if (compiled_sets < 2 || !has_avx2()) return InstructionSet::baseline;
+    return compiled_sets < 3 || !has_avx512() ? InstructionSet::avx2 : InstructionSet::best;
   }();
   return found;
 }
@@ -66,9 +67,17 @@ template <class Kernel>
   Kernel::template run<simd::avx2_bytes>(work);
 }
 #else
+inline constexpr int compiled_sets = 1;
+
 inline InstructionSet detected_instruction_set() {
   return InstructionSet::baseline;
 }
+template <class Kernel>
+void run_avx512(const typename Kernel::Work&);  // not compiled
+template <class Kernel>
+void run_avx2(const typename Kernel::Work&);
+template <class Kernel>
+void run_avx2_unfused(const typename Kernel::Work&);
 #endif
 
 template <class Kernel>
@@ -78,19 +87,19 @@ template <class Kernel>
 
 /// The lowest of requested, process-wide limit and detected.
 inline InstructionSet usable_instruction_set(InstructionSet requested) {
-  return (std::max)({requested, instruction_set_limit().load(std::memory_order_relaxed),
-                     detected_instruction_set()});
+  const int limit = program::instruction_set_limit.load(std::memory_order_relaxed);
+  return (std::max)({requested, static_cast<InstructionSet>(limit), detected_instruction_set()});
 }
 
 /// Runs a kernel that is compiled without fused multiply-add (unless the compiler was told to fuse
 /// in all code), so that a lane's bits are the same at any width.
 template <class Kernel>
 void run_unfused(const typename Kernel::Work& work) {
-#if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) && defined(__x86_64__)
-  if (usable_instruction_set(InstructionSet::best) != InstructionSet::baseline) {
-    return run_avx2_unfused<Kernel>(work);
+  if constexpr (compiled_sets >= 2) {
+    if (usable_instruction_set(InstructionSet::best) != InstructionSet::baseline) {
+      return run_avx2_unfused<Kernel>(work);
+    }
   }
-#endif
   run_baseline<Kernel>(work);
 }
 
@@ -101,7 +110,8 @@ void run_unfused(const typename Kernel::Work& work) {
 /// are not affected.
 /// @return the limit that was in force before; at first InstructionSet::best, which is none
 inline InstructionSet limit_instruction_set(InstructionSet limit) {
-  return detail::instruction_set_limit().exchange(limit);
+  return static_cast<InstructionSet>(
+      program::instruction_set_limit.exchange(static_cast<int>(limit)));
 }
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/version.hpp"
 
 // Vectors for the kernels: GNU vector types, which g++ and clang++ turn into the instructions of
@@ -101,17 +102,12 @@ template <class To, class From>
 /// sign of a zero.
 template <class C, int Lanes>
 [[gnu::always_inline]] inline void broadcast(Vector<C, Lanes>& vector, const C& value) {
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-  // g++ takes a vector of AVX apart that is made in a function for less, before it inlines it.
-  if constexpr (is_avx<Vector<C, Lanes>> && std::is_same<C, float>::value) {
-    asm("vbroadcastss %1, %0" : "=v"(vector) : "vm"(value));
-    return;
-  } else if constexpr (is_avx<Vector<C, Lanes>> && std::is_same<C, double>::value) {
-    asm("vbroadcastsd %1, %0" : "=v"(vector) : "vm"(value));
-    return;
-  }
-#endif
-  if constexpr (Lanes == 1) {
+  constexpr bool in_assembly = assembly::available && is_avx<Vector<C, Lanes>>;
+  if constexpr (in_assembly && std::is_same<C, float>::value) {
+    assembly::vbroadcastss(vector, value);
+  } else if constexpr (in_assembly && std::is_same<C, double>::value) {
+    assembly::vbroadcastsd(vector, value);
+  } else if constexpr (Lanes == 1) {
     vector = value;
   } else {
     vector = value - Vector<C, Lanes>{};
@@ -166,27 +162,12 @@ template <class C, int Lanes>
 template <class A, class C, int Lanes>
 [[gnu::always_inline]] inline void widen_lanes(Vector<A, Lanes>& wide,
                                                const Vector<C, Lanes>& narrow) {
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-  // g++ would do it in five instructions.
-  if constexpr (is_avx<Vector<A, Lanes>> && sizeof wide == 2 * sizeof narrow) {
-    asm("vcvtps2pd %1, %0" : "=v"(wide) : "vm"(narrow));
-    return;
+  if constexpr (assembly::available && is_avx<Vector<A, Lanes>> &&
+                sizeof wide == 2 * sizeof narrow) {
+    assembly::vcvtps2pd(wide, narrow);
+  } else {
+    convert_lanes(wide, narrow);
   }
-#endif
-  convert_lanes(wide, narrow);
-}
-
-/// The same lanes in a narrower type, rounded.
-template <class To, class C, int Lanes>
-[[gnu::always_inline]] inline void narrow_lanes(Vector<To, Lanes>& narrow,
-                                                const Vector<C, Lanes>& wide) {
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-  if constexpr (is_avx<Vector<C, Lanes>> && sizeof wide == 2 * sizeof narrow) {
-    asm("vcvtpd2ps %1, %0" : "=v"(narrow) : "v"(wide));
-    return;
-  }
-#endif
-  convert_lanes(narrow, wide);
 }
 
 /// to[i] += lane i, in the type of `to`, which is the same or a wider one.

@@ -9,6 +9,7 @@
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/kernels/half.hpp"
+#include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/version.hpp"
 
@@ -48,7 +49,7 @@ template <class C, int Lanes, class T>
     write<C, Lanes>(to, vector);
   } else if constexpr (std::is_same<T, float>::value) {
     Vector<float, Lanes> narrow;
-    narrow_lanes<float, C, Lanes>(narrow, vector);
+    convert_lanes(narrow, vector);  // rounded
     write<float, Lanes>(to, narrow);
   } else {
     static_assert(is_16_bit<T> && std::is_same<C, float>::value, "half and bfloat16 are float");
@@ -90,16 +91,10 @@ template <class V>
 #if defined(__clang__)
   __builtin_nontemporal_store(bits, static_cast<V*>(to));
 #else
-  // g++ declares its built-in functions for AVX only to those who include all of immintrin.h.
-  struct Memory {
-    unsigned char bytes[sizeof(V)];
-  };
   if constexpr (sizeof(V) < 16) {
     std::memcpy(to, &bits, sizeof bits);
-  } else if constexpr (is_avx<V>) {
-    asm("vmovntps %1, %0" : "=m"(*static_cast<Memory*>(to)) : "v"(bits));
   } else {
-    asm("%vmovntps %1, %0" : "=m"(*static_cast<Memory*>(to)) : "x"(bits));
+    assembly::vmovntps(to, bits);
   }
 #endif
 }

@@ -8,7 +8,7 @@
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/kernels/instruction_set.hpp"
-#include "batchnorm/kernels/memory.hpp"
+#include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/kernels/tile.hpp"
@@ -166,30 +166,36 @@ inline constexpr int lanes_for = simd::lanes_of<parameter_t<T>, Bytes>;
 template <class T, int Bytes>
 inline constexpr int width_for = lanes_for<T, Bytes>* vectors_per_unit<T, lanes_for<T, Bytes>>;
 
+/// Enters the kernel of one instruction set, in place of all that demand more and are not compiled.
+template <int Bytes, class T>
+constexpr void enter_kernel(KernelTable<T>& table, InstructionSet set,
+                            void (*kernel)(const Tile<T>&)) {
+  for (int i = 0; i <= static_cast<int>(set); ++i) {
+    table.kernels[i] = kernel;
+    table.width[i] = width_for<T, Bytes>;
+    table.lanes[i] = lanes_for<T, Bytes>;
+  }
+}
+
 template <class Kernel, class Formula, class T>
 constexpr KernelTable<T> make_kernel_table(void (*in_accumulator)(const Tile<T>&)) {
-#if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) && defined(__x86_64__)
-  if constexpr (lanes_for < T, simd::baseline_bytes >> 1) {
-    return {{run_avx512<Kernel>, run_avx2<Kernel>, run_baseline<Kernel>},
-            {width_for<T, simd::avx512_bytes>, width_for<T, simd::avx2_bytes>,
-             width_for<T, simd::baseline_bytes>},
-            {lanes_for<T, simd::avx512_bytes>, lanes_for<T, simd::avx2_bytes>,
-             lanes_for<T, simd::baseline_bytes>},
-            Formula::required_inputs,
-            Formula::required_coefficients,
-            Formula::coefficients,
-            in_accumulator};
+  KernelTable<T> table{{},
+                       {},
+                       {},
+                       Formula::required_inputs,
+                       Formula::required_coefficients,
+                       Formula::coefficients,
+                       in_accumulator};
+  enter_kernel<simd::baseline_bytes>(table, InstructionSet::baseline, run_baseline<Kernel>);
+  if constexpr (lanes_for<T, simd::baseline_bytes> != 1) {
+    if constexpr (compiled_sets >= 2) {
+      enter_kernel<simd::avx2_bytes>(table, InstructionSet::avx2, run_avx2<Kernel>);
+    }
+    if constexpr (compiled_sets >= 3) {
+      enter_kernel<simd::avx512_bytes>(table, InstructionSet::best, run_avx512<Kernel>);
+    }
   }
-#endif
-  constexpr int width = width_for<T, simd::baseline_bytes>;
-  constexpr int lanes = lanes_for<T, simd::baseline_bytes>;
-  return {{run_baseline<Kernel>, run_baseline<Kernel>, run_baseline<Kernel>},
-          {width, width, width},
-          {lanes, lanes, lanes},
-          Formula::required_inputs,
-          Formula::required_coefficients,
-          Formula::coefficients,
-          in_accumulator};
+  return table;
 }
 
 }  // namespace detail
