@@ -25,6 +25,7 @@
 #include "batchnorm/math/check_inference.hpp"
 #include "batchnorm/math/check_moments.hpp"
 #include "batchnorm/math/gradients.hpp"
+#include "batchnorm/math/merge_moments.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/running.hpp"

@@ -94,7 +94,7 @@ class RunningStep {
       pool(mean, variance, batch_mean, batch_squares);
     } else {
       blend(mean, batch_mean);
-      const V<Lanes> statistic = batch_squares / divisor(batch_.count);
+      const V<Lanes> statistic = batch_squares / batch_.divisor(bessel_);
       blend(variance, statistic);
     }
   }
