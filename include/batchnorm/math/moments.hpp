@@ -109,6 +109,21 @@ struct Moments {
 
 namespace detail {
 
+/// Refuses sums that no `count` positive weights have: by Cauchy and Schwarz, and because none is
+/// negative, both with room for rounding.
+inline void check_weight(const char* function, Index count, double weight, double squared_weight) {
+  const double room = 1.0 + 1e-9;
+  const double square = weight * weight;
+  if (is_finite(square) && is_finite(squared_weight) && weight >= 0.0 && squared_weight >= 0.0 &&
+      (count == 0) == !(weight > 0.0) && squared_weight <= square * room &&
+      square <= static_cast<double>(count) * squared_weight * room) {
+    return;
+  }
+  fail_argument(function, "sums of weights and of their squares",
+                text("those of ", count, " positive weights"),
+                text(weight, " and ", squared_weight));
+}
+
 /// The Reduction that computes moments, from sums about a pivot p, a rough mean that is one
 /// for all values of a channel (Chan, Golub and LeVeque 1983, eq. 1.7):
 ///
@@ -329,22 +344,12 @@ void Moments<T, Channels>::merge(const Moments& other) {
 
 template <class T, int Channels>
 void Moments<T, Channels>::set_weight(double weight, double squared_weight) {
-  // Cauchy and Schwarz, and no weight being negative; both with room for rounding.
-  const double most = 1.0 + 1e-9;
+  detail::check_weight("Moments::set_weight", count, weight, squared_weight);
   const double n = static_cast<double>(count);
-  const double square = weight * weight;
-  if (!(detail::is_finite(square) && detail::is_finite(squared_weight) && weight >= 0.0 &&
-        squared_weight >= 0.0 && (count == 0) == !(weight > 0.0) &&
-        square <= n * squared_weight * most && squared_weight <= square * most)) {
-    detail::fail_argument("Moments::set_weight",
-                          detail::text("sums of weights and of their squares"),
-                          detail::text("those of ", count, " positive weights"),
-                          detail::text(weight, " and ", squared_weight));
-  }
-  const bool equal =
+  const bool all_one =
       !(weight < n) && !(weight > n) && !(squared_weight < n) && !(squared_weight > n);
-  weight_ = equal ? 0.0 : weight;
-  squared_weight_ = equal ? 0.0 : squared_weight;
+  weight_ = all_one ? 0.0 : weight;
+  squared_weight_ = all_one ? 0.0 : squared_weight;
 }
 
 /// The moments of every channel of a minibatch: a view, or an Eigen matrix of features x examples.
