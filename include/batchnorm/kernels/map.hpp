@@ -56,8 +56,9 @@ struct FormulaCall {
 template <class T>
 Plan plan_of(const Operands<T>& data, const ViewShape* outputs, const ViewShape* inputs) {
   std::array<ViewShape, max_operands> shapes;
-  std::copy(outputs, outputs + data.outputs, shapes.begin());
-  std::copy(inputs, inputs + data.inputs, shapes.begin() + data.outputs);
+  std::size_t place = 0;
+  for (std::size_t i = 0; i < data.outputs; ++i) shapes[place++] = outputs[i];
+  for (std::size_t i = 0; i < data.inputs; ++i) shapes[place++] = inputs[i];
   return Plan(shapes, data.outputs + data.inputs);
 }
 
