@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -78,7 +79,11 @@ TEST_CASE("statistics can be forgotten, parameters stay") {
   state.running_variance << 9.0, 10.0;
   state.batches_seen = State<float>::unknown;
   state.samples_seen = 11;
+  state.batches_given = 12;
+  state.mark_stale(Staleness::weights_changed);
   state.forget_statistics();
+  CHECK(state.batches_given == 0);
+  CHECK(state.staleness == Staleness::fresh);
   CHECK(state.gamma == Eigen::Vector2f(3.0f, 4.0f));
   CHECK(state.beta == Eigen::Vector2f(5.0f, 6.0f));
   CHECK(state.running_mean == Eigen::Vector2d(0.0, 0.0));
@@ -128,11 +133,17 @@ TEST_CASE("counters below zero are refused, but for the one that says unknown") 
   state.batches_seen = -2;
   CHECK_THROWS_MATCHES(detail::check_state_shape("load", state), std::invalid_argument,
                        says("counters of a state: expected zero or more, or State::unknown, got -2 "
-                            "batches and 0 samples"));
+                            "batches and 0 samples, 0 batches given"));
   state.batches_seen = 0;
   state.samples_seen = -2;
   CHECK_THROWS_MATCHES(detail::check_state_shape("load", state), std::invalid_argument,
                        says("got 0 batches and -2 samples"));
+  state.samples_seen = 0;
+  state.batches_given = State<float>::unknown;
+  CHECK_NOTHROW(detail::check_state_shape("load", state));
+  state.batches_given = -2;
+  CHECK_THROWS_MATCHES(detail::check_state_shape("load", state), std::invalid_argument,
+                       says("-2 batches given"));
 }
 
 TEST_CASE("statistics that no data can have are refused, naming the channel") {
@@ -258,4 +269,77 @@ TEST_CASE("a state can be cut into parts") {
   refused(4, 2, "2 from channel 4 on");
   refused(5, 1, "1 from channel 5 on");
   refused(1, (std::numeric_limits<Index>::max)(), "9223372036854775807 from channel 1 on");
+}
+
+TEST_CASE("a stale state stays one when it is copied, cast and cut, until it gets statistics") {
+  State<float> state = of_two_channels<float>();
+  CHECK(state.staleness == Staleness::fresh);
+  state.batches_given = 4;
+  state.mark_stale(Staleness::weights_pruned);
+  const State<float> copy = state;
+  CHECK(copy.staleness == Staleness::weights_pruned);
+  const State<double, 2> fixed = state.cast<double, 2>();
+  CHECK(fixed.staleness == Staleness::weights_pruned);
+  CHECK(fixed.batches_given == 4);
+  CHECK(state.slice(1, 1).staleness == Staleness::weights_pruned);
+  CHECK(state.slice(1, 1).batches_given == 4);
+  state.set_statistics(Eigen::Vector2d(1, 2), Eigen::Vector2d(3, 4));
+  CHECK(state.staleness == Staleness::fresh);
+  CHECK(copy.staleness == Staleness::weights_pruned);
+  state.mark_stale(Staleness::weights_changed);
+  state = of_two_channels<float>();
+  CHECK(state.staleness == Staleness::fresh);
+}
+
+TEST_CASE("a state takes statistics from elsewhere, whole or not at all") {
+  State<float> state = of_two_channels<float>();
+  state.set_statistics(Eigen::Vector2f(0.5f, -1), Eigen::Vector2d(3, 0), 5, 320);
+  CHECK(state.running_mean == Eigen::Vector2d(0.5, -1));
+  CHECK(state.running_variance == Eigen::Vector2d(3, 0));
+  CHECK(state.gamma == Eigen::Vector2f(1.5f, -2.0f));
+  CHECK(state.batches_seen == 5);
+  CHECK(state.batches_given == 5);
+  CHECK(state.samples_seen == 320);
+
+  state.mark_stale(Staleness::weights_averaged);
+  const auto refuses = [&](const Eigen::VectorXd& mean, const Eigen::VectorXd& variance,
+                           Index batches, const char* text) {
+    CHECK_THROWS_MATCHES(state.set_statistics(mean, variance, batches), std::logic_error,
+                         says(text));
+    CHECK(state.running_mean == Eigen::Vector2d(0.5, -1));
+    CHECK(state.running_variance == Eigen::Vector2d(3, 0));
+    CHECK(state.batches_seen == 5);
+    CHECK(state.staleness == Staleness::weights_averaged);
+  };
+  const Eigen::Vector2d one(1, 1), nan(1, std::numeric_limits<double>::quiet_NaN());
+  refuses(Eigen::Vector3d(1, 1, 1), one, 1,
+          "State::set_statistics: size of mean and variance must be that of gamma: expected 2, got "
+          "3 and 2");
+  refuses(one, Eigen::VectorXd(1), 1, "got 2 and 1");
+  refuses(nan, one, 1, "State::set_statistics: running statistics of channel 1");
+  refuses(one, nan, 1, "channel 1");
+  refuses(one, Eigen::Vector2d(-1, 1), 1, "running variance of channel 0: expected zero or larger");
+  refuses(one, one, 0, "statistics come from something: expected counters of 1 or more");
+  refuses(one, one, -2, "counters of a state");
+  state.set_statistics(one, one);
+  CHECK(state.batches_seen == State<float>::unknown);
+  CHECK(state.batches_given == State<float>::unknown);
+  CHECK(state.samples_seen == State<float>::unknown);
+}
+
+TEST_CASE("stale statistics are refused with a way to go on") {
+  CHECK_NOTHROW(detail::check_fresh("f", Staleness::fresh, ""));
+  CHECK_THROWS_MATCHES(
+      detail::check_fresh("f", Staleness::weights_averaged, "freeze(StaleStatistics::accept)"),
+      std::domain_error,
+      says("f: running statistics must be those of the weights in front of the layer: expected "
+           "statistics taken since the weights were averaged: by reestimate(), "
+           "State::set_statistics(), or training after State::forget_statistics(); where the old "
+           "ones are meant, freeze(StaleStatistics::accept), got statistics from before the "
+           "weights were averaged"));
+  for (const auto& [reason, word] : {std::pair{Staleness::weights_quantized, "were quantized"},
+                                     std::pair{Staleness::weights_pruned, "were pruned"},
+                                     std::pair{Staleness::weights_changed, "were changed"}}) {
+    CHECK_THROWS_MATCHES(detail::check_fresh("f", reason, ""), std::domain_error, says(word));
+  }
 }

@@ -58,12 +58,16 @@ class FrozenBatchNorm {
   FrozenBatchNorm() = default;
 
   /// From a state, say of a checkpoint, and the options (epsilon above all) it was trained with.
+  /// @param stale  StaleStatistics::accept when statistics that are marked as stale are meant
   /// @throws std::invalid_argument when the parts of the state differ in size, or epsilon is wrong
-  /// @throws std::domain_error naming the channel when variance + epsilon is zero, a variance is
-  ///         negative, or gamma, beta, a running statistic or gamma / sqrt(variance + epsilon) is
-  ///         not finite. Under NonFinite::propagate all that is not finite passes into the output.
-  FrozenBatchNorm(const State<T, Channels>& state, const Options& options)
-      : FrozenBatchNorm("FrozenBatchNorm", state, options) {}
+  /// @throws std::domain_error when the statistics are stale; naming the channel when
+  ///         variance + epsilon is zero, a variance is negative, or gamma, beta, a running
+  ///         statistic or gamma / sqrt(variance + epsilon) is not finite. Under
+  ///         NonFinite::propagate all that is not finite passes into the output.
+  FrozenBatchNorm(const State<T, Channels>& state, const Options& options,
+                  StaleStatistics stale = StaleStatistics::refuse)
+      : FrozenBatchNorm("FrozenBatchNorm", state, options, stale,
+                        "FrozenBatchNorm(state, options, StaleStatistics::accept)") {}
 
   /// Refuses a bare number when compiled: it could be anything.
   template <class Number, detail::if_bare_number<Number> = 0>
@@ -146,12 +150,15 @@ class FrozenBatchNorm {
  private:
   friend class BatchNorm<T, Channels>;
 
-  FrozenBatchNorm(const char* function, const State<T, Channels>& state, const Options& options)
+  /// @param meant  how the caller says that stale statistics are meant
+  FrozenBatchNorm(const char* function, const State<T, Channels>& state, const Options& options,
+                  StaleStatistics stale, const char* meant)
       : epilogue_(options.epilogue),
         formula_(detail::formula_options<C>(options.epilogue, false)),
         made_(true) {
     validate(options);
     detail::check_state(function, state, options.non_finite);
+    if (stale == StaleStatistics::refuse) detail::check_fresh(function, state.staleness, meant);
     const auto statistics = detail::statistics_of(state);
     detail::check_deviation<C>(function, options.epsilon, state.channels(), statistics);
     detail::check_inference(function, options, state);

@@ -92,13 +92,9 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     detail::check_state("BatchNorm", state_, options_.non_finite);
   }
 
-  /// Refuse a bare number when compiled.
-  template <class Number, detail::if_bare_number<Number> = 0>
-  BatchNorm(Index, Number) {
-    detail::refuse_bare_number<Number>();
-  }
-  template <class Number, detail::if_bare_number<Number> = 0>
-  BatchNorm(const State<T, Channels>&, Number) {
+  /// Refuses a bare number when compiled.
+  template <class First, class Number, detail::if_bare_number<Number> = 0>
+  BatchNorm(const First&, Number) {
     detail::refuse_bare_number<Number>();
   }
 
@@ -318,10 +314,12 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     return output;
   }
 
-  /// The inference path as an object of its own. @throws std::domain_error as infer
-  [[nodiscard]] FrozenBatchNorm<T, Channels> freeze() const {
+  /// The inference path as an object of its own. @throws std::domain_error as infer, and for
+  /// statistics that are marked as stale (State::mark_stale) unless `stale` accepts them
+  [[nodiscard]] FrozenBatchNorm<T, Channels> freeze(
+      StaleStatistics stale = StaleStatistics::refuse) const {
     detail::check_has_statistics("BatchNorm::freeze", state_, state_given_);
-    return FrozenBatchNorm<T, Channels>("BatchNorm::freeze", state_, options_);
+    return {"BatchNorm::freeze", state_, options_, stale, "freeze(StaleStatistics::accept)"};
   }
 
   /// What the layer has learned and seen; to be changed, saved or replaced. Calls check it anew.

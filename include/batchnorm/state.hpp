@@ -3,6 +3,7 @@
 #define BATCHNORM_STATE_HPP
 
 #include <string>
+#include <utility>
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
@@ -48,6 +49,24 @@ class StatisticVector : public ChannelVector<T, Channels> {
   }
 };
 
+/// Whether running statistics are those of the network as it is, or what was done to the weights in
+/// front of the layer after they were taken. Training moves statistics along with the weights and
+/// is not meant.
+enum class Staleness {
+  fresh,              ///< the statistics belong to the weights
+  weights_averaged,   ///< over steps (SWA, EMA) or over networks
+  weights_quantized,  ///< rounded to fewer bits
+  weights_pruned,     ///< set to zero, or channels removed
+  weights_changed     ///< anything else
+};
+
+/// What a call that normalises with running statistics for good, such as BatchNorm::freeze, does
+/// with stale ones.
+enum class StaleStatistics {
+  refuse,  ///< throw, saying how to go on
+  accept   ///< use them: it is meant
+};
+
 /// All that a batch norm layer has learned and seen: the only thing that is saved, loaded, folded,
 /// averaged or synchronised. One number per channel in each vector.
 ///
@@ -76,9 +95,13 @@ struct State {
   Vector beta;                  ///< learned shift (PyTorch: bias)
   Statistics running_mean;      ///< mean used at test time
   Statistics running_variance;  ///< variance used at test time; the variance itself, not its root
-  Index batches_seen = 0;  ///< minibatches committed (PyTorch: num_batches_tracked), or unknown
-  Index samples_seen = 0;  ///< values per channel committed: examples times positions, or
-                           ///< unknown
+  Index batches_seen = 0;   ///< minibatches committed (PyTorch: num_batches_tracked), or unknown
+  Index samples_seen = 0;   ///< values per channel committed: examples times positions, or
+                            ///< unknown
+  Index batches_given = 0;  ///< of batches_seen, those whose statistics were given as a whole
+                            ///< (set_statistics, reestimate) and averaged on from; 0 when the
+                            ///< averages started from mean 0 and variance 1
+  Staleness staleness = Staleness::fresh;  ///< kept by copies, cast, slice and save_state
 
   /// The state of a layer that has seen nothing: gamma 1, beta 0, mean 0, variance 1. Without a
   /// fixed number of channels, a state of no channels that waits to be assigned.
@@ -114,8 +137,25 @@ struct State {
   void forget_statistics() {
     running_mean.setZero();
     running_variance.setOnes();
-    batches_seen = samples_seen = 0;
+    batches_seen = samples_seen = batches_given = 0;
+    staleness = Staleness::fresh;
   }
+
+  /// Takes statistics from elsewhere, which from now on belong to the weights: no longer stale.
+  /// @param batches, samples  what they come from, for the counters
+  /// @throws std::invalid_argument when a size is not the number of channels, or a counter is wrong
+  /// @throws std::domain_error naming the channel when a number is not finite or a variance
+  ///         negative. Nothing is changed then.
+  template <class Mean, class Variance>
+  void set_statistics(const Eigen::MatrixBase<Mean>& mean,
+                      const Eigen::MatrixBase<Variance>& variance, Index batches = unknown,
+                      Index samples = unknown);
+
+  /// Says that the running statistics are no longer those of the network, because of what was done
+  /// to the weights in front of the layer. Ends with statistics that are taken anew (reestimate,
+  /// set_statistics, forget_statistics and training), or with Staleness::fresh: training moves
+  /// stale statistics along with all others, and nobody but the caller knows when it was enough.
+  void mark_stale(Staleness reason) { staleness = reason; }
 
  private:
   struct Identity {
@@ -151,9 +191,10 @@ void check_state_shape(const char* function, const State<T, Channels>& state) {
   same("running_mean", state.running_mean.size());
   same("running_variance", state.running_variance.size());
   constexpr Index least = State<T, Channels>::unknown;
-  if (state.batches_seen < least || state.samples_seen < least) {
+  if (state.batches_seen < least || state.samples_seen < least || state.batches_given < least) {
     fail_argument(function, "counters of a state", "zero or more, or State::unknown",
-                  text(state.batches_seen, " batches and ", state.samples_seen, " samples"));
+                  text(state.batches_seen, " batches and ", state.samples_seen, " samples, ",
+                       state.batches_given, " batches given"));
   }
 }
 
@@ -191,6 +232,44 @@ bool has_initial_statistics(const State<T, Channels>& state) {
   return true;
 }
 
+/// What was done to the weights, as the end of a sentence.
+inline const char* done_to_weights(Staleness staleness) {
+  switch (staleness) {
+    case Staleness::fresh:
+      return "left alone";
+    case Staleness::weights_averaged:
+      return "averaged";
+    case Staleness::weights_quantized:
+      return "quantized";
+    case Staleness::weights_pruned:
+      return "pruned";
+    case Staleness::weights_changed:
+      break;
+  }
+  return "changed";
+}
+
+/// Refuses statistics that are marked as stale where they are used for good, unless that is meant.
+/// @param meant  how to say that it is
+inline void check_fresh(const char* function, Staleness staleness, const char* meant) {
+  if (staleness == Staleness::fresh) return;
+  fail_domain(function, "running statistics must be those of the weights in front of the layer",
+              text("statistics taken since the weights were ", done_to_weights(staleness),
+                   ": by reestimate(), State::set_statistics(), or training after "
+                   "State::forget_statistics(); where the old ones are meant, ",
+                   meant),
+              text("statistics from before the weights were ", done_to_weights(staleness)));
+}
+
+/// Counters and mark of a state go over to another one.
+template <class From, class To>
+void copy_history(const From& from, To& to) {
+  to.batches_seen = from.batches_seen;
+  to.samples_seen = from.samples_seen;
+  to.batches_given = from.batches_given;
+  to.staleness = from.staleness;
+}
+
 /// The numbers of a vector in the scalar of another one, which has been sized.
 template <class From, class To>
 void convert_channels(const char* name, const From& from, To& to) {
@@ -222,9 +301,33 @@ State<U, NewChannels> State<T, Channels>::cast() const {
   detail::convert_channels("beta", beta, result.beta);
   detail::convert_channels("running mean", running_mean, result.running_mean);
   detail::convert_channels("running variance", running_variance, result.running_variance);
-  result.batches_seen = batches_seen;
-  result.samples_seen = samples_seen;
+  detail::copy_history(*this, result);
   return result;
+}
+
+template <class T, int Channels>
+template <class Mean, class Variance>
+void State<T, Channels>::set_statistics(const Eigen::MatrixBase<Mean>& mean,
+                                        const Eigen::MatrixBase<Variance>& variance, Index batches,
+                                        Index samples) {
+  constexpr const char* function = "State::set_statistics";
+  if (mean.size() != channels() || variance.size() != channels()) {
+    detail::fail_argument(function, "size of mean and variance must be that of gamma",
+                          detail::text(channels()),
+                          detail::text(mean.size(), " and ", variance.size()));
+  }
+  if (batches == 0 || samples == 0) {
+    detail::fail_argument(function, "statistics come from something",
+                          "counters of 1 or more, or State::unknown", "0");
+  }
+  State next = *this;
+  next.running_mean = mean;
+  next.running_variance = variance;
+  next.batches_seen = next.batches_given = batches;
+  next.samples_seen = samples;
+  next.staleness = Staleness::fresh;
+  detail::check_state(function, next, NonFinite::reject);
+  *this = std::move(next);
 }
 
 template <class T, int Channels>
@@ -240,8 +343,7 @@ State<T> State<T, Channels>::slice(Index first, Index count) const {
   result.beta = beta.segment(first, count);
   result.running_mean = running_mean.segment(first, count);
   result.running_variance = running_variance.segment(first, count);
-  result.batches_seen = batches_seen;
-  result.samples_seen = samples_seen;
+  detail::copy_history(*this, result);
   return result;
 }
 

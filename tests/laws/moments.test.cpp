@@ -150,7 +150,7 @@ TEMPLATE_TEST_CASE("merging with nothing changes no bit", "", float, double, lon
   CHECK(none.count == 0);
 }
 
-TEMPLATE_TEST_CASE("merging is symmetric within rounding, and adds counts", "", float, double) {
+TEMPLATE_TEST_CASE("merging is symmetric to the bit, and adds counts", "", float, double) {
   Random random(7);
   const Batch a = stored_as<TestType>(normal_batch(random, 5, 3, 1, 100));
   const Batch b = stored_as<TestType>(normal_batch(random, 90, 3, 1, -3, 10));
@@ -159,6 +159,7 @@ TEMPLATE_TEST_CASE("merging is symmetric within rounding, and adds counts", "", 
   auto ab = moments_a, ba = moments_b;
   ab.merge(moments_b);
   ba.merge(moments_a);
+  CHECK(same_bits(ab, ba));
   Batch both{95, 3, 1};
   both.each([&](Size n, Size c, Size p) {
     both.at(n, c, p) = n < 5 ? a.at(n, c, p) : b.at(n - 5, c, p);

@@ -2,7 +2,10 @@
 #include "batchnorm/math/moments.hpp"
 
 #include <cmath>
+#include <limits>
 #include <stdexcept>
+#include <utility>
+#include <vector>
 
 #include "support/catch.hpp"
 #include "support/generators.hpp"
@@ -157,4 +160,102 @@ TEST_CASE("the number of channels may be fixed", "[moments]") {
   moments.merge(moments);
   CHECK(moments.count == 2);
   CHECK(doubles(moments.mean) == values);
+}
+
+namespace {
+
+/// Weighted moments of one channel, from their definition.
+Moments<double> weighted_moments(const std::vector<double>& values,
+                                 const std::vector<double>& weights) {
+  Real total = 0, squared = 0, mean = 0, squares = 0;
+  for (Size i = 0; i < values.size(); ++i) {
+    total += weights[i];
+    squared += static_cast<Real>(weights[i]) * weights[i];
+    mean += static_cast<Real>(weights[i]) * values[i];
+  }
+  mean /= total;
+  for (Size i = 0; i < values.size(); ++i) squares += weights[i] * std::pow(values[i] - mean, 2.0L);
+  Moments<double> moments(1);
+  moments.count = static_cast<Index>(values.size());
+  moments.mean[0] = static_cast<double>(mean);
+  moments.sum_of_squares[0] = static_cast<double>(squares);
+  moments.set_weight(static_cast<double>(total), static_cast<double>(squared));
+  return moments;
+}
+
+bool near(double a, double b) {
+  return std::abs(a - b) <= 1e-14 * std::abs(b);
+}
+
+}  // namespace
+
+TEST_CASE("weighted moments merge into those of the union", "[moments]") {
+  const std::vector<double> values{3, -1, 4, 1, -5, 9, 2}, weights{2, 0.5, 1, 1, 7, 0.25, 3};
+  const Moments<double> whole = weighted_moments(values, weights);
+  CHECK(whole.weight() == 14.75);
+  CHECK(whole.squared_weight() == 64.3125);
+  const auto divide = [](const std::vector<double>& all, Size from, Size to) {
+    return std::vector<double>(all.begin() + static_cast<std::ptrdiff_t>(from),
+                               all.begin() + static_cast<std::ptrdiff_t>(to));
+  };
+  for (Size cut = 1; cut < values.size(); ++cut) {
+    INFO(cut);
+    const auto a = weighted_moments(divide(values, 0, cut), divide(weights, 0, cut));
+    const auto b = weighted_moments(divide(values, cut, 7), divide(weights, cut, 7));
+    Moments<double> ab = a, ba = b;
+    ab.merge(b);
+    ba.merge(a);
+    CHECK(ab.count == 7);
+    CHECK(ab.weight() == whole.weight());
+    CHECK(ab.squared_weight() == whole.squared_weight());
+    CHECK(near(ab.mean[0], whole.mean[0]));
+    CHECK(near(ab.population_variance()[0], whole.population_variance()[0]));
+    CHECK(ab.mean == ba.mean);
+    CHECK(ab.sum_of_squares == ba.sum_of_squares);
+  }
+  CHECK(near(whole.population_variance()[0], whole.sum_of_squares[0] / 14.75));
+  CHECK(near(whole.sample_variance()[0], whole.sum_of_squares[0] / 13.75));
+}
+
+TEST_CASE("weights of 1 are no weights, to the bit", "[moments]") {
+  const Moments<double> plain = moments_of((Eigen::RowVectorXd(3) << 0.1, 0.7, 1.3).finished());
+  CHECK(plain.weight() == 3.0);
+  CHECK(plain.squared_weight() == 3.0);
+  Moments<double> same = plain;
+  same.set_weight(3, 3);
+  Moments<double> other = moments_of((Eigen::RowVectorXd(2) << 1.1, -0.3).finished());
+  Moments<double> weighted = other;
+  weighted.set_weight(2.5, 3.25);  // 1.5 and 1
+  Moments<double> mixed = plain;
+  mixed.merge(weighted);
+  CHECK(mixed.weight() == 5.5);
+  CHECK(mixed.squared_weight() == 6.25);
+  CHECK(mixed.divisor(1) == 4.5);
+  Moments<double> merged = plain;
+  merged.merge(other);
+  same.merge(other);
+  CHECK(same.weight() == 5.0);
+  CHECK(same.mean == merged.mean);
+  CHECK(same.sum_of_squares == merged.sum_of_squares);
+}
+
+TEST_CASE("sums that no weights have are refused", "[moments]") {
+  Moments<double> moments(1);
+  moments.count = 3;
+  CHECK_THROWS_MATCHES(moments.set_weight(0, 0), std::invalid_argument,
+                       says("Moments::set_weight: sums of weights and of their squares: expected "
+                            "those of 3 positive weights, got 0 and 0"));
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const std::vector<std::pair<double, double>> wrong = {{-1, 1},  {nan, 1}, {1, nan}, {1e200, 1},
+                                                        {3, 2.9}, {3, 9.1}, {3, -1}};
+  for (const auto& [weight, squared] : wrong) {
+    INFO(weight << " and " << squared);
+    CHECK_THROWS_AS(moments.set_weight(weight, squared), std::invalid_argument);
+  }
+  CHECK(moments.weight() == 3.0);
+  CHECK_NOTHROW(moments.set_weight(3, 9));       // one of 3, two of nearly 0
+  CHECK_NOTHROW(moments.set_weight(0.3, 0.03));  // all alike
+  moments.count = 0;
+  CHECK_THROWS_AS(moments.set_weight(1, 1), std::invalid_argument);
+  CHECK_NOTHROW(moments.set_weight(0, 0));
 }

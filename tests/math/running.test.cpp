@@ -244,3 +244,31 @@ TEST_CASE("rules that divide by a count refuse statistics that do not say what t
     CHECK(stepped(with(rule), batch, state(5.0, 4.0)).running_mean[0] == 2.5);
   }
 }
+
+TEST_CASE("a state takes the statistics of moments", "[running]") {
+  const Moments<double> moments = moments_of(Eigen::MatrixXd{{1, 3, 8, 4}, {2, 2, 2, 2}});
+  State<float> state(2);
+  state.mark_stale(Staleness::weights_averaged);
+  set_statistics(state, moments);
+  CHECK(state.running_mean == Eigen::Vector2d(4, 2));
+  CHECK_THAT(state.running_variance[0], Catch::Matchers::WithinULP(26.0 / 3.0, 1));
+  CHECK(state.running_variance[1] == 0.0);
+  CHECK(state.samples_seen == 4);
+  CHECK(state.batches_seen == State<float>::unknown);
+  CHECK(state.staleness == Staleness::fresh);
+  set_statistics(state, moments, VarianceEstimator::population, 2);
+  CHECK(state.running_variance[0] == 6.5);
+  CHECK(state.batches_seen == 2);
+
+  const Moments<double> single = moments_of(Eigen::MatrixXd{{1}, {2}});
+  CHECK_THROWS_MATCHES(set_statistics(state, single), std::invalid_argument,
+                       says("set_statistics: values that the statistics come from: expected at "
+                            "least 2, got 1"));
+  CHECK_THROWS_AS(set_statistics(state, Moments<double>(2), VarianceEstimator::population),
+                  std::invalid_argument);
+  CHECK_THROWS_AS(set_statistics(state, moments_of(Eigen::MatrixXd::Ones(3, 4))),
+                  std::invalid_argument);
+  CHECK(state.running_variance[0] == 6.5);
+  set_statistics(state, single, VarianceEstimator::population);
+  CHECK(state.running_mean == Eigen::Vector2d(1, 2));
+}

@@ -71,8 +71,8 @@ class InferenceMap {
   /// The map of a layer, from its state and the options (epsilon above all) it was trained with;
   /// with Options::scale or shift off, gamma counts as 1 or beta as 0, whatever the state holds.
   /// @throws std::invalid_argument when the parts of the state differ in size, or epsilon is wrong
-  /// @throws std::domain_error when a number is not finite, a variance is negative, or
-  ///         variance + epsilon is zero
+  /// @throws std::domain_error when a number is not finite, a variance is negative,
+  ///         variance + epsilon is zero, or the statistics are marked as stale
   template <class T, int Channels>
   InferenceMap(const State<T, Channels>& state, const Options& options)
       : InferenceMap("InferenceMap", state, options) {}
@@ -86,6 +86,8 @@ class InferenceMap {
                   "bfloat16");
     validate(options);
     detail::check_state(function, state, NonFinite::reject);
+    detail::check_fresh(function, state.staleness,
+                        "freeze(StaleStatistics::accept), and fold that");
     detail::check_deviation<parameter_t<T>>(function, options.epsilon, state.channels(),
                                             detail::statistics_of(state));
     resize(state.channels());

@@ -41,15 +41,16 @@ struct LoadedState {
   bool has_statistics() const { return found.has_statistics(); }
 
   /// The inference path.
-  /// @throws std::domain_error when the file has no running statistics, or variance + epsilon is 0
-  FrozenBatchNorm<T, Channels> freeze() const {
+  /// @throws std::domain_error when the file has no running statistics, they were saved as stale
+  ///         (unless `stale` accepts them), or variance + epsilon is 0
+  FrozenBatchNorm<T, Channels> freeze(StaleStatistics stale = StaleStatistics::refuse) const {
     if (!has_statistics()) {
       detail::fail_domain("LoadedState::freeze", "inference needs running statistics",
                           "a layer that has them",
                           detail::text("layer ", detail::in_quotes(found.prefix.parameters), " of ",
                                        detail::in_quotes(report.file), " without any"));
     }
-    return FrozenBatchNorm<T, Channels>(state, options);
+    return FrozenBatchNorm<T, Channels>(state, options, stale);
   }
 
   /// A layer to train on. Without statistics in the file it starts as a new layer does, with the

@@ -51,6 +51,20 @@ inline Index read_counter(const FileContext& context, const Tensors& tensors,
   return OptionsReader(context, metadata_key(prefix), object).count(field, 0);
 }
 
+/// What this library keeps in the metadata beside the counters; files of others are fresh, and have
+/// averaged from the initial values.
+template <class T, int Channels>
+void read_origin(const FileContext& context, const Tensors& tensors, const FoundBatchNorm& layer,
+                 State<T, Channels>& state) {
+  const std::string& prefix = layer.prefix.parameters;
+  const nlohmann::json object = read_layer_metadata(context, tensors, prefix);
+  const OptionsReader reader(context, metadata_key(prefix), object);
+  if (object.contains("staleness")) state.staleness = reader.name("staleness", staleness_names);
+  if (!object.contains("batches_given")) return;
+  state.batches_given =
+      object["batches_given"].is_null() ? state.unknown : reader.count("batches_given", 0);
+}
+
 /// The counters of a state. Systems do not count values; of none they have seen none.
 template <class T, int Channels>
 void read_counters(const FileContext& context, const Tensors& tensors, const FoundBatchNorm& layer,
@@ -79,6 +93,7 @@ State<T, Channels> read_layer(const Tensors& tensors, const FoundBatchNorm& laye
   read_channels(tensors, layer, Role::mean, state.running_mean);
   read_channels(tensors, layer, Role::variance, state.running_variance);
   read_counters(context, tensors, layer, state);
+  read_origin(context, tensors, layer, state);
   return state;
 }
 
@@ -111,6 +126,11 @@ State<T, Channels> load_layer(const Tensors& tensors, const FoundBatchNorm& laye
   raise_errors("load_state", report);
   State<T, Channels> state = read_layer<T, Channels>(tensors, layer);
   if (layer.has_statistics()) check_state("load_state", state, expectations.options->non_finite);
+  if (state.staleness != Staleness::fresh) {
+    note(report, Finding::suspicious, "",
+         text("running statistics from before the weights were ", done_to_weights(state.staleness),
+              ", saved as stale"));
+  }
   return state;
 }
 

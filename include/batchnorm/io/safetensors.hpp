@@ -21,6 +21,7 @@
 #include "batchnorm/io/file_kind.hpp"
 #include "batchnorm/io/safetensors_header.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
+#include "batchnorm/io/safetensors_moments.hpp"
 #include "batchnorm/io/safetensors_options.hpp"
 #include "batchnorm/io/safetensors_state.hpp"
 #include "batchnorm/io/tensors.hpp"
@@ -35,7 +36,8 @@
 //   write_safetensors                     Tensors -> a file, whole or not at all
 //   load_state, save_state                Tensors <-> the State of a layer (safetensors_state.hpp)
 //   load_options, has_options             its Options, when they were saved
-//   (safetensors_options.hpp)
+//                                         (safetensors_options.hpp)
+//   load_moments, save_moments            Tensors <-> Moments (safetensors_moments.hpp)
 //
 // Checkpoints of other systems and sharded ones, a report about each layer, and files larger than
 // memory: checkpoint.hpp. Where the pieces are: safetensors_layout.hpp has the rules of the format,

@@ -14,6 +14,7 @@
 #include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/tensors.hpp"
 #include "batchnorm/options.hpp"
+#include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
 
 // Options of a layer in the metadata of a checkpoint: under "batchnorm:" and the prefix of the
@@ -47,6 +48,13 @@ inline constexpr NamedValue<NonFinite> non_finite_names[] = {
 inline constexpr NamedValue<SingleValue> single_value_names[] = {
     {"reject", SingleValue::reject},
     {"use_running_statistics", SingleValue::use_running_statistics}};
+
+inline constexpr NamedValue<Staleness> staleness_names[] = {
+    {"fresh", Staleness::fresh},
+    {"weights_averaged", Staleness::weights_averaged},
+    {"weights_quantized", Staleness::weights_quantized},
+    {"weights_pruned", Staleness::weights_pruned},
+    {"weights_changed", Staleness::weights_changed}};
 
 template <class Enum, std::size_t Count>
 std::string name_of(const NamedValue<Enum> (&names)[Count], Enum value) {

@@ -31,7 +31,8 @@
 //   1.running_var           running variance, the variance itself
 //   1.num_batches_tracked   batches_seen, I64 of shape []
 // What PyTorch has no tensor for stands in the metadata, where its readers do not look:
-// samples_seen and, when they were given, the options (safetensors_options.hpp).
+// samples_seen, batches_given, whether the statistics are stale, so that a stale layer stays one
+// when it is loaded, and, when they were given, the options (safetensors_options.hpp).
 // Other systems have no tensor for batches_seen either.
 
 namespace batchnorm {
@@ -98,11 +99,19 @@ inline bool is_stored(const Options* options, Role role) {
 }
 
 /// The counters: in the tensor that a system has for minibatches, everything else in the metadata.
-/// What is unknown is left out.
+/// What is unknown is left out, and so is what most states do not have to say.
 template <class T, int Channels>
-void save_counters(Tensors& layer, nlohmann::json& object, const State<T, Channels>& state,
-                   const std::string& key) {
+void save_history(Tensors& layer, nlohmann::json& object, const State<T, Channels>& state,
+                  const std::string& key) {
   constexpr Index unknown = State<T, Channels>::unknown;
+  if (state.staleness != Staleness::fresh) {
+    object["staleness"] = name_of(staleness_names, state.staleness);
+  }
+  if (state.batches_given == unknown) {
+    object["batches_given"] = nullptr;
+  } else if (state.batches_given != 0) {
+    object["batches_given"] = state.batches_given;
+  }
   if (state.samples_seen != unknown) object["samples_seen"] = state.samples_seen;
   if (state.batches_seen == unknown) return;
   if (key.empty()) {
@@ -132,7 +141,7 @@ void save_layer(Tensors& tensors, const LayerPrefix& prefix, const State<T, Chan
   save_statistics<T, Channels>(layer, key(Role::mean), state.running_mean, stored);
   save_statistics<T, Channels>(layer, key(Role::variance), state.running_variance, stored);
   nlohmann::json object = options == nullptr ? nlohmann::json::object() : options_to_json(*options);
-  save_counters(layer, object, state, naming.name(Role::counter).empty() ? "" : key(Role::counter));
+  save_history(layer, object, state, naming.name(Role::counter).empty() ? "" : key(Role::counter));
   for (const Role role : vector_roles) tensors.erase(key_of(prefix, naming, role));
   if (!naming.name(Role::counter).empty()) tensors.erase(key(Role::counter));
   for (const std::string& name : layer.keys()) tensors.set(name, layer.tensor(name));

@@ -94,7 +94,7 @@ class RunningStep {
       pool(mean, variance, batch_mean, batch_squares);
     } else {
       blend(mean, batch_mean);
-      const V<Lanes> statistic = batch_squares / divisor(batch_.count);
+      const V<Lanes> statistic = batch_squares / batch_.divisor(bessel_);
       blend(variance, statistic);
     }
   }
@@ -248,6 +248,29 @@ void apply_running_update(const Options& options, const Moments<accumulator_t<T>
   constexpr Index unknown = State<T, Channels>::unknown;
   if (state.batches_seen != unknown) state.batches_seen += 1;
   if (state.samples_seen != unknown) state.samples_seen += batch.count;
+}
+
+/// Gives a state the statistics of moments: of a whole training set, of a stream.
+///
+///     State<float> state(features);
+///     set_statistics(state, worker.total());
+///     const FrozenBatchNorm<float> normalise(state, options);
+///
+/// @param variance  which variance the layer keeps, Options::running_variance
+/// @param batches   the minibatches that the moments come from, where that is known
+/// @throws std::invalid_argument for moments of another number of channels, or of too few values
+/// @throws std::domain_error for statistics that are not finite. Nothing is changed then.
+template <class T, int Channels, class A, int Other>
+void set_statistics(State<T, Channels>& state, const Moments<A, Other>& moments,
+                    VarianceEstimator variance = VarianceEstimator::sample,
+                    Index batches = State<T, Channels>::unknown) {
+  const Index least = variance == VarianceEstimator::sample ? 2 : 1;
+  if (moments.count < least) {
+    detail::fail_argument("set_statistics", "values that the statistics come from",
+                          detail::text("at least ", least), detail::text(moments.count));
+  }
+  const auto spread = moments.sum_of_squares / moments.divisor(least - 1);
+  state.set_statistics(moments.mean, spread, batches, moments.count);
 }
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

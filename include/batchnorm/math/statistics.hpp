@@ -32,7 +32,7 @@ struct StatisticsView {
 /// Of a minibatch: its population variance.
 template <class A, int Channels>
 StatisticsView<A> statistics_of(const Moments<A, Channels>& moments) {
-  return {moments.mean.data(), moments.sum_of_squares.data(), from_index<A>(moments.count)};
+  return {moments.mean.data(), moments.sum_of_squares.data(), moments.divisor(0)};
 }
 
 /// The running statistics.

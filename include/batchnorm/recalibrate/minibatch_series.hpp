@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_RECALIBRATE_MINIBATCH_SERIES_HPP
+#define BATCHNORM_RECALIBRATE_MINIBATCH_SERIES_HPP
+
+#include <Eigen/Core>
+
+#include "batchnorm/detail/check.hpp"
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/math/moments.hpp"
+#include "batchnorm/version.hpp"
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+/// What a series of minibatches leaves behind of one layer: the moments of all their values, and
+/// how their means and variances spread. Of the first come the statistics of a whole training set
+/// (recalibrate/reestimate.hpp), of the spread how far they can be trusted
+/// (recalibrate/diagnose.hpp).
+///
+///     MinibatchSeries<double> seen(layer.channels());
+///     seen.add(layer.normalize(x, y), examples);   // or train, or moments_of
+///
+/// The series of shards merge into that of all, in any order and tree; moments of the three kinds
+/// travel as all moments do (math/moments_bytes.hpp). A plain value.
+///
+/// @tparam T  the type that moments are kept in, double for float data
+template <class T>
+struct MinibatchSeries {
+  Moments<T> pooled;     ///< of all values: the spread between minibatches is in it
+  Moments<T> means;      ///< of the minibatches' means, each counted once
+  Moments<T> variances;  ///< of the sample variances of those that have one, each counted once
+  Index examples = 0;
+
+  MinibatchSeries() = default;
+  explicit MinibatchSeries(Index channels)
+      : pooled(channels), means(channels), variances(channels) {}
+
+  Index channels() const { return pooled.channels(); }
+  Index minibatches() const { return means.count; }
+
+  /// One minibatch more. An empty one counts as none.
+  /// @param examples_of_batch  how many examples it has; an image is one, of many values
+  /// @throws std::invalid_argument for moments of another number of channels, or a negative number
+  ///         of examples. Nothing is changed then.
+  template <int Channels>
+  void add(const Moments<T, Channels>& batch, Index examples_of_batch) {
+    if (examples_of_batch < 0) {
+      detail::fail_argument("MinibatchSeries::add", "number of examples", "zero or more",
+                            detail::text(examples_of_batch));
+    }
+    if (batch.count == 0) return;
+    Moments<T> values(batch.channels());
+    values.count = batch.count;
+    values.mean = batch.mean;
+    values.sum_of_squares = batch.sum_of_squares;
+    values.set_weight(batch.weight(), batch.squared_weight());
+    pooled.merge(values);
+    Moments<T> one(batch.channels());
+    one.count = 1;
+    one.mean = batch.mean;
+    means.merge(one);
+    examples += examples_of_batch;
+    if (batch.count < 2) return;
+    one.mean = batch.sample_variance();
+    variances.merge(one);
+  }
+
+  /// Both series as one.
+  /// @throws std::invalid_argument when the numbers of channels differ. Nothing is changed then.
+  void merge(const MinibatchSeries& other) {
+    pooled.merge(other.pooled);
+    means.merge(other.means);
+    variances.merge(other.variances);
+    examples += other.examples;
+  }
+
+  /// The same, kept in another type.
+  template <class U>
+  MinibatchSeries<U> cast() const {
+    MinibatchSeries<U> other(channels());
+    convert(pooled, other.pooled);
+    convert(means, other.means);
+    convert(variances, other.variances);
+    other.examples = examples;
+    return other;
+  }
+
+ private:
+  template <class U>
+  static void convert(const Moments<T>& from, Moments<U>& to) {
+    to.count = from.count;
+    to.mean = from.mean.template cast<U>();
+    to.sum_of_squares = from.sum_of_squares.template cast<U>();
+    to.set_weight(from.weight(), from.squared_weight());
+  }
+};
+
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_RECALIBRATE_MINIBATCH_SERIES_HPP
