@@ -32,7 +32,7 @@ file(RELATIVE_PATH up_to_prefix "/prefix/${CMAKE_INSTALL_DATADIR}/pkgconfig" /pr
 string(REGEX REPLACE "/$" "" up_to_prefix "${up_to_prefix}")
 set(pkgconfig_prefix "\${pcfiledir}/${up_to_prefix}")
 if(IS_ABSOLUTE "${CMAKE_INSTALL_INCLUDEDIR}" OR IS_ABSOLUTE "${CMAKE_INSTALL_DATADIR}")
-  # Whoever gives full paths has decided where everything lies, and moves nothing.
+  # Full paths say where everything lies; nothing is moved then.
   set(pkgconfig_includedir "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
   set(pkgconfig_prefix "${CMAKE_INSTALL_PREFIX}")
 endif()

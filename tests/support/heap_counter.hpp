@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Counts the bytes that are asked of malloc, whoever asks: Eigen, operator new, or a library. Under
+// Counts the bytes that Eigen, operator new or any library takes from malloc. Under
 // glibc this header DEFINES malloc and its like, so it is included in exactly one translation unit
 // of a program. Sanitizers have a heap of their own, and tell what is asked of it.
 #ifndef BATCHNORM_TESTS_SUPPORT_HEAP_COUNTER_HPP

@@ -111,7 +111,7 @@ class FileDescriptor {
 
 /// Maps a file: bytes come from the disk when they are looked at, and may be more than memory.
 /// Replacing the file by renaming, as this library does, leaves the mapping as it is; a program
-/// that shortens the file itself makes the system end whoever looks at the lost part.
+/// that shortens the file itself makes the system end any that looks at the lost part.
 inline FileBytes map_file(const FileContext& context) {
   errno = 0;
   // Opening a pipe would wait for its writer; O_NONBLOCK changes nothing for an ordinary file.

@@ -154,7 +154,7 @@ void save_layer(Tensors& tensors, const LayerPrefix& prefix, const State<T, Chan
 /// stored in the types of the state: gamma and beta of a float layer as F32, its running statistics
 /// as F64, so that loading gives back every bit. PyTorch and load_state read either type into
 /// either. Scalars that files do not have become F64. Without options the file does not carry
-/// epsilon, and whoever loads the layer has to know it.
+/// epsilon, which has to be known when the layer is loaded.
 /// @param prefix  what the layer is called, with its dot: "1." or "encoder.bn3."
 /// @param stored  StoredStatistics::as_parameters for statistics in the type of gamma and beta
 /// @throws std::invalid_argument when the vectors differ in size; std::domain_error when a number
