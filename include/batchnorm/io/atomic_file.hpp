@@ -32,8 +32,8 @@ inline bool flush_to_disk(std::FILE* file) {
 
 /// A file that appears whole or not at all. The bytes go to a temporary file in the folder of the
 /// target (a rename across file systems would be a copy), which is flushed and renamed over the
-/// target by commit(). Readers of the target find the old file or the new one, meanwhile and after a
-/// crash. Without commit(), and after any failure, the temporary file is removed.
+/// target by commit(). Readers of the target find the old file or the new one, meanwhile and after
+/// a crash. Without commit(), and after any failure, the temporary file is removed.
 ///
 /// A symbolic link stays a link: the file that it names is replaced. The permissions of a file that
 /// is replaced are kept. A target that is no ordinary file (a folder, a device) is refused.
