@@ -33,6 +33,8 @@
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/math/streaming_moments.hpp"
 #include "batchnorm/options.hpp"
+#include "batchnorm/recalibrate/diagnose.hpp"
+#include "batchnorm/recalibrate/diagnosis.hpp"
 #include "batchnorm/recalibrate/layer_handle.hpp"
 #include "batchnorm/recalibrate/minibatch_series.hpp"
 #include "batchnorm/recalibrate/minibatches.hpp"
