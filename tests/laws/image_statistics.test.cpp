@@ -84,8 +84,8 @@ TEST_CASE("averages of minibatch variances are low for images, pooled values are
   }
 }
 
-TEST_CASE("the numbers of the guide to the headers are those of the law") {
-  const std::string guide = read_bytes(source_dir() + "/include/batchnorm/README.md");
+TEST_CASE("the numbers of the guide to the examples are those of the law") {
+  const std::string guide = read_bytes(source_dir() + "/examples/README.md");
   for (const int size : {2, 4, 8, 32}) {
     char row[80];
     std::snprintf(row, sizeof row, "| %d | %.3f | %.3f | 1.000 |", size, averaged(size, false),

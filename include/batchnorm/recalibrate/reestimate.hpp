@@ -22,8 +22,9 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 ///
 ///     const auto report = reestimate<float>({&net.norm1, &net.norm2}, {x.cols(), 64},
 ///         [&](Index first, Index count, auto& pass) {
-///           const Eigen::MatrixXf h = relu(pass(net.norm1, net.weight1 * x.middleCols(first,
-///           count))); pass.see(net.norm2, net.weight2 * h);
+///           const auto some = x.middleCols(first, count);
+///           const Eigen::MatrixXf h = relu(pass(net.norm1, net.weight1 * some));
+///           pass.see(net.norm2, net.weight2 * h);
 ///         });
 ///     std::cout << report.text();
 ///
