@@ -120,6 +120,7 @@ class MapKernel {
       Alignment<kind> alignment(row, setting);
       RowCoefficients k, next;
       Base::broadcast_row(k, tile, 0);
+      next = k;
       Index at = 0;
       Index end = tile.columns;
       for (Index r = 0;; ++r) {
