@@ -18,6 +18,24 @@ struct Problem {
   reference::Layer layer;
 };
 
+/// What the oracle says, and how far from it a layer may be.
+template <class T>
+struct Expected {
+  /// @param own_statistics  whether those of the layer are the ones of x
+  Expected(const Problem& problem, bool own_statistics)
+      : bounds(problem.layer, problem.x),
+        y(reference::forward(problem.layer, problem.x)),
+        gradients(reference::backward(problem.layer, problem.x, problem.dy, own_statistics)) {}
+
+  void check_output(const Batch& out) const {
+    CHECK(beyond(out, y, [&](Size n, Size c, Size p) { return bounds.y(n, c, p); }) == "");
+  }
+
+  Bounds<T> bounds;
+  Batch y;
+  reference::Gradients gradients;
+};
+
 template <class T>
 Problem make_problem(Random& random, const Batch& x) {
   return {x, stored_as<T>(normal_batch(random, x.samples, x.channels, x.positions)),
@@ -25,9 +43,10 @@ Problem make_problem(Random& random, const Batch& x) {
 }
 
 template <class T>
-void check_gradients(const Problem& problem, const Bounds<T>& bounds,
-                     const reference::Gradients& expected, const Batch& dx,
+void check_gradients(const Problem& problem, const Expected<T>& right, const Batch& dx,
                      const Gradients<T>& gradients) {
+  const Bounds<T>& bounds = right.bounds;
+  const reference::Gradients& expected = right.gradients;
   const PerChannel steepest = largest(problem.dy);
   const PerChannel dgamma = bounds.dgamma(problem.dy), dbeta = bounds.dbeta(problem.dy);
   CHECK(beyond(dx, expected.x,
@@ -38,59 +57,52 @@ void check_gradients(const Problem& problem, const Bounds<T>& bounds,
 
 /// Training: the statistics are those of x.
 template <class T>
-void check_training(const Problem& problem, Layout layout) {
-  const Bounds<T> bounds(problem.layer, problem.x);
-  const Batch y = reference::forward(problem.layer, problem.x);
-  const auto y_bound = [&](Size n, Size c, Size p) { return bounds.y(n, c, p); };
-  const reference::Gradients expected =
-      reference::backward(problem.layer, problem.x, problem.dy, true);
-
+void check_training(const Problem& problem, const Expected<T>& expected, Layout layout) {
   BatchNorm<T> layer = make_layer<T>(problem.layer, Options{});
   const Stored<T> x(problem.x, layout), dy(problem.dy, layout);
   Stored<T> out = Stored<T>::like(problem.x, layout), dx = Stored<T>::like(problem.x, layout);
   const auto batch = layer.train(x.view(), out.view());
-  CHECK(beyond(out.read(), y, y_bound) == "");
+  expected.check_output(out.read());
   const Gradients<T> gradients = layer.backward(batch, x.view(), dy.view(), dx.view());
-  check_gradients(problem, bounds, expected, dx.read(), gradients);
+  check_gradients(problem, expected, dx.read(), gradients);
   CHECK(out.gaps_are_untouched());
   CHECK(dx.gaps_are_untouched());
 
   Stored<T> gradient = dy, in_place = x;
   layer.backward(batch, x.view(), gradient.view(), gradient.view());
-  CHECK(gradient.read().values == dx.read().values);
+  CHECK(gradient.same_bits(dx));
   layer.train(in_place.view(), in_place.view());
-  CHECK(in_place.read().values == out.read().values);
+  CHECK(in_place.same_bits(out));
 }
 
-/// Test time: the statistics are given, and are not quite those of x.
+/// The same problem with statistics that are given, and are not quite those of x.
 template <class T>
-void check_inference(Problem problem, Layout layout) {
+Problem at_test_time(Problem problem) {
   using P = parameter_t<T>;
   for (Real& mean : problem.layer.mu) mean += mean / 64;
   for (Real& variance : problem.layer.sigma2) variance += variance / 4;
   problem.layer.mu = stored_as<P>(problem.layer.mu);
   problem.layer.sigma2 = stored_as<P>(problem.layer.sigma2);
-  const Bounds<T> bounds(problem.layer, problem.x);
-  const Batch y = reference::forward(problem.layer, problem.x);
-  const auto y_bound = [&](Size n, Size c, Size p) { return bounds.y(n, c, p); };
-  const reference::Gradients expected =
-      reference::backward(problem.layer, problem.x, problem.dy, false);
+  return problem;
+}
 
+template <class T>
+void check_inference(const Problem& problem, const Expected<T>& expected, Layout layout) {
   const BatchNorm<T> layer = make_layer<T>(problem.layer, Options{});
   const Stored<T> x(problem.x, layout), dy(problem.dy, layout);
   Stored<T> out = Stored<T>::like(problem.x, layout), dx = Stored<T>::like(problem.x, layout);
   layer.infer(x.view(), out.view());
-  CHECK(beyond(out.read(), y, y_bound) == "");
+  expected.check_output(out.read());
   const Gradients<T> gradients = layer.backward_frozen(x.view(), dy.view(), dx.view());
-  check_gradients(problem, bounds, expected, dx.read(), gradients);
+  check_gradients(problem, expected, dx.read(), gradients);
   CHECK(out.gaps_are_untouched());
   CHECK(dx.gaps_are_untouched());
 
   Stored<T> gradient = dy, in_place = x;
   layer.backward_frozen(x.view(), gradient.view(), gradient.view());
-  CHECK(gradient.read().values == dx.read().values);
+  CHECK(gradient.same_bits(dx));
   layer.infer(in_place.view(), in_place.view());
-  CHECK(in_place.read().values == out.read().values);
+  CHECK(in_place.same_bits(out));
 }
 
 }  // namespace
@@ -99,11 +111,13 @@ TEMPLATE_TEST_CASE("all layouts agree with the oracle", "", float, double, long 
                    Eigen::bfloat16) {
   Random random(11);
   for (const Named& named : adversarial_batches<TestType>(12)) {
-    const Problem problem = make_problem<TestType>(random, named.values);
+    const Problem training = make_problem<TestType>(random, named.values);
+    const Problem test_time = at_test_time<TestType>(training);
+    const Expected<TestType> trained(training, true), inferred(test_time, false);
     for (const Layout layout : all_layouts) {
       INFO(named.name << ", " << name_of(layout));
-      check_training<TestType>(problem, layout);
-      check_inference<TestType>(problem, layout);
+      check_training(training, trained, layout);
+      check_inference(test_time, inferred, layout);
     }
   }
 }

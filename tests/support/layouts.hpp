@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "batchnorm/view/batch_view.hpp"
@@ -79,6 +81,14 @@ class Stored {
       batch.at(n, c, p) = static_cast<long double>(element(*this, n, c, p));
     });
     return batch;
+  }
+
+  /// Whether both hold the same bits, also between the elements of the view.
+  bool same_bits(const Stored& other) const {
+    // Some bytes of a long double are none of its value.
+    if (std::is_same<T, long double>::value) return memory_ == other.memory_;
+    return memory_.size() == other.memory_.size() &&
+           std::memcmp(memory_.data(), other.memory_.data(), memory_.size() * sizeof(T)) == 0;
   }
 
   /// Whether nobody wrote between the elements of the view.
