@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The corpus of the fuzz targets is the list of files that the tests name. After a change of the
-// list, `test_fuzz_corpus "[write]"` writes it anew.
+// list, `tests_fuzz "[write]"` writes it anew.
 
 #include <filesystem>
 #include <map>

@@ -77,7 +77,7 @@ TEST_CASE("an index cut anywhere is refused") {
   }
 }
 
-TEST_CASE("null bytes are refused unless there are none") {
+TEST_CASE("null bytes of an index are refused unless there are none") {
   CHECK_THROWS_MATCHES(
       parse_safetensors_index(nullptr, 9, "x"), std::invalid_argument,
       says("parse_safetensors_index: bytes of \"x\": expected data, got a null pointer"));

@@ -109,7 +109,7 @@ TEST_CASE("what was seen since joins the total, not what is shared") {
   CHECK(fresh.shared().channels() == 1);
 }
 
-TEST_CASE("the number of channels may be fixed") {
+TEST_CASE("a stream of a fixed number of channels") {
   std::array<StreamingMoments<double, 2>, 2> workers;
   Moments<double, 2> seen;
   seen.count = 1;

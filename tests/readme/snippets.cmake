@@ -13,9 +13,10 @@ endfunction()
 # which runs the block whose number it is given. All of a page stand in one program because every
 # program compiles the layers it uses anew. What comments "// prints ..." announce goes to n.prints.
 #
-# A block gets the includes and the using that the page says it has; its own includes are added.
+# A block gets the includes and the using that the page says it has; its own includes are added. The
+# umbrella is the one for programs that link to batchnorm::compiled, which defines the same.
 function(write_snippets folder numbers)
-  set(includes "#include <batchnorm/batchnorm.hpp>\n#include <cstdlib>\n#include <iostream>\n")
+  set(includes "#include <batchnorm/compiled.hpp>\n#include <cstdlib>\n#include <iostream>\n")
   set(functions "")
   set(calls "")
   foreach(number IN LISTS numbers)

@@ -38,3 +38,26 @@ foreach(target IN ITEMS Eigen3::Eigen nlohmann_json::nlohmann_json)
   list(APPEND syntax_flags
        "$<$<BOOL:${dirs}>:-isystem$<JOIN:${dirs},$<SEMICOLON>-isystem>>")
 endforeach()
+
+# precompile_syntax_headers(name compiler compiler_name headers...): the test <name>_<compiler_name>,
+# which precompiles headers, as a fixture of the same name for the tests that use them, and sets
+# <name>_flags to the arguments with which they do. The file is large, so another test removes it.
+function(precompile_syntax_headers name compiler compiler_name)
+  list(TRANSFORM ARGN REPLACE "(.+)" "#include \"\\1\"\n" OUTPUT_VARIABLE includes)
+  list(JOIN includes "" includes)
+  set(header "${CMAKE_CURRENT_BINARY_DIR}/${name}_${compiler_name}.hpp")
+  file(CONFIGURE OUTPUT "${header}" CONTENT "${includes}")
+  set(flags ${syntax_flags})
+  list(REMOVE_ITEM flags -fsyntax-only)
+  add_test(NAME ${name}_${compiler_name} COMMAND_EXPAND_LISTS
+           COMMAND "${compiler}" ${flags} -x c++-header "${header}" -o "${header}.gch")
+  add_test(NAME ${name}_${compiler_name}_removed COMMAND "${CMAKE_COMMAND}" -E rm "${header}.gch")
+  set_tests_properties(${name}_${compiler_name} PROPERTIES FIXTURES_SETUP ${name}_${compiler_name})
+  set_tests_properties(${name}_${compiler_name}_removed PROPERTIES
+                       FIXTURES_CLEANUP ${name}_${compiler_name})
+  # g++ takes the file with .gch when it is told to include the other; an old one must not do.
+  set(${name}_flags -Winvalid-pch -include "${header}" PARENT_SCOPE)
+  if(compiler_name STREQUAL "clang")
+    set(${name}_flags -include-pch "${header}.gch" PARENT_SCOPE)
+  endif()
+endfunction()

@@ -135,7 +135,7 @@ TEST_CASE("the view writes where the tensor may be written") {
   CHECK(tensor(1, 2, 3) == -1);
 }
 
-TEST_CASE("a new owner has the shape, the type and the storage order of the viewed") {
+TEST_CASE("a new owner of a tensor has the shape, the type and the storage order of the viewed") {
   const auto tensor = filled<4, Eigen::RowMajor>({2, 3, 4, 5});
   const auto view = channels_last(tensor);
   auto owner = view.make_owner();
