@@ -144,9 +144,12 @@ void check_all(const detail::KernelTable<T>& kernels, bool is_backward, const Ex
   Random random(31);
   for (const InstructionSet set : instruction_sets_here()) {
     for (const bool per_column : {false, true}) {
+      if (!per_column && !takes_all_tiles(kernels, set)) continue;
       for_tile_shapes(kernels.width_of(set), [&](Index rows, Index columns) {
         Kind kind = random_kind(random, per_column, is_backward);
-        if (columns < kernels.width_of(set)) kind.streaming = false;
+        if (columns < kernels.width_of(set) || !takes_all_tiles(kernels, set)) {
+          kind.streaming = false;
+        }
         INFO(rows << " rows of " << columns << ", per column " << per_column << ", residual "
                   << kind.residual << ", slope " << static_cast<double>(kind.slope) << ", fixed "
                   << kind.fixed << ", dense " << kind.dense << ", one channel " << kind.one_channel

@@ -109,6 +109,14 @@ inline std::vector<batchnorm::InstructionSet> instruction_sets_here() {
   return sets;
 }
 
+/// Whether the kernels of a set are there for tiles along channels, and for streamed ones.
+template <class T>
+bool takes_all_tiles(const batchnorm::detail::KernelTable<T>& kernels,
+                     batchnorm::InstructionSet set) {
+  constexpr Index bytes = sizeof(batchnorm::parameter_t<T>);
+  return batchnorm::detail::simd::is_16_bit<T> || kernels.lanes_of(set) * bytes < 64;
+}
+
 /// One table of integers per coefficient, with what a masked unit reads in front.
 template <class C>
 class CoefficientTables {

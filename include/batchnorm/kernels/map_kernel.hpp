@@ -42,7 +42,7 @@ class MapKernel {
     using typename Base::RowCoefficients;
     using typename Base::V;
     static constexpr int outputs = Formula::outputs;
-    static constexpr bool can_stream = simd::can_stream<T>;
+    static constexpr bool can_stream = simd::can_stream<T> && !across_only<T, Lanes>;
 
     /// Where the current row begins in every operand.
     struct Row {
@@ -50,54 +50,42 @@ class MapKernel {
       T* to[outputs];
     };
 
-    /// Kinds of tiles that have loops of their own. Data in the cache is bound by instructions,
-    /// data near it (the last-level cache) hardly less.
-    enum class Kind {
-      cached,    ///< plain (Unit)
-      streamed,  ///< plain, prefetched and streamed
-      general    ///< anything
-    };
-
     /// What a tile says, in copies that no store can change and no pointer can reach, so that they
-    /// stay in registers.
-    template <Kind kind>
+    /// stay in registers. Plain tiles (Unit) that are not streamed have loops of their own: data in
+    /// the cache is bound by instructions.
+    template <bool Plain>
     struct Setting {
-      static constexpr bool plain = kind != Kind::general;
       FormulaOptions<V> options;
       typename Base::Prefetch prefetch;
       bool streaming;
 
       [[gnu::always_inline]] explicit Setting(const Tile<T>& tile)
           : options(Base::load_options(tile)), prefetch(tile), streaming(tile.streaming) {
-        if (plain) options.residual = false;
-        if (kind == Kind::cached) streaming = prefetch.active = false;
-        if (kind == Kind::streamed) streaming = prefetch.active = true;
+        if (Plain) options.residual = streaming = prefetch.active = false;
       }
     };
 
     [[gnu::always_inline]] static void run(const Tile<T>& tile) {
-      if (!Base::is_plain(tile)) return run_kind<Kind::general>(tile);
-      if constexpr (can_stream) {
-        if (tile.streaming) return run_kind<Kind::streamed>(tile);
-      }
-      run_kind<Kind::cached>(tile);
+      if (!Base::is_plain(tile) || (can_stream && tile.streaming)) return run_with<false>(tile);
+      run_with<true>(tile);
     }
-    template <Kind kind>
-    [[gnu::always_inline]] static void run_kind(const Tile<T>& tile) {
-      const Setting<kind> setting(tile);
-      tile.per_column ? columns(tile, setting) : rows(tile, setting);
+    template <bool Plain>
+    [[gnu::always_inline]] static void run_with(const Tile<T>& tile) {
+      const Setting<Plain> setting(tile);
+      if (across_only<T, Lanes> || tile.per_column) return columns(tile, setting);
+      if constexpr (!across_only<T, Lanes>) rows(tile, setting);
     }
 
     /// Across channels: the coefficients of a unit are read from the tables. The last unit of a row
     /// that is no multiple of units long begins among elements that are done, and stores the
     /// others.
-    template <Kind kind>
-    [[gnu::always_inline]] static void columns(const Tile<T>& tile, const Setting<kind>& setting) {
+    template <bool Plain>
+    [[gnu::always_inline]] static void columns(const Tile<T>& tile, const Setting<Plain>& setting) {
       const Index end = tile.columns;
       const auto tables = tile.k;
       for (Index r = 0; r < tile.rows; ++r) {
         const Row row = row_of(tile, r, setting);
-        Alignment<kind> alignment(row, setting);
+        Alignment<Plain> alignment(row, setting);
         for (Index at = 0; at < end;) {
           const Index rest = end - at;
           const Index from = rest < width ? end - width : at;
@@ -112,12 +100,12 @@ class MapKernel {
     /// Along channels: the coefficients of a row stay in registers. Rows that follow one another
     /// are walked as one; a unit in which one ends and the next begins has the coefficients of
     /// both.
-    template <Kind kind>
-    [[gnu::always_inline]] static void rows(const Tile<T>& tile, const Setting<kind>& setting) {
+    template <bool Plain>
+    [[gnu::always_inline]] static void rows(const Tile<T>& tile, const Setting<Plain>& setting) {
       const bool packed = is_packed(tile);
       const Index last_row = tile.rows - 1;
       Row row = row_of(tile, 0, setting);
-      Alignment<kind> alignment(row, setting);
+      Alignment<Plain> alignment(row, setting);
       RowCoefficients k, next;
       Base::broadcast_row(k, tile, 0);
       next = k;
@@ -142,7 +130,7 @@ class MapKernel {
         end += tile.columns;
         if (packed) continue;
         row = row_of(tile, r + 1, setting);
-        alignment = Alignment<kind>(row, setting);
+        alignment = Alignment<Plain>(row, setting);
         at = 0;
         end = tile.columns;
       }
@@ -150,13 +138,13 @@ class MapKernel {
 
     /// Streamed rows begin with a unit that is stored normally, up to where the next ones are
     /// aligned: to a cache line, or to the part of one that a unit is.
-    template <Kind kind>
+    template <bool Plain>
     struct Alignment {
-      static constexpr bool trivial = kind == Kind::cached || !can_stream;
+      static constexpr bool trivial = Plain || !can_stream;
       bool streams;  ///< the unit at work
       Index step;    ///< to the unit behind it
 
-      [[gnu::always_inline]] Alignment(const Row& row, const Setting<kind>& setting)
+      [[gnu::always_inline]] Alignment(const Row& row, const Setting<Plain>& setting)
           : streams(!trivial && setting.streaming), step(width) {
         if (!streams) return;
         const auto address = reinterpret_cast<std::uintptr_t>(row.to[0]);
@@ -165,7 +153,7 @@ class MapKernel {
         step = static_cast<Index>(head);
         streams = false;
       }
-      [[gnu::always_inline]] Index next(const Setting<kind>& setting) {
+      [[gnu::always_inline]] Index next(const Setting<Plain>& setting) {
         if (trivial) return width;
         const Index now = step;
         step = width;
@@ -187,9 +175,9 @@ class MapKernel {
       return packed;
     }
 
-    template <Kind kind>
+    template <bool Plain>
     [[gnu::always_inline]] static Row row_of(const Tile<T>& tile, Index r,
-                                             const Setting<kind>& setting) {
+                                             const Setting<Plain>& setting) {
       Row row;
 #pragma GCC unroll 4
       for (std::size_t i = 0; i < inputs; ++i) {
@@ -203,18 +191,18 @@ class MapKernel {
 
     /// @param count  how many elements, the last ones of the unit, are stored: all if at least
     /// width
-    template <Kind kind, class K>
+    template <bool Plain, class K>
     [[gnu::always_inline]] static void map_unit(const Row& row, Index at, const K& k,
-                                                const Setting<kind>& setting, Index count,
+                                                const Setting<Plain>& setting, Index count,
                                                 bool stream) {
       V x[vectors][inputs];
       V y[outputs][vectors];
-      Base::template load_inputs<Setting<kind>::plain>(x, row.from, at, setting.options.residual,
-                                                       setting.prefetch);
+      Base::template load_inputs<Plain>(x, row.from, at, setting.options.residual,
+                                        setting.prefetch);
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
         V of_vector[outputs];
-        Formula::template apply<Setting<kind>::plain>(of_vector, x[v], k[v], setting.options);
+        Formula::template apply<Plain>(of_vector, x[v], k[v], setting.options);
 #pragma GCC unroll 2
         for (int i = 0; i < outputs; ++i) y[i][v] = of_vector[i];
       }
@@ -223,7 +211,7 @@ class MapKernel {
         if (i > 0 && !setting.options.residual) break;
         if (count < width) {
           simd::store_last<C, Lanes, vectors>(row.to[i] + at, y[i], count);
-        } else if constexpr (can_stream && kind != Kind::cached) {
+        } else if constexpr (can_stream && !Plain) {
           simd::store_or_stream<C, Lanes, vectors>(row.to[i] + at, y[i], stream);
         } else {
           simd::store_unit<C, Lanes, vectors>(row.to[i] + at, y[i]);

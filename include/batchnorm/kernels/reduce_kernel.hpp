@@ -71,15 +71,16 @@ class ReduceKernel {
     /// Two partial sums of everything, so that additions do not wait for one another.
     using Sums = V[2][vectors][sums];
 
-    /// Plain: as in MapKernel.
     [[gnu::always_inline]] static void run(const Tile<T>& tile) {
-      if (Base::is_plain(tile)) {
-        const Setting<true> setting(tile);
-        tile.per_column ? columns(tile, setting) : rows(tile, setting);
-      } else {
-        const Setting<false> setting(tile);
-        tile.per_column ? columns(tile, setting) : rows(tile, setting);
-      }
+      if (Base::is_plain(tile)) return run_with<true>(tile);
+      if constexpr (!Base::always_plain) run_with<false>(tile);
+    }
+    /// Plain: as in MapKernel.
+    template <bool Plain>
+    [[gnu::always_inline]] static void run_with(const Tile<T>& tile) {
+      const Setting<Plain> setting(tile);
+      if (across_only<T, Lanes> || tile.per_column) return columns(tile, setting);
+      if constexpr (!across_only<T, Lanes>) rows(tile, setting);
     }
 
     /// What a tile says, in copies that no store can change, and what follows from it.

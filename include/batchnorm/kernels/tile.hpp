@@ -75,7 +75,8 @@ struct Tile {
   std::array<Index, max_inputs> ahead{};  ///< elements from what is read to what is prefetched
 };
 
-/// One formula for the tiles of one scalar, compiled for every instruction set.
+/// One formula for the tiles of one scalar, compiled for every instruction set; for AVX-512 there
+/// may be only what set_for asks of it.
 template <class T>
 struct KernelTable {
   using Kernel = void (*)(const Tile<T>&);

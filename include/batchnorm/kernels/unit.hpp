@@ -43,6 +43,12 @@ inline constexpr int vectors_per_unit = Lanes == 1 ? 1
                                             ? 1
                                             : 2;
 
+/// Whether kernels take tiles with coefficients per column alone, and do not stream: all that
+/// AVX-512 is used for where elements are not converted (set_for).
+template <class T, int Lanes>
+inline constexpr bool across_only = Lanes * sizeof(parameter_t<T>) >= simd::avx512_bytes &&
+                                    !simd::is_16_bit<T>;
+
 /// What mapping and reducing kernels share: loading coefficients and inputs of a unit.
 template <class Formula, class T, int LaneCount>
 struct Unit {
@@ -66,8 +72,14 @@ struct Unit {
     [[gnu::always_inline]] const V* operator[](int) const { return of; }
   };
 
+  /// Whether there is nothing that a tile of this formula could have besides.
+  static constexpr bool always_plain = inputs == Formula::required_inputs &&
+                                       coefficients == Formula::required_coefficients &&
+                                       Formula::plain_with_epilogue;
+
   /// Whether a tile has no residual; nor an epilogue, where that would take registers from sums.
   [[gnu::always_inline]] static bool is_plain(const Tile<T>& tile) {
+    if (always_plain) return true;
     return !tile.options->residual && (Formula::plain_with_epilogue || !tile.options->rectified);
   }
 
