@@ -16,15 +16,14 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-template <class T>
-std::string shape_text(const BatchView<T>& view) {
+inline std::string shape_text(const ViewMemory& view) {
   return text(view.samples(), " samples x ", view.channels(), " channels x ", view.positions(),
               " positions");
 }
 
 /// The message knows the commonest slip: a matrix handed over with examples and features swapped.
-template <class T>
-[[noreturn]] void fail_channels(const char* function, const BatchView<T>& view, Index expected) {
+[[noreturn]] inline void fail_channels(const char* function, const ViewMemory& view,
+                                       Index expected) {
   std::string got = text(view.channels(), " (", shape_text(view), ")");
   if (view.positions() == 1 && view.samples() == expected) {
     got += text("; the matrix looks transposed: a plain matrix is read as features x examples, ",
@@ -39,33 +38,30 @@ void check_channels(const char* function, const BatchView<T>& view, Index expect
 }
 
 /// Two arguments of one call must mean the same element by the same index.
-template <class A, class B>
-void check_same_shape(const char* function, const char* name_a, const BatchView<A>& a,
-                      const char* name_b, const BatchView<B>& b) {
+inline void check_same_shape(const char* function, const char* name_a, const ViewMemory& a,
+                             const char* name_b, const ViewMemory& b) {
   if (a.samples() != b.samples() || a.channels() != b.channels() ||
       a.positions() != b.positions()) {
     fail_argument(function, text("shape of ", name_b, " must be that of ", name_a), shape_text(a),
                   shape_text(b));
   }
-  if (a.positions() > 1 && a.position_order() != b.position_order()) {
+  if (a.positions() > 1 && a.order != b.order) {
     fail_argument(function, text("positions of ", name_b, " must be counted as those of ", name_a),
                   "tensors of one storage order", "a row-major and a column-major tensor");
   }
 }
 
 /// An output may be the very memory of an input, or none of it.
-template <class Out, class In>
-void check_aliasing(const char* function, const char* out_name, const BatchView<Out>& out,
-                    const char* in_name, const BatchView<In>& in) {
+inline void check_aliasing(const char* function, const char* out_name, const ViewMemory& out,
+                           const char* in_name, const ViewMemory& in) {
   if (same_memory(out, in) || !overlap(out, in)) return;
   fail_argument(function, text(out_name, " and ", in_name, " must be the same memory or disjoint"),
                 "no partial overlap", "memory that partly overlaps");
 }
 
 /// Two outputs of one call must not share memory.
-template <class A, class B>
-void check_disjoint(const char* function, const char* name_a, const BatchView<A>& a,
-                    const char* name_b, const BatchView<B>& b) {
+inline void check_disjoint(const char* function, const char* name_a, const ViewMemory& a,
+                           const char* name_b, const ViewMemory& b) {
   if (!overlap(a, b)) return;
   fail_argument(function, text(name_a, " and ", name_b, " must be disjoint"), "no overlap",
                 "memory that overlaps");
@@ -88,9 +84,8 @@ bool are_proper_examples(const BatchView<A>& a, const BatchView<B>& b) {
 }
 
 /// Everything an output must fulfil with regard to one input of the same shape.
-template <class Out, class In>
-void check_output_in_full(const char* function, const char* out_name, const BatchView<Out>& out,
-                          const char* in_name, const BatchView<In>& in) {
+inline void check_output_in_full(const char* function, const char* out_name, const ViewMemory& out,
+                                 const char* in_name, const ViewMemory& in) {
   check_same_shape(function, in_name, in, out_name, out);
   if (repeats_elements(out)) {
     fail_argument(function, text("elements of ", out_name, " must be distinct"),

@@ -4,7 +4,6 @@
 
 #include <Eigen/Core>
 #include <cstddef>
-#include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -61,6 +60,12 @@ class InputArray {
  private:
   using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
 
+  /// Deletes it. (<memory> takes a thirtieth of <Eigen/Core> to compile.)
+  struct Evaluated {
+    const Matrix* matrix = nullptr;
+    ~Evaluated() { delete matrix; }
+  };
+
   template <class A>
   void set(const A& argument) {
     if constexpr (std::is_convertible<const A*, const BatchView<const T>*>::value) {
@@ -70,13 +75,14 @@ class InputArray {
     } else if constexpr (has_memory<A>) {
       view_ = new (&made_) BatchView<const T>(view_of_matrix<Examples::in_columns>(argument));
     } else {
-      evaluated_ = std::make_unique<const Matrix>(argument);
-      view_ = new (&made_) BatchView<const T>(view_of_matrix<Examples::in_columns>(*evaluated_));
+      evaluated_.matrix = new Matrix(argument);
+      view_ =
+          new (&made_) BatchView<const T>(view_of_matrix<Examples::in_columns>(*evaluated_.matrix));
     }
   }
 
   const BatchView<const T>* view_ = nullptr;
-  std::unique_ptr<const Matrix> evaluated_;
+  Evaluated evaluated_;
   union {
     BatchView<const T> made_;  ///< of the argument, where it is none
   };

@@ -13,6 +13,29 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
+/// What checks ask of a view, without its scalar, so that they are compiled once for all.
+struct ViewMemory {
+  template <class T>
+  ViewMemory(const BatchView<T>& view)
+      : data(view.data()),
+        bytes(static_cast<std::int64_t>(sizeof(T))),
+        sizes{view.samples(), view.channels(), view.positions()},
+        strides{view.sample_stride(), view.channel_stride(), view.position_stride()},
+        order(view.position_order()) {}
+
+  Index samples() const { return sizes[0]; }
+  Index channels() const { return sizes[1]; }
+  Index positions() const { return sizes[2]; }
+  bool empty() const { return sizes[0] == 0 || sizes[1] == 0 || sizes[2] == 0; }
+  std::uintptr_t address() const { return reinterpret_cast<std::uintptr_t>(data); }
+
+  const void* data;
+  std::int64_t bytes;  ///< of an element
+  Index sizes[3];
+  Index strides[3];  ///< in elements
+  PositionOrder order;
+};
+
 /// One axis of an overlap question: an index from 0 to `most`, worth `stride` bytes a step.
 struct OverlapAxis {
   std::int64_t stride;
@@ -58,7 +81,7 @@ class OverlapQuestion {
   /// Whether the axes from `axis` on can sum to a number in [low, high]. In nested layouts a few
   /// indices of each axis come into question, so the search ends at once; budget_ bounds it for
   /// layouts made to be hard, with a cautious yes.
-  bool reaches(int axis, std::int64_t low, std::int64_t high) {
+  [[gnu::noinline]] bool reaches(int axis, std::int64_t low, std::int64_t high) {
     if (low <= 0 && high >= 0) return true;
     if (axis == count_ || high < 0) return false;
     if (--budget_ < 0) return true;
@@ -80,15 +103,12 @@ class OverlapQuestion {
 };
 
 /// Two views of the same elements in the same order: then element-wise work in place is right.
-template <class A, class B>
-bool same_memory(const BatchView<A>& a, const BatchView<B>& b) {
-  const auto same_axis = [](Index size, Index stride_a, Index stride_b) {
-    return size <= 1 || stride_a == stride_b;
-  };
-  return static_cast<const void*>(a.data()) == static_cast<const void*>(b.data()) &&
-         sizeof(A) == sizeof(B) && same_axis(a.samples(), a.sample_stride(), b.sample_stride()) &&
-         same_axis(a.channels(), a.channel_stride(), b.channel_stride()) &&
-         same_axis(a.positions(), a.position_stride(), b.position_stride());
+inline bool same_memory(const ViewMemory& a, const ViewMemory& b) {
+  bool same = a.data == b.data && a.bytes == b.bytes;
+  for (int axis = 0; axis < 3; ++axis) {
+    same = same && (a.sizes[axis] <= 1 || a.strides[axis] == b.strides[axis]);
+  }
+  return same;
 }
 
 /// The addresses from the first byte of a view to behind the last one.
@@ -96,42 +116,31 @@ struct AddressRange {
   std::uintptr_t begin;
   std::uintptr_t end;
 
-  template <class T>
-  explicit AddressRange(const BatchView<T>& view)
-      : begin(reinterpret_cast<std::uintptr_t>(view.data())), end(begin + sizeof(T)) {
-    add(view.samples(), view.sample_stride() * static_cast<Index>(sizeof(T)));
-    add(view.channels(), view.channel_stride() * static_cast<Index>(sizeof(T)));
-    add(view.positions(), view.position_stride() * static_cast<Index>(sizeof(T)));
-  }
-
- private:
-  void add(Index size, Index step) {
-    const auto distance = static_cast<std::uintptr_t>(step * (size - 1));
-    (step < 0 ? begin : end) += distance;
+  explicit AddressRange(const ViewMemory& view)
+      : begin(view.address()), end(begin + static_cast<std::uintptr_t>(view.bytes)) {
+    for (int axis = 0; axis < 3; ++axis) {
+      const Index step = view.strides[axis];
+      const Index distance = step * (view.sizes[axis] - 1) * view.bytes;
+      (step < 0 ? begin : end) += static_cast<std::uintptr_t>(distance);
+    }
   }
 };
 
 /// Whether two views share a byte. Exact for interleaved blocks, such as the upper and the lower
 /// rows of one column-major matrix, whose address ranges overlap although their elements do not.
 /// Only for layouts with strides that fit nowhere into one another it may be a cautious yes.
-template <class A, class B>
-bool overlap(const BatchView<A>& a, const BatchView<B>& b) {
+inline bool overlap(const ViewMemory& a, const ViewMemory& b) {
   if (a.empty() || b.empty()) return false;
   const AddressRange range_a(a);
   const AddressRange range_b(b);
   if (range_a.end <= range_b.begin || range_b.end <= range_a.begin) return false;
-  constexpr auto bytes_a = static_cast<std::int64_t>(sizeof(A));
-  constexpr auto bytes_b = static_cast<std::int64_t>(sizeof(B));
   // The distance from an element of b to one of a, in bytes.
-  OverlapQuestion distance(static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(a.data()) -
-                                                     reinterpret_cast<std::uintptr_t>(b.data())));
-  distance.add(a.samples(), a.sample_stride() * bytes_a);
-  distance.add(a.channels(), a.channel_stride() * bytes_a);
-  distance.add(a.positions(), a.position_stride() * bytes_a);
-  distance.add(b.samples(), -b.sample_stride() * bytes_b);
-  distance.add(b.channels(), -b.channel_stride() * bytes_b);
-  distance.add(b.positions(), -b.position_stride() * bytes_b);
-  return distance.reaches(1 - bytes_a, bytes_b - 1);
+  OverlapQuestion distance(static_cast<std::int64_t>(a.address() - b.address()));
+  for (int axis = 0; axis < 3; ++axis) {
+    distance.add(a.sizes[axis], a.strides[axis] * a.bytes);
+    distance.add(b.sizes[axis], -b.strides[axis] * b.bytes);
+  }
+  return distance.reaches(1 - a.bytes, b.bytes - 1);
 }
 
 /// Whether every axis steps over all that the axes with shorter steps reach: the usual case, in
@@ -158,12 +167,11 @@ inline bool are_nested(const Index (&sizes)[3], const Index (&strides)[3]) {
 
 /// Whether two different indices of a view mean the same element, as in a broadcast or a sliding
 /// window, so that it cannot be an output. Exact as far as overlap() is.
-template <class T>
-bool repeats_elements(const BatchView<T>& view) {
+inline bool repeats_elements(const ViewMemory& view) {
   if (view.empty()) return false;
-  if (view.values_per_channel() == 1) return view.channels() > 1 && view.channel_stride() == 0;
-  const Index sizes[3] = {view.samples(), view.channels(), view.positions()};
-  const Index strides[3] = {view.sample_stride(), view.channel_stride(), view.position_stride()};
+  const auto& sizes = view.sizes;
+  const auto& strides = view.strides;
+  if (sizes[0] * sizes[2] == 1) return sizes[1] > 1 && strides[1] == 0;
   if (are_nested(sizes, strides)) return false;
   for (int axis = 0; axis < 3; ++axis) {
     if (sizes[axis] == 1) continue;
