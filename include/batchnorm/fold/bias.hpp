@@ -61,9 +61,9 @@ struct BiasArgument {
       fail_argument(function, "size of the bias must be the number of output channels, or 0",
                     text(channels, " or 0"), text(size));
     }
-    Eigen::VectorXd values = Eigen::VectorXd::Zero(channels);
-    for (Index channel = 0; channel < size; ++channel) {
-      values[channel] = static_cast<double>(bias[static_cast<Place>(channel)]);
+    Eigen::VectorXd values(channels);
+    for (Index channel = 0; channel < channels; ++channel) {
+      values[channel] = size == 0 ? 0.0 : static_cast<double>(bias[static_cast<Place>(channel)]);
     }
     return values;
   }

@@ -99,8 +99,8 @@ class InferenceMap {
       mean_[channel] = state.running_mean[channel];
       scale_[channel] = gamma * inverse;
       shift_[channel] = detail::beta_of(options, state, channel);
+      shift_terms_[channel] = std::fabs(shift_[channel]);
     }
-    shift_terms_ = shift_.cwiseAbs();
     // Of relative errors of at most 2^-53: half of that of the sum under the root, then those of
     // root, quotient and product.
     scale_roundings_ = 4;
@@ -124,9 +124,9 @@ class InferenceMap {
       mean_[channel] = static_cast<double>(frozen.pivot()[channel]);
       scale_[channel] = static_cast<double>(frozen.scale()[channel]);
       shift_[channel] = static_cast<double>(frozen.shift()[channel]);
+      shift_terms_[channel] = std::fabs(shift_[channel]);
       check_finite("InferenceMap", "pivot", channel, mean_[channel]);
     }
-    shift_terms_ = shift_.cwiseAbs();
     check_finite("InferenceMap");
   }
 

@@ -81,7 +81,8 @@ inline double relative(double error, double terms) {
 }
 
 /// The folded layer, computed but not written: what can fail fails here, and changes nothing.
-/// Holds, per output channel, a few numbers and one for each tap.
+/// Holds, per output channel, a few numbers and one for each tap. Computes number by number:
+/// expressions of Eigen that do not depend on T are compiled wherever this is included.
 /// @tparam T  scalar of the weights
 template <class T>
 class FoldPlan {
@@ -96,8 +97,8 @@ class FoldPlan {
         before_(before),
         after_(after),
         flush_(options.flush_subnormal),
-        largest_input_(options.largest_input),
-        tap_shift_(Eigen::MatrixXd::Zero(weights.out_channels(), weights.taps())) {
+        largest_input_(options.largest_input) {
+    tap_shift_.setZero(weights.out_channels() * weights.taps());
     for (Eigen::VectorXd* sums : {&weight_terms_, &weight_error_, &shift_terms_}) {
       sums->setZero(weights.out_channels());
     }
@@ -172,19 +173,23 @@ class FoldPlan {
 
   double exact_bias(Index out, const std::vector<Index>& seen) const {
     double sum = 0.0;
-    for (const Index tap : seen) sum += tap_shift_(out, tap);
+    for (const Index tap : seen) sum += tap_shift_[out * weights_.taps() + tap];
     return (bias_[out] + sum - after_.mean()[out]) * after_.scale()[out] + after_.shift()[out];
   }
 
   void sum_weights() {
-    const Eigen::VectorXd scaled_mean = before_.mean().cwiseProduct(before_.scale());
-    const Eigen::VectorXd shift = before_.shift() - scaled_mean;
-    const Eigen::VectorXd terms = before_.shift_terms() + scaled_mean.cwiseAbs();
+    const Index inputs = before_.channels();
+    Eigen::VectorXd shift(inputs), terms(inputs);
+    for (Index in = 0; in < inputs; ++in) {
+      const double scaled_mean = before_.mean()[in] * before_.scale()[in];
+      shift[in] = before_.shift()[in] - scaled_mean;
+      terms[in] = before_.shift_terms()[in] + std::fabs(scaled_mean);
+    }
     weights_.each([&](const T& weight, Index out, Index in, Index tap) {
       const double value = static_cast<double>(weight);
       check_finite("weight of output channel ", out, value);
       add_weight(weight, out, in);
-      tap_shift_(out, tap) += value * shift[in];
+      tap_shift_[out * weights_.taps() + tap] += value * shift[in];
       shift_terms_[out] += std::fabs(value) * terms[in];
     });
   }
@@ -207,9 +212,10 @@ class FoldPlan {
   }
 
   void sum_biases() {
-    const Eigen::VectorXd sums = bias_.cwiseAbs() + shift_terms_ + after_.mean().cwiseAbs();
-    bias_terms_ = sums.cwiseProduct(after_.scale().cwiseAbs()) + after_.shift_terms();
+    bias_terms_.resize(weights_.out_channels());
     for (Index out = 0; out < weights_.out_channels(); ++out) {
+      const double sum = std::fabs(bias_[out]) + shift_terms_[out] + std::fabs(after_.mean()[out]);
+      bias_terms_[out] = sum * std::fabs(after_.scale()[out]) + after_.shift_terms()[out];
       check_finite("bias of output channel ", out, bias_[out]);
       check_finite("sum of the terms of output channel ", out,
                    bias_terms_[out] + weight_terms_[out]);
@@ -249,7 +255,7 @@ class FoldPlan {
   const InferenceMap& after_;
   bool flush_;
   double largest_input_;
-  Eigen::MatrixXd tap_shift_;
+  Eigen::VectorXd tap_shift_;  ///< of every tap of every output channel
   Eigen::VectorXd weight_terms_, weight_error_, shift_terms_, bias_terms_;
   Index subnormal_ = 0;
   Index vanished_ = 0;

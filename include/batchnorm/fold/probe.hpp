@@ -5,6 +5,7 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <vector>
@@ -51,7 +52,6 @@ class ProbeNumbers {
 template <class T, class B>
 class FoldProbe {
   using Wide = long double;
-  using Outputs = Eigen::Matrix<Wide, Eigen::Dynamic, 1>;
 
  public:
   FoldProbe(const FoldPlan<T>& plan, const BiasMap<B>& bias, const TapReach& reach)
@@ -62,8 +62,8 @@ class FoldProbe {
     ProbeNumbers numbers(seed);
     for (int probe = 0; probe < count; ++probe) {
       const Index position = numbers.below(reach_.positions());
-      Eigen::MatrixXd input(plan_.weights().taps(), plan_.weights().in_channels());
-      for (double& value : input.reshaped()) value = numbers.uniform();
+      Eigen::VectorXd input(plan_.weights().in_channels() * plan_.weights().taps());
+      for (Index i = 0; i < input.size(); ++i) input[i] = numbers.uniform();
       certificate.measured_ulps = (std::max)(certificate.measured_ulps, change(input, position));
     }
     certificate.probes = count;
@@ -75,32 +75,36 @@ class FoldProbe {
 
  private:
   /// @param input  what every tap of every input channel sees
-  double change(const Eigen::MatrixXd& input, Index position) const {
+  double change(const Eigen::VectorXd& input, Index position) const {
     const Index channels = plan_.weights().out_channels();
-    const std::vector<bool> seen = seen_at(position);
-    Outputs unfolded = Outputs::Zero(channels);
-    Outputs folded = Outputs::Zero(channels);
+    const std::vector<unsigned char> seen = seen_at(position);
+    std::vector<Wide> unfolded(static_cast<std::size_t>(channels)), folded(unfolded.size());
     plan_.weights().each([&](const T& weight, Index out, Index in, Index tap) {
-      if (!seen[static_cast<std::size_t>(tap)]) return;
-      const Wide x = static_cast<Wide>(input(tap, in));
-      unfolded[out] += static_cast<Wide>(weight) * mapped(plan_.before(), in, x);
-      folded[out] += static_cast<Wide>(plan_.folded(weight, out, in)) * x;
+      if (seen[static_cast<std::size_t>(tap)] == 0) return;
+      const Wide x = static_cast<Wide>(input[in * plan_.weights().taps() + tap]);
+      const auto at = static_cast<std::size_t>(out);
+      unfolded[at] += static_cast<Wide>(weight) * mapped(plan_.before(), in, x);
+      folded[at] += static_cast<Wide>(plan_.folded(weight, out, in)) * x;
     });
-    const double largest = input.cwiseAbs().maxCoeff();
-    double most = 0.0;
+    double largest = 0.0, most = 0.0;
+    for (Index i = 0; i < input.size(); ++i) {
+      largest = (std::max)(largest, std::fabs(input[i]));
+    }
     for (Index out = 0; out < channels; ++out) {
+      const auto at = static_cast<std::size_t>(out);
       const Wide y =
-          mapped(plan_.after(), out, unfolded[out] + static_cast<Wide>(plan_.bias()[out]));
-      const Wide difference = folded[out] + static_cast<Wide>(bias_(out, position)) - y;
+          mapped(plan_.after(), out, unfolded[at] + static_cast<Wide>(plan_.bias()[out]));
+      const Wide difference = folded[at] + static_cast<Wide>(bias_(out, position)) - y;
       most = (std::max)(
           most, relative(static_cast<double>(std::fabs(difference)), plan_.terms(out, largest)));
     }
     return most / distance_after_one<T>();
   }
 
-  std::vector<bool> seen_at(Index position) const {
-    std::vector<bool> seen(static_cast<std::size_t>(reach_.taps()), false);
-    for (const Index tap : reach_.taps_at(position)) seen[static_cast<std::size_t>(tap)] = true;
+  /// 1 for the taps that lie inside the input, otherwise 0.
+  std::vector<unsigned char> seen_at(Index position) const {
+    std::vector<unsigned char> seen(static_cast<std::size_t>(reach_.taps()));
+    for (const Index tap : reach_.taps_at(position)) seen[static_cast<std::size_t>(tap)] = 1;
     return seen;
   }
 
