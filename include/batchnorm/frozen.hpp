@@ -107,7 +107,8 @@ class FrozenBatchNorm {
   }
 
   /// Normalises `in`, or with_residual(in, residual), into `out`.
-  void operator()(const Input<T>& in, const Output<T>& out, const Execution& execution = {}) const {
+  [[gnu::noinline]] void operator()(const Input<T>& in, const Output<T>& out,
+                                    const Execution& execution = {}) const {
     constexpr const char* function = "FrozenBatchNorm";
     if (!made_) {
       detail::fail_argument(function, "a layer made without a state is empty until one is assigned",
@@ -151,8 +152,9 @@ class FrozenBatchNorm {
   friend class BatchNorm<T, Channels>;
 
   /// @param meant  how the caller says that stale statistics are meant
-  FrozenBatchNorm(const char* function, const State<T, Channels>& state, const Options& options,
-                  StaleStatistics stale, const char* meant)
+  [[gnu::noinline]] FrozenBatchNorm(const char* function, const State<T, Channels>& state,
+                                    const Options& options, StaleStatistics stale,
+                                    const char* meant)
       : epilogue_(options.epilogue),
         formula_(detail::formula_options<C>(options.epilogue, false)),
         made_(true) {

@@ -61,11 +61,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   using ParameterGradients = Gradients<T, Channels>;
 
   using Refused = detail::PositionalResiduals<BatchMoments>;
-  using Refused::backward;
-  using Refused::backward_frozen;
-  using Refused::infer;
-  using Refused::normalize;
-  using Refused::train;
+  using Refused::backward, Refused::backward_frozen, Refused::infer, Refused::normalize,
+      Refused::train;
 
   /// A layer whose type says the number of channels and that has seen nothing; without a fixed
   /// number an empty one, as a member that is assigned to later. Calling that is an error.
@@ -101,6 +98,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// 0 for an empty layer.
   Index channels() const { return state_.channels(); }
 
+  // Noinline: what compilers inline, they compile in every file, compiled.hpp or not.
   /// Normalises a minibatch with its own statistics, then moves the running statistics on.
   ///
   /// @return the moments of the minibatch, which backward wants to have
@@ -110,7 +108,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   ///         otherwise), and for channels without variance when epsilon is 0
   /// An empty minibatch gives an empty output and changes nothing. Cost: two reads and one write of
   /// the data; one read with NonFinite::propagate, where channels lie apart and fit the cache.
-  BatchMoments train(const Input<T>& in, const Output<T>& out, const Execution& execution = {}) {
+  [[gnu::noinline]] BatchMoments train(const Input<T>& in, const Output<T>& out,
+                                       const Execution& execution = {}) {
     Forward pass = forward("BatchNorm::train", in, out, execution, true);
     if (pass.update) apply_running_update(options_, pass.batch, state_);
     return std::move(pass.batch);
@@ -139,8 +138,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// @throws what normalize does, and std::invalid_argument for moments of another number of
   ///         channels or of fewer values than `in`
   /// Cost: one read and one write of the piece.
-  void normalize(const BatchMoments& batch, const Input<T>& in, const Output<T>& out,
-                 const Execution& execution = {}) const {
+  [[gnu::noinline]] void normalize(const BatchMoments& batch, const Input<T>& in,
+                                   const Output<T>& out, const Execution& execution = {}) const {
     constexpr const char* function = "BatchNorm::normalize";
     detail::check_state_shape(function, state_);
     detail::check_forward(function, channels(), in, out);
@@ -156,7 +155,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// @throws std::invalid_argument for another number of channels, a negative count, or one value
   ///         per channel (as train)
   /// @throws std::domain_error for moments that no data can have, and results that are not finite
-  void commit(const BatchMoments& batch) {
+  [[gnu::noinline]] void commit(const BatchMoments& batch) {
     constexpr const char* function = "BatchNorm::commit";
     detail::check_state_shape(function, state_);
     detail::check_moments(function, batch, channels());
@@ -179,9 +178,10 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// @throws std::invalid_argument for wrong shapes, overlapping memory, or moments of another
   ///         number of channels or values than `in`
   /// Cost: two reads of `in` and `out_gradient`, one write. math/backward.hpp has the derivation.
-  ParameterGradients backward(const BatchMoments& batch, const Input<T>& in,
-                              const Input<T>& out_gradient, const GradientOutput<T>& in_gradient,
-                              const Execution& execution = {}) const {
+  [[gnu::noinline]] ParameterGradients backward(const BatchMoments& batch, const Input<T>& in,
+                                                const Input<T>& out_gradient,
+                                                const GradientOutput<T>& in_gradient,
+                                                const Execution& execution = {}) const {
     constexpr const char* function = "BatchNorm::backward";
     detail::check_state_shape(function, state_);
     detail::check_backward(function, channels(), in, out_gradient, in_gradient);
@@ -247,7 +247,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
 
   /// dL/dgamma and dL/dbeta from the sums: of the whole minibatch, or the share of a piece.
   /// @throws std::invalid_argument for sums of another number of channels
-  [[nodiscard]] ParameterGradients parameter_gradients(const BatchSums& sums) const {
+  [[nodiscard, gnu::noinline]] ParameterGradients parameter_gradients(const BatchSums& sums) const {
     constexpr const char* function = "BatchNorm::parameter_gradients";
     detail::check_state_shape(function, state_);
     detail::check_sums(function, sums, channels(), sums.count);
@@ -255,9 +255,10 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   }
 
   /// Back-propagates through infer, whose statistics are constants: for fine-tuning with them.
-  ParameterGradients backward_frozen(const Input<T>& in, const Input<T>& out_gradient,
-                                     const GradientOutput<T>& in_gradient,
-                                     const Execution& execution = {}) const {
+  [[gnu::noinline]] ParameterGradients backward_frozen(const Input<T>& in,
+                                                       const Input<T>& out_gradient,
+                                                       const GradientOutput<T>& in_gradient,
+                                                       const Execution& execution = {}) const {
     constexpr const char* function = "BatchNorm::backward_frozen";
     detail::check_state_shape(function, state_);
     detail::check_backward(function, channels(), in, out_gradient, in_gradient);
@@ -300,7 +301,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// @throws std::domain_error when the layer has no statistics: it never saw a minibatch and was
   ///         given no state; or when gamma, beta, a running statistic or
   ///         gamma / sqrt(variance + epsilon) is not finite (unless that is to be propagated)
-  void infer(const Input<T>& in, const Output<T>& out, const Execution& execution = {}) const {
+  [[gnu::noinline]] void infer(const Input<T>& in, const Output<T>& out,
+                               const Execution& execution = {}) const {
     constexpr const char* function = "BatchNorm::infer";
     detail::check_state_shape(function, state_);
     detail::check_forward(function, channels(), in, out);
@@ -316,7 +318,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
 
   /// The inference path as an object of its own. @throws std::domain_error as infer, and for
   /// statistics that are marked as stale (State::mark_stale) unless `stale` accepts them
-  [[nodiscard]] FrozenBatchNorm<T, Channels> freeze(
+  [[nodiscard, gnu::noinline]] FrozenBatchNorm<T, Channels> freeze(
       StaleStatistics stale = StaleStatistics::refuse) const {
     detail::check_has_statistics("BatchNorm::freeze", state_, state_given_);
     return {"BatchNorm::freeze", state_, options_, stale, "freeze(StaleStatistics::accept)"};
@@ -337,8 +339,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
 
   /// Algorithm 1. When a commit follows, it is known before the output is written that it will
   /// succeed: an output that is its input cannot be computed twice.
-  Forward forward(const char* function, const Input<T>& in, const Output<T>& out,
-                  const Execution& execution, bool commit_follows) const {
+  [[gnu::noinline]] Forward forward(const char* function, const Input<T>& in, const Output<T>& out,
+                                    const Execution& execution, bool commit_follows) const {
     detail::check_state_shape(function, state_);
     detail::check_forward(function, channels(), in, out);
     const Index count = in.view().values_per_channel();
