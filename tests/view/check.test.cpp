@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "batchnorm/view/residual.hpp"
 #include "support/catch.hpp"
 
 using namespace batchnorm;
@@ -128,6 +129,26 @@ TEST_CASE("check_aliasing looks at memory alone") {
   CHECK(call(data.view(1, 4, 5, 50)) ==
         "infer: output and residual must be the same memory or disjoint: expected no partial "
         "overlap, got memory that partly overlaps");
+}
+
+TEST_CASE("one example and its residual are checked as many are") {
+  Sixty data;
+  const auto call = [&](Index examples, Index residual_offset, Index residual_channels = 4) {
+    const auto x = data.view(examples, 4, 1), y = data.view(examples, 4, 1, 60);
+    const auto r = data.view(examples, residual_channels, 1, residual_offset);
+    return refusal([&] { detail::check_forward<float>("infer", 4, with_residual(x, r), y); });
+  };
+  for (const Index examples : {1, 2}) {
+    INFO(examples << " examples");
+    for (const Index offset : {0, 1, 60, 80, 60 - 4 * 2})
+      CHECK(call(examples, offset) == "accepted");
+    for (const Index offset : {57, 59, 61, 63}) {
+      CHECK(call(examples, offset) ==
+            "infer: output and residual must be the same memory or disjoint: expected no partial "
+            "overlap, got memory that partly overlaps");
+    }
+    CHECK(call(examples, 80, 3) != "accepted");
+  }
 }
 
 TEST_CASE("an output has an element of its own for every index") {

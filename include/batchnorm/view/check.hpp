@@ -113,8 +113,10 @@ void check_forward_in_full(const char* function, Index channels, const Input<T>&
 
 template <class T>
 void check_forward(const char* function, Index channels, const Input<T>& in, const Output<T>& out) {
-  const bool proper = in.view().channels() == channels && in.residual() == nullptr &&
-                      are_proper_examples(out.view(), in.view());
+  const BatchView<const T>* const residual = in.residual();
+  const bool proper = in.view().channels() == channels &&
+                      are_proper_examples(out.view(), in.view()) &&
+                      (residual == nullptr || are_proper_examples(out.view(), *residual));
   if (!proper) check_forward_in_full(function, channels, in, out);
 }
 
