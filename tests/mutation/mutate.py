@@ -49,6 +49,7 @@ class Project:
         self.build = build.resolve()
         self.include = self.build / "include"
         self.sanitized = "-fsanitize" in more_flags
+        self.patience = 0  # seconds that a test may take
         self.tests = sorted(str(path.relative_to(TREE / "tests"))[:-len(".test.cpp")]
                             for path in (TREE / "tests").rglob("*.test.cpp"))
         shutil.rmtree(self.include, ignore_errors=True)
@@ -100,7 +101,7 @@ class Project:
             program = self.build / "tests" / ("test_" + test.replace("/", "_"))
             try:
                 done = subprocess.run([str(program)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                      stderr=subprocess.DEVNULL, cwd=folder, preexec_fn=limits, timeout=20 * seconds,
+                                      stderr=subprocess.DEVNULL, cwd=folder, preexec_fn=limits, timeout=self.patience,
                                       env=dict(os.environ, MUTATION=str(change), TMPDIR=folder))
             except subprocess.TimeoutExpired:
                 return False
@@ -146,9 +147,13 @@ def measure(project, header, changes, record):
 
     with tempfile.TemporaryDirectory() as folder:
         project.put(header, source.text)
-        if project.compile(tests) is not None or outcome(0, folder) == "noticed":
+        fails = project.compile(tests) is not None
+        project.patience = 1200
+        began = time.monotonic()
+        if fails or outcome(0, folder) == "noticed":
             print(f"{header}: its tests fail without any change", file=sys.stderr)
             return
+        project.patience = 30 + 20 * (time.monotonic() - began)  # one that waits for ever ends then
         while True:
             alone = compile_together(project, source, tests, numbered)
             if len(numbered) - len(alone) < 2:
