@@ -4,7 +4,7 @@
 
 // The only place where the version is written; the build files read it from here.
 #define BATCHNORM_VERSION_MAJOR 0
-#define BATCHNORM_VERSION_MINOR 2
+#define BATCHNORM_VERSION_MINOR 3
 #define BATCHNORM_VERSION_PATCH 0
 
 // BATCHNORM_INSTRUCTION_SETS is for users to define, the same in a whole program: for which vector
