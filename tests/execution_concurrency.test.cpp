@@ -3,8 +3,10 @@
 #include <array>
 #include <atomic>
 #include <cstddef>
+#include <functional>
 #include <thread>
 #include <unsupported/Eigen/CXX11/ThreadPool>
+#include <utility>
 #include <vector>
 
 #include "batchnorm/execution.hpp"
@@ -80,6 +82,23 @@ TEST_CASE("a pool runs every task once and helps the caller") {
     CHECK(runs_of(execution, tasks) == std::vector<int>(static_cast<std::size_t>(tasks), 1));
   }
   for (int round = 0; round < 200; ++round) CHECK(runs_of(execution, 7) == std::vector<int>(7, 1));
+}
+
+TEST_CASE("a pool gets no more work than its threads can share with the caller") {
+  struct CountingPool {
+    int NumThreads() const { return 3; }
+    void Schedule(const std::function<void()>& work) {
+      ++scheduled;
+      work();
+    }
+    int scheduled = 0;
+  };
+  for (const auto& [tasks, expected] : {std::pair<Index, int>{2, 1}, {3, 2}, {4, 3}, {50, 3}}) {
+    CountingPool pool;
+    CHECK(runs_of(Execution::thread_pool(pool), tasks) ==
+          std::vector<int>(static_cast<std::size_t>(tasks), 1));
+    CHECK(pool.scheduled == expected);
+  }
 }
 
 TEST_CASE("the workers of a pool and the caller work at the same time") {

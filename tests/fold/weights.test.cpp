@@ -109,6 +109,16 @@ TEST_CASE("a flatten puts the positions of a channel side by side, or apart", "[
   CHECK(found(last, weight.data()).at(std::make_tuple(0, 1, 0)) == 1);
 }
 
+TEST_CASE("all inputs of a layer may be positions of one channel", "[fold]") {
+  Eigen::Matrix<float, 2, 6, Eigen::RowMajor> weight;
+  for (const auto& view :
+       {flattened_channels_first(linear(weight), 1), flattened_channels_last(linear(weight), 1)}) {
+    CHECK(view.in_channels() == 1);
+    CHECK(view.taps() == 6);
+    CHECK(found(view, weight.data()).at(std::make_tuple(1, 0, 4)) == 6 + 4);
+  }
+}
+
 TEST_CASE("a norm in front of a flatten folds into the linear layer behind it", "[fold]") {
   // Channel 0 becomes 2 x + 1, channel 1 becomes -x + 10.
   State<float> state(2);
