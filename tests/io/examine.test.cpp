@@ -243,6 +243,10 @@ TEST_CASE("with an epsilon there is more to say") {
   CHECK_FALSE(examined(tensors).has(Finding::suspicious));
   CHECK_FALSE(examined(tensors, "bn.", Options::pytorch()).has(Finding::suspicious));
   CHECK(examined(tensors, "bn.", Options::keras()).has(Finding::suspicious));
+  tensors.metadata()["batchnorm:bn."] = detail::options_to_json(Options::pytorch()).dump();
+  CHECK_FALSE(examined(tensors).has(Finding::suspicious));
+  tensors.metadata()["batchnorm:bn."] = detail::options_to_json(Options::keras()).dump();
+  CHECK(examined(tensors).has(Finding::suspicious));
 }
 
 TEST_CASE("conversions are listed when somebody asked for a scalar") {

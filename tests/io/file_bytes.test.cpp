@@ -46,6 +46,17 @@ TEST_CASE("a file has the same bytes mapped and read") {
   }
 }
 
+TEST_CASE("the beginning of a file is as much as there is, and no more than tells its kind") {
+  const TemporaryFolder folder;
+  std::string bytes;
+  for (int i = 0; i < 2000; ++i) bytes += static_cast<char>(i * 7);
+  for (const std::size_t size : {0u, 1u, 511u, 512u, 513u, 2000u}) {
+    write_bytes(folder.file("x"), bytes.substr(0, size));
+    CHECK(detail::read_beginning({"test", folder.file("x")}) ==
+          bytes.substr(0, size < 512 ? size : 512));
+  }
+}
+
 TEST_CASE("an empty file has no bytes") {
   const TemporaryFolder folder;
   write_bytes(folder.file("x"), "");

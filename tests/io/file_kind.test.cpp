@@ -115,6 +115,22 @@ TEST_CASE("the beginning of a file may be short") {
   }
 }
 
+TEST_CASE("the bytes that tell a kind are enough, and those behind them do not matter") {
+  const auto kind_of = [](const std::string& bytes, const std::string& path) {
+    detail::FileKind kind;
+    return detail::find_file_kind(bytes, path, kind) ? std::string(kind.what) : "";
+  };
+  const std::string lite("\x1c\0\0\0TFL3", 8), mxnet("\x12\1\0\0\0\0\0\0", 8);
+  for (const char* const more : {"", "x"}) {
+    CHECK_THAT(kind_of(lite + more, "net"), contains_text("TensorFlow Lite"));
+    CHECK_THAT(kind_of(mxnet + more, "net"), contains_text("MXNet"));
+  }
+  CHECK_THAT(kind_of(std::string("\0\7\6\x08\1\x1a\2", 7), "variables.index"),
+             contains_text("index of a checkpoint"));
+  CHECK(kind_of(lite.substr(0, 7), "net").empty());
+  CHECK(kind_of(mxnet.substr(0, 7), "net").empty());
+}
+
 TEST_CASE("a safetensors file is one whatever its length looks like") {
   // Headers whose length, as bytes, begins like another kind: 1f 8b is that of gzip, 0a that of a
   // protobuf, 80 02 that of a pickle, 08 07 12 that of ONNX.
