@@ -24,7 +24,7 @@ class Estimator {
  public:
   /// The mean and variance of all values, the spread between minibatches included: what one
   /// minibatch of everything would have. The default. Right also for images, whose values are alike
-  /// within one: there every average of variances is low (include/batchnorm/README.md).
+  /// within one: there every average of variances is low (table in examples/README.md).
   static Estimator population() { return Estimator(true); }
 
   /// The average of the minibatches' means, and of m / (m - 1) times their population variances, m
