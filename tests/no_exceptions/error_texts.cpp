@@ -109,7 +109,7 @@ void stale_statistics() {
   Layer layer(3);
   layer.train(some_data());
   layer.state().mark_stale(batchnorm::Staleness::weights_averaged);
-  layer.freeze();
+  static_cast<void>(layer.freeze());
 }
 
 void bytes_of_something_else() {
