@@ -203,6 +203,39 @@ TEST_CASE("the way back is that of its call, whatever the layer has seen since")
   CHECK(later.gamma == gradients.gamma);
 }
 
+TEST_CASE(
+    "one value per channel that is left to the running statistics has their gradient, later too") {
+  Options options;
+  options.single_value = SingleValue::use_running_statistics;
+  options.epsilon = 0;
+  for (const Running running : {Running::keep, Running::update}) {
+    BatchNorm<double> layer(2, options);
+    layer.state().set_statistics(Eigen::Vector2d(1, 2), Eigen::Vector2d(4, 16));
+    const Eigen::Vector2d x(3, 10), dy(1, 1);
+    Eigen::VectorXd y(2), dx(2);
+    const auto pass = forward(layer, x, y, NormalizeWith::minibatch, running);
+    CHECK(y == Eigen::Vector2d(1, 2));
+    CHECK(pass.statistics == NormalizeWith::running);
+    layer.state().set_statistics(Eigen::Vector2d(0, 0), Eigen::Vector2d(1, 1));
+    const auto gradients = backward(layer, pass, x, dy, dx);
+    CHECK(dx == Eigen::Vector2d(0.5, 0.25));
+    CHECK(gradients.gamma == Eigen::Vector2d(1, 2));
+  }
+}
+
+TEST_CASE("wrong shapes are named as such, and so is a pass of another layer") {
+  const Problem problem;
+  BatchNorm<double> layer = problem.layer(), other(2);
+  other.state().set_statistics(Eigen::Vector2d(1, 2), Eigen::Vector2d(4, 9));
+  Eigen::MatrixXd x = Eigen::MatrixXd::Ones(6, 3), y(6, 3);
+  CHECK_THROWS_MATCHES(forward(layer, x, y, NormalizeWith::running, Running::update),
+                       std::invalid_argument, says("the matrix looks transposed"));
+  Eigen::MatrixXd x2 = Eigen::MatrixXd::Ones(2, 6), y2(2, 6), x3 = random_matrix(), dx(3, 6);
+  const auto pass = forward(other, x2, y2, NormalizeWith::running, Running::keep);
+  CHECK_THROWS_MATCHES(backward(layer, pass, x3, x3, dx), std::invalid_argument,
+                       says("the pass must be of this layer: expected 3 channels, got 2"));
+}
+
 TEST_CASE("what is refused changes neither the layer nor an input in place") {
   const Problem problem;
   for (const Case& each : cases) {

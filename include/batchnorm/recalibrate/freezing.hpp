@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/layer.hpp"
@@ -12,18 +13,18 @@
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
+#include "batchnorm/view/check.hpp"
 #include "batchnorm/view/input.hpp"
 
 // Freezing the statistics of a layer is two choices: which statistics normalise, and whether the
 // running ones follow the minibatch. Three of the four cases have a call of their own; this is one
 // call for all, for programs that decide at run time, layer by layer.
 //
-//     normalises with  running ones  the same as                      its gradient
-//     minibatch        update        train                            backward
-//     minibatch        keep          normalize                        backward
-//     running          keep          infer                            backward_frozen
-//     running          update        infer, then commit(moments_of)   backward_frozen, before
-//     commit
+//     normalises with   running ones   the same as             its gradient
+//     minibatch         update         train                   backward
+//     minibatch         keep           normalize               backward
+//     running           keep           infer                   backward_frozen
+//     running           update         infer, then commit      backward_frozen, before commit
 //
 // examples/README.md has the names that PyTorch, Keras and Flax give them.
 
@@ -45,6 +46,8 @@ enum class Running {
 /// What the way back has to know of a call of forward. A plain value.
 template <class T, int Channels = Eigen::Dynamic>
 struct ForwardPass {
+  /// What the input was normalised with: what was asked for, or `running` for a minibatch of one
+  /// value per channel that Options::single_value leaves to the running statistics.
   NormalizeWith statistics = NormalizeWith::minibatch;
   /// The moments of the input; empty where they were not needed, for (running, keep).
   Moments<accumulator_t<T>, Channels> batch;
@@ -74,19 +77,24 @@ ForwardPass<T, Channels> forward(BatchNorm<T, Channels>& layer,
                                  const detail::FromLayer<Output<T>>& out, NormalizeWith statistics,
                                  Running running, const Execution& execution = {}) {
   ForwardPass<T, Channels> pass;
-  pass.statistics = statistics;
+  const auto remember_running = [&] {
+    pass.statistics = NormalizeWith::running;
+    pass.running_mean = layer.state().running_mean;
+    pass.running_variance = layer.state().running_variance;
+  };
   if (statistics == NormalizeWith::minibatch) {
     pass.batch = running == Running::update ? layer.train(in, out, execution)
                                             : layer.normalize(in, out, execution);
+    if (pass.batch.count == 1) remember_running();
     return pass;
   }
-  pass.running_mean = layer.state().running_mean;
-  pass.running_variance = layer.state().running_variance;
+  remember_running();
   if (running == Running::keep) {
     layer.infer(in, out, execution);
     return pass;
   }
   // The update is tried on a copy, so that nothing is written if it is refused.
+  detail::check_forward("forward", layer.channels(), in, out);
   pass.batch = detail::moments_of_view<Channels, T>(in.view(), execution);
   BatchNorm<T, Channels> next = layer;
   next.commit(pass.batch);
@@ -99,7 +107,8 @@ ForwardPass<T, Channels> forward(BatchNorm<T, Channels>& layer,
 /// since.
 /// @param in  the input of that call
 /// @return dL/dgamma and dL/dbeta, summed over the minibatch
-/// @throws what BatchNorm::backward and backward_frozen throw
+/// @throws what BatchNorm::backward and backward_frozen throw, and std::invalid_argument for a pass
+///         of a layer with another number of channels
 template <class T, int Channels>
 Gradients<T, Channels> backward(const BatchNorm<T, Channels>& layer,
                                 const ForwardPass<T, Channels>& pass,
@@ -109,6 +118,11 @@ Gradients<T, Channels> backward(const BatchNorm<T, Channels>& layer,
                                 const Execution& execution = {}) {
   if (pass.statistics == NormalizeWith::minibatch) {
     return layer.backward(pass.batch, in, out_gradient, in_gradient, execution);
+  }
+  if (pass.running_mean.size() != layer.channels()) {
+    detail::fail_argument("backward", "the pass must be of this layer",
+                          detail::text(layer.channels(), " channels"),
+                          detail::text(pass.running_mean.size()));
   }
   BatchNorm<T, Channels> then = layer;
   then.state().running_mean = pass.running_mean;

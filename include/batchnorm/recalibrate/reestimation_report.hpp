@@ -76,8 +76,8 @@ inline ChannelSummary summarize(const Eigen::VectorXd& numbers) {
 
 /// How far other statistics of a layer are from its new ones, per channel, in what the layer sees:
 ///
-///     mean = (other mean - mean) / s      deviation = other s / s - 1      s^2 = variance +
-///     epsilon
+///     mean = (other mean - mean) / s      deviation = other s / s - 1
+///     s^2 = variance + epsilon
 struct StatisticsGap {
   Eigen::VectorXd mean;       ///< in standard deviations
   Eigen::VectorXd deviation;  ///< 0.02 where the other standard deviation is 2 % larger
