@@ -100,6 +100,12 @@ struct Network {
     return {first.dense, first.norm.freeze(), second.dense, second.norm.freeze(), last};
   }
 
+  /// Says that the statistics are not those of the weights any more.
+  void mark_stale(batchnorm::Staleness reason) {
+    first.norm.state().mark_stale(reason);
+    second.norm.state().mark_stale(reason);
+  }
+
   /// Takes the statistics anew, of these images under the weights as they are. Layer by layer: what
   /// enters the second layer is what the first one gives at test time.
   batchnorm::ReestimationReport reestimate(const Eigen::MatrixXf& images) {
