@@ -230,6 +230,9 @@ TEST_CASE("wrong shapes are named as such, and so is a pass of another layer") {
   Eigen::MatrixXd x = Eigen::MatrixXd::Ones(6, 3), y(6, 3);
   CHECK_THROWS_MATCHES(forward(layer, x, y, NormalizeWith::running, Running::update),
                        std::invalid_argument, says("the matrix looks transposed"));
+  BatchNorm<double> empty;
+  CHECK_THROWS_MATCHES(forward(empty, x, y, NormalizeWith::running, Running::update),
+                       std::invalid_argument, says("expected at least 1, got 0"));
   Eigen::MatrixXd x2 = Eigen::MatrixXd::Ones(2, 6), y2(2, 6), x3 = random_matrix(), dx(3, 6);
   const auto pass = forward(other, x2, y2, NormalizeWith::running, Running::keep);
   CHECK_THROWS_MATCHES(backward(layer, pass, x3, x3, dx), std::invalid_argument,

@@ -94,6 +94,7 @@ ForwardPass<T, Channels> forward(BatchNorm<T, Channels>& layer,
     return pass;
   }
   // The update is tried on a copy, so that nothing is written if it is refused.
+  detail::check_state_shape("forward", layer.state());
   detail::check_forward("forward", layer.channels(), in, out);
   pass.batch = detail::moments_of_view<Channels, T>(in.view(), execution);
   BatchNorm<T, Channels> next = layer;
