@@ -30,7 +30,7 @@
 #include "support/fold_demo.hpp"
 #include "support/fold_layer.hpp"
 #include "support/fold_plan.hpp"
-#include "support/network_file.hpp"
+#include "support/output_file.hpp"
 #include "support/progress.hpp"
 
 namespace {
