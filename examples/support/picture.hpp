@@ -65,7 +65,9 @@ class Picture {
       return;
     }
     for (const char c : path) {
-      if (c >= 0 && c < ' ') throw std::runtime_error("a name of a file with a control character");
+      if (static_cast<unsigned char>(c) < ' ') {
+        throw std::runtime_error("cannot save a picture: its name has a control character");
+      }
     }
     // An absolute name cannot begin with | or ~, which gnuplot takes for a command and a home.
     const std::string absolute = std::filesystem::absolute(path).string();
