@@ -21,55 +21,23 @@
 //   ...
 //   test accuracy, one example at a time: 98.6 % (355 of 360)
 
-#include <algorithm>
-#include <cstddef>
 #include <cstdio>
-#include <exception>
-#include <numeric>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "support/arguments.hpp"
 #include "support/checks.hpp"
-#include "support/digits_csv.hpp"
-#include "support/drawn_digits.hpp"
 #include "support/network_file.hpp"
-#include "support/progress.hpp"
+#include "support/program.hpp"
 #include "support/report.hpp"
 #include "support/statistics.hpp"
+#include "support/training.hpp"
 
 namespace {
 
 using namespace example;
 
-constexpr Eigen::Index batch_size = 8;
 constexpr int default_epochs = 60;
-constexpr float first_rate = 0.3f;  // of the gradient descent; sinks to 0 along a straight line
-
-/// Trains a new network, the followers looking on.
-Network train(const Digits& digits, int epochs, Random& random, std::vector<Follower>& followers) {
-  Network network = Network::random(random);
-  followers = followers_of(network);
-  std::vector<Eigen::Index> order(static_cast<std::size_t>(digits.count()));
-  std::iota(order.begin(), order.end(), 0);
-  ProgressLine progress;
-  for (int epoch = 0; epoch < epochs; ++epoch) {
-    const float rate = first_rate * (1 - static_cast<float>(epoch) / static_cast<float>(epochs));
-    float loss = 0;
-    random.shuffle(order);
-    for (auto begin = order.begin(); begin != order.end();) {
-      const auto end = begin + std::min<std::ptrdiff_t>(batch_size, order.end() - begin);
-      const Network::Step step = network.train(digits.pick(begin, end), rate);
-      for (Follower& follower : followers) follower.follow(step);
-      loss += step.loss * static_cast<float>(end - begin) / static_cast<float>(digits.count());
-      begin = end;
-    }
-    progress.show(epoch + 1, epochs, loss);
-  }
-  return network;
-}
 
 /// Test accuracy with each set of statistics; the first is that of the network itself.
 std::vector<Result> compare(const Network& network, const std::vector<Follower>& followers,
@@ -121,18 +89,20 @@ void check_statistics(const Result& own, const Result& none, Eigen::Index images
 }
 
 int run(const Arguments& arguments) {
-  if (arguments.save) check_can_save(*arguments.save);
   std::optional<Network> loaded;
   if (arguments.load) loaded = load_network(*arguments.load);
-  const DigitsData data =
-      arguments.data ? read_digits(*arguments.data) : draw_digits(arguments.seed);
-  std::printf("digits   %d to train, %d to test: %s\n", static_cast<int>(data.training.count()),
-              static_cast<int>(data.test.count()), data.origin.c_str());
+  const DigitsData data = digits_of(arguments);
 
   Random random(arguments.seed);
+  Network network = loaded ? *loaded : Network::random(random);
   std::vector<Follower> followers;
   const int epochs = arguments.epochs.value_or(default_epochs);
-  const Network network = loaded ? *loaded : train(data.training, epochs, random, followers);
+  if (!loaded) {
+    followers = followers_of(network);
+    train(network, data.training, epochs, random, [&](const Network::Step& step, const Position&) {
+      for (Follower& follower : followers) follower.follow(step);
+    });
+  }
   std::printf("network  64 - 48 - 32 - 10 with batch norm, %s\n\n",
               loaded ? ("loaded from " + *arguments.load).c_str()
                      : ("trained for " + std::to_string(epochs) + " epochs").c_str());
@@ -161,19 +131,10 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    const Arguments arguments = parse_arguments(argc, argv);
-    if (arguments.help) {
-      std::fputs(usage, stdout);
-      return 0;
-    }
-    const int exit_code = run(arguments);
-    if (std::fflush(stdout) != 0) throw std::runtime_error("cannot write to the standard output");
-    return exit_code;
-  } catch (const UsageError& mistake) {
-    std::fprintf(stderr, "02_digits: %s\n02_digits --help lists the options\n", mistake.what());
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "02_digits: %s\n", error.what());
-  }
-  return 2;
+  const example::Program program = {
+      "02_digits",
+      "Trains a network with batch norm to read handwritten digits, then reads them one at a time.",
+      {"--data", "--save", "--load", "--epochs", "--seed"},
+      default_epochs};
+  return example::run_program(program, argc, argv, run);
 }

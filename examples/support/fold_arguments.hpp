@@ -20,13 +20,13 @@ namespace example {
 
 inline constexpr const char* fold_usage =
     R"(NAME
-  07_fold_checkpoint - look at the batch norms of a checkpoint, and fold them into its weights
+  08_fold_checkpoint - look at the batch norms of a checkpoint, and fold them into its weights
 
 SYNOPSIS
-  07_fold_checkpoint inspect FILE
-  07_fold_checkpoint fold IN OUT --epsilon E [options]
-  07_fold_checkpoint demo
-  07_fold_checkpoint --help
+  08_fold_checkpoint inspect FILE
+  08_fold_checkpoint fold IN OUT --epsilon E [options]
+  08_fold_checkpoint demo
+  08_fold_checkpoint --help
 
 DESCRIPTION
   FILE and IN are safetensors files, or the index.json of several. Batch norms are found by the
@@ -82,10 +82,10 @@ EXIT STATUS
   0 done, 1 something was left unfolded, 2 bad input; nothing is written then
 
 EXAMPLES
-  07_fold_checkpoint inspect resnet18.safetensors
-  07_fold_checkpoint fold resnet18.safetensors folded.safetensors --epsilon 1e-5 --dry-run
-  07_fold_checkpoint fold net.safetensors out.safetensors --epsilon 1e-5 --epsilon head.1=1e-3
-  07_fold_checkpoint fold keras.safetensors out.safetensors --epsilon 1e-3 --pair stem=stem_norm
+  08_fold_checkpoint inspect resnet18.safetensors
+  08_fold_checkpoint fold resnet18.safetensors folded.safetensors --epsilon 1e-5 --dry-run
+  08_fold_checkpoint fold net.safetensors out.safetensors --epsilon 1e-5 --epsilon head.1=1e-3
+  08_fold_checkpoint fold keras.safetensors out.safetensors --epsilon 1e-3 --pair stem=stem_norm
 )";
 
 struct FoldArguments {

@@ -99,6 +99,27 @@ struct Network {
   FrozenNetwork freeze() const {
     return {first.dense, first.norm.freeze(), second.dense, second.norm.freeze(), last};
   }
+
+  /// Says that the statistics are not those of the weights any more.
+  void mark_stale(batchnorm::Staleness reason) {
+    first.norm.state().mark_stale(reason);
+    second.norm.state().mark_stale(reason);
+  }
+
+  /// Takes the statistics anew, of these images under the weights as they are. Layer by layer: what
+  /// enters the second layer is what the first one gives at test time.
+  batchnorm::ReestimationReport reestimate(const Eigen::MatrixXf& images) {
+    batchnorm::ReestimationOptions options;
+    options.order = batchnorm::ReestimationOrder::layer_after_layer;
+    return batchnorm::reestimate<float>(
+        {&first.norm, &second.norm}, {images.cols(), 256},
+        [&](Eigen::Index begin, Eigen::Index count, auto& pass) {
+          const auto some = images.middleCols(begin, count);
+          const Eigen::MatrixXf hidden = pass(first.norm, first.dense(some)).cwiseMax(0.0f);
+          pass.see(second.norm, second.dense(hidden));
+        },
+        options);
+  }
 };
 
 /// How many images of `digits` the network reads correctly, one image at a time.

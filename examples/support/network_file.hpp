@@ -6,24 +6,12 @@
 // Sequential(Linear, BatchNorm1d, ReLU, Linear, BatchNorm1d, ReLU, Linear).
 
 #include <batchnorm/io/safetensors.hpp>
-#include <filesystem>
 #include <stdexcept>
 #include <string>
 
 #include "support/network.hpp"
 
 namespace example {
-
-/// Refuses, before any work is done, a file that could not be written afterwards.
-inline void check_can_save(const std::string& path) {
-  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  if (!folder.empty() && !std::filesystem::is_directory(folder)) {
-    throw std::runtime_error("cannot save " + path + ": there is no folder " + folder.string());
-  }
-  if (path.empty() || std::filesystem::is_directory(path)) {
-    throw std::runtime_error("cannot save \"" + path + "\": this is no name of a file");
-  }
-}
 
 inline void save_dense(batchnorm::Tensors& tensors, const std::string& prefix, const Dense& dense) {
   tensors.set(prefix + "weight", dense.weight);

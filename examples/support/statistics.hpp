@@ -55,22 +55,32 @@ inline Estimate own_statistics(const Network& network) {
 /// is handed the moments of each minibatch: so many rules can follow one and the same training.
 class Follower {
  public:
+  /// @param conventions  the rule, and which variance it averages
+  Follower(const std::string& name, const Network& network, const batchnorm::Options& conventions)
+      : name_(name),
+        first_(fresh(network.first, conventions)),
+        second_(fresh(network.second, conventions)) {}
+
   Follower(const std::string& name, const Network& network, batchnorm::RunningUpdate update)
-      : name_(name), first_(fresh(network.first, update)), second_(fresh(network.second, update)) {}
+      : Follower(name, network, with(update)) {}
 
   void follow(const Network::Step& step) {
     first_.commit(step.first);
     second_.commit(step.second);
   }
 
+  const std::string& name() const { return name_; }
   Estimate estimate() const { return {"running: " + name_, first_.state(), second_.state()}; }
 
  private:
   static batchnorm::BatchNorm<float> fresh(const HiddenLayer& layer,
-                                           batchnorm::RunningUpdate update) {
-    batchnorm::Options options = layer.norm.options();
+                                           const batchnorm::Options& conventions) {
+    return batchnorm::BatchNorm<float>(layer.norm.channels(), conventions);
+  }
+  static batchnorm::Options with(batchnorm::RunningUpdate update) {
+    batchnorm::Options options;
     options.running = update;
-    return batchnorm::BatchNorm<float>(layer.norm.channels(), options);
+    return options;
   }
 
   std::string name_;
@@ -87,24 +97,11 @@ inline std::vector<Follower> followers_of(const Network& network) {
           {"population()", network, Update::population()}};
 }
 
-/// The layer with its weights and without its past: the statistics are those of the next batch.
-inline HiddenLayer forgetful(const HiddenLayer& layer) {
-  batchnorm::Options options = layer.norm.options();
-  options.running = batchnorm::RunningUpdate::population();
-  batchnorm::State<float> state(layer.norm.channels());
-  state.gamma = layer.norm.state().gamma;
-  state.beta = layer.norm.state().beta;
-  return {layer.dense, batchnorm::BatchNorm<float>(state, options)};
-}
-
-/// The exact statistics of a set of images under the final weights. Layer by layer: what enters the
-/// second layer is what the first one gives when it uses the statistics of the whole set.
-inline Estimate statistics_of_all(const std::string& name, const Network& network,
+/// The exact statistics of a set of images under the weights of a network.
+inline Estimate statistics_of_all(const std::string& name, Network network,
                                   const Eigen::MatrixXf& images) {
-  HiddenLayer first = forgetful(network.first);
-  HiddenLayer second = forgetful(network.second);
-  second.train(first.train(images).out);
-  return {name, first.norm.state(), second.norm.state()};
+  network.reestimate(images);
+  return {name, network.first.norm.state(), network.second.norm.state()};
 }
 
 /// Mean 0 and variance 1: batch norm dropped, gamma and beta kept.

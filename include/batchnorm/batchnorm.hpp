@@ -35,6 +35,7 @@
 #include "batchnorm/options.hpp"
 #include "batchnorm/recalibrate/diagnose.hpp"
 #include "batchnorm/recalibrate/diagnosis.hpp"
+#include "batchnorm/recalibrate/freezing.hpp"
 #include "batchnorm/recalibrate/layer_handle.hpp"
 #include "batchnorm/recalibrate/minibatch_series.hpp"
 #include "batchnorm/recalibrate/minibatches.hpp"

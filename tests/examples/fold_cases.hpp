@@ -8,7 +8,7 @@
 
 #include "fold_files.hpp"
 
-// The layers that 07_fold_checkpoint has to fold, and where their channels are.
+// The layers that 08_fold_checkpoint has to fold, and where their channels are.
 
 namespace fold_test {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Checkpoints for the test of 07_fold_checkpoint, and a look at what it made of them that asks
+// Checkpoints for the test of 08_fold_checkpoint, and a look at what it made of them that asks
 // neither the library's folds nor the example: element by element, by the formula.
 //
 //   fold_checkpoints make FOLDER

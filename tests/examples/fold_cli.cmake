@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-# cmake -DPROGRAM=07_fold_checkpoint -DCHECKPOINTS=fold_checkpoints -DDIGITS=file -DFOLDER=folder
+# cmake -DPROGRAM=08_fold_checkpoint -DCHECKPOINTS=fold_checkpoints -DDIGITS=file -DFOLDER=folder
 #       -P fold_cli.cmake
-# What 07_fold_checkpoint says and returns, and that its folded files hold the right numbers, which
+# What 08_fold_checkpoint says and returns, and that its folded files hold the right numbers, which
 # fold_checkpoints looks at. FOLDER is emptied and filled.
 cmake_minimum_required(VERSION 3.22)
 

@@ -8,7 +8,7 @@
 
 #include "support/random.hpp"
 
-// What checkpoints for the test of 07_fold_checkpoint are made of.
+// What checkpoints for the test of 08_fold_checkpoint are made of.
 
 namespace fold_test {
 

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <vector>
 
@@ -134,4 +135,24 @@ TEST_CASE("a round without this party, and other channels, are refused and chang
   CHECK(workers[0].own().count == 5);
   CHECK(workers[0].shared().count == 0);
   CHECK(worker.own().count == 5);
+}
+
+TEST_CASE("what is not finite is refused before it reaches anybody") {
+  Eigen::MatrixXd good = Eigen::MatrixXd::Constant(2, 3, 1.5), bad = good;
+  bad(1, 2) = std::numeric_limits<double>::quiet_NaN();
+  std::vector<StreamingMoments<double>> workers(2);
+  workers[0].add(moments_of(good));
+  CHECK_THROWS_MATCHES(workers[1].add(moments_of(bad)), std::domain_error,
+                       says("StreamingMoments::add: mean and sum of squares of channel 1: expected "
+                            "finite numbers"));
+  CHECK(workers[1].total().count == 0);
+  exchange(workers);
+  CHECK(workers[1].total().mean == Eigen::Vector2d(1.5, 1.5));
+
+  Moments<double> round = moments_of(good);
+  round.sum_of_squares[0] = std::numeric_limits<double>::infinity();
+  CHECK_THROWS_AS(workers[0].share(round), std::domain_error);
+  CHECK_THROWS_AS(StreamingMoments<double>(round, {}), std::domain_error);
+  CHECK_THROWS_AS(StreamingMoments<double>({}, round), std::domain_error);
+  CHECK(workers[0].total().count == 3);
 }

@@ -105,6 +105,24 @@ void foreign_moments() {
   layer.commit(moments);
 }
 
+void stale_statistics() {
+  Layer layer(3);
+  layer.train(some_data());
+  layer.state().mark_stale(batchnorm::Staleness::weights_averaged);
+  static_cast<void>(layer.freeze());
+}
+
+void bytes_of_something_else() {
+  batchnorm::moments_from_bytes(std::vector<unsigned char>(72, 7));
+}
+
+void layer_that_is_not_re_estimated() {
+  Layer layer(3), other(3);
+  batchnorm::reestimate<float>(
+      {&layer}, {4, 2},
+      [&](batchnorm::Index, batchnorm::Index, auto& pass) { pass.see(other, some_data()); });
+}
+
 void missing_file() {
   batchnorm::read_safetensors("no such file.safetensors");
 }
@@ -170,6 +188,9 @@ const std::vector<Call> calls = {no_channels,
                                  frozen_before_training,
                                  negative_variance,
                                  foreign_moments,
+                                 stale_statistics,
+                                 bytes_of_something_else,
+                                 layer_that_is_not_re_estimated,
                                  missing_file,
                                  truncated_file,
                                  not_json,

@@ -184,13 +184,16 @@ TEST_CASE("odd channels are found") {
   CHECK(d.constant == std::vector<Index>{1});
   CHECK(d.small_gamma == std::vector<Index>{2});
   CHECK(d.epsilon_rules == std::vector<Index>{4});
-  CHECK(d.not_finite.empty());
+  CHECK(d.not_usable.empty());
   CHECK(d.is_stale());
   CHECK(d.largest_gain_channel == 3);
   CHECK(near(d.largest_gain, 50 / std::sqrt(state.running_variance[3] + 1e-3)));
   state.beta[0] = std::numeric_limits<float>::infinity();
   state.running_mean[5] = std::numeric_limits<double>::quiet_NaN();
-  CHECK(diagnose(layer).not_finite == std::vector<Index>{0, 5});
+  CHECK(diagnose(layer).not_usable == std::vector<Index>{0, 5});
+  state.running_variance[1] = -1;  // of no data: it is not one that never varies
+  CHECK(diagnose(layer).not_usable == std::vector<Index>{0, 1, 5});
+  CHECK(diagnose(layer).constant.empty());
 
   options.scale = false;
   CHECK(diagnose(state, options).small_gamma.empty());  // gamma is not used
@@ -217,6 +220,7 @@ TEST_CASE("a series shows how much alike the values of an image are") {
   const Diagnosis d = diagnose(layer, series);
   const Diagnosis blind = diagnose(layer);
   CHECK(d.values_per_example == 64.0);
+  CHECK(d.series_minibatches == 500);
   CHECK(d.effective_batches == 500.0);
   for (Index c = 0; c < channels; ++c) {
     CHECK(near(d.effective_values_per_example[c], 64 / 32.5, 0.15));

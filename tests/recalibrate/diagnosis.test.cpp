@@ -50,7 +50,7 @@ TEST_CASE("a person can read a diagnosis") {
         "  channels that never vary    2 of 20: 3, 17\n"
         "  gamma near zero             13 of 20: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ...\n"
         "  variance below epsilon      none\n"
-        "  NaN or infinity             none\n"
+        "  NaN, negative variance      none\n"
         "  largest gain                31.6 (channel 4)\n");
 }
 
@@ -59,12 +59,15 @@ TEST_CASE("what only a series shows, and what nobody knows") {
   d.values_per_example = 64;
   d.effective_values_per_example = Eigen::VectorXd::Constant(20, 2.0);
   d.effective_values_per_example[5] = 1.0;
+  d.series_minibatches = 9;  // 8 degrees of freedom: sqrt(2 / 8)
   d.observed_variance_error = Eigen::VectorXd::Constant(20, 0.04);
   d.staleness = Staleness::weights_pruned;
   CHECK(d.is_stale());
   CHECK_THAT(d.text(), contains_text("stale: from before the weights were pruned\n"));
   CHECK_THAT(d.text(), contains_text("values per example          64, worth 1.95 independent ones, "
-                                     "at least 1 (channel 5)\n"));
+                                     "at least 1 (channel 5)\n" +
+                                     std::string(30, ' ') +
+                                     "of one channel give or take 50 %, from 9 minibatches\n"));
   CHECK_THAT(d.text(), contains_text("  as minibatches spread     1 %, at most 1 (channel 0)\n"));
   CHECK_THAT(d.text(), !contains_text("if all values were independent"));
 

@@ -32,6 +32,15 @@ TEST_CASE("handles of layers with and without a fixed number of channels are one
   CHECK(any.state().running_mean == Eigen::Vector2d(5, 6));
 }
 
+TEST_CASE("a layer that is empty, or whose parts differ in size, is named as such") {
+  BatchNorm<float> empty, broken(3);
+  broken.state().gamma.resize(2);
+  CHECK_THROWS_MATCHES(LayerHandle<float>(&empty).state(), std::invalid_argument,
+                       says("LayerHandle: number of channels: expected at least 1, got 0"));
+  CHECK_THROWS_MATCHES(LayerHandle<float>(&broken).state(), std::invalid_argument,
+                       says("LayerHandle: size of beta must be that of gamma"));
+}
+
 TEST_CASE("statistics that are taken anew are not stale") {
   BatchNorm<double> layer(1);
   layer.state().mark_stale(Staleness::weights_pruned);

@@ -170,6 +170,18 @@ TEST_CASE("layer after layer wants the list in the order of use, one pass does n
   CHECK(other.collect({24, 8}, forward));
 }
 
+TEST_CASE("layer after layer collects of the layer whose turn it is") {
+  const Eigen::MatrixXd x = drifting_examples(24);
+  Machine machine(x, 0, 24, in_order(ReestimationOrder::layer_after_layer));
+  machine.collect();
+  CHECK(machine.run.series()[0].minibatches() == 3);
+  CHECK(machine.run.series()[1].minibatches() == 3);  // for the comparison with one pass
+  machine.run.settle();
+  machine.collect();
+  CHECK(machine.run.series()[0].minibatches() == 0);
+  CHECK(machine.run.series()[1].minibatches() == 3);
+}
+
 TEST_CASE("steps out of order, and passes that were not completed, are refused") {
   const Eigen::MatrixXd x = drifting_examples(24);
   Machine machine(x, 0, 24, {});

@@ -19,6 +19,29 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
+/// Refuses moments whose numbers no data leave behind, finite ones as they must be.
+template <class T, int Channels>
+void check_sound_moments(const char* function, const Moments<T, Channels>& moments) {
+  if (moments.sum_of_squares.size() != moments.channels()) {
+    fail_argument(function, "means and sums of squares", "as many of one as of the other",
+                  text(moments.channels(), " and ", moments.sum_of_squares.size()));
+  }
+  if (moments.count < 0) {
+    fail_argument(function, "count of the moments", "zero or more", text(moments.count));
+  }
+  for (Index channel = 0; channel < moments.channels(); ++channel) {
+    const T& mean = moments.mean[channel];
+    const T& squares = moments.sum_of_squares[channel];
+    const bool empty = moments.count == 0;
+    if (!is_finite(mean) || !is_finite(squares) || is_negative(squares) ||
+        (empty && (mean != T(0) || squares != T(0)))) {
+      fail_domain(function, text("mean and sum of squares of channel ", channel),
+                  empty ? "zero, as there are no values" : "finite numbers, the sum not negative",
+                  text(static_cast<double>(mean), " and ", static_cast<double>(squares)));
+    }
+  }
+}
+
 /// Refuses moments from outside that belong to another layer or that no data can have.
 template <class A, int Channels>
 void check_moments(const char* function, const Moments<A, Channels>& moments, Index channels) {

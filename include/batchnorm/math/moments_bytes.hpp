@@ -13,6 +13,7 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/math/check_moments.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/version.hpp"
 
@@ -78,29 +79,6 @@ class ByteReader {
  private:
   const unsigned char* next_;
 };
-
-/// Refuses numbers that no data leave behind.
-template <class T, int Channels>
-void check_sound_moments(const char* function, const Moments<T, Channels>& moments) {
-  if (moments.sum_of_squares.size() != moments.channels()) {
-    fail_argument(function, "means and sums of squares", "as many of one as of the other",
-                  text(moments.channels(), " and ", moments.sum_of_squares.size()));
-  }
-  if (moments.count < 0) {
-    fail_argument(function, "count of the moments", "zero or more", text(moments.count));
-  }
-  for (Index channel = 0; channel < moments.channels(); ++channel) {
-    const T& mean = moments.mean[channel];
-    const T& squares = moments.sum_of_squares[channel];
-    const bool empty = moments.count == 0;
-    if (!is_finite(mean) || !is_finite(squares) || is_negative(squares) ||
-        (empty && (mean != T(0) || squares != T(0)))) {
-      fail_domain(function, text("mean and sum of squares of channel ", channel),
-                  empty ? "zero, as there are no values" : "finite numbers, the sum not negative",
-                  text(static_cast<double>(mean), " and ", static_cast<double>(squares)));
-    }
-  }
-}
 
 /// Refuses bytes that are not moments of version 1.
 /// @return the number of channels

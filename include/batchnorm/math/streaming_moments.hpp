@@ -9,6 +9,7 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/math/check_moments.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/version.hpp"
 
@@ -42,7 +43,10 @@ class StreamingMoments {
 
   /// A party that goes on from what it had, say from a file.
   /// @throws std::invalid_argument when the numbers of channels differ
+  /// @throws std::domain_error when a number is not finite
   StreamingMoments(Shared shared, Shared own) : shared_(std::move(shared)), own_(std::move(own)) {
+    detail::check_sound_moments("StreamingMoments", shared_);
+    detail::check_sound_moments("StreamingMoments", own_);
     const Index channels = total().channels();
     if (shared_.channels() == 0) shared_ = Shared(channels);
     if (own_.channels() == 0) own_ = Shared(channels);
@@ -51,7 +55,10 @@ class StreamingMoments {
   /// What was seen, in one observation or many, joins what this party has seen since the last
   /// exchange.
   /// @throws std::invalid_argument for another number of channels
+  /// @throws std::domain_error for moments of NaN or infinity: after the next exchange no party
+  ///         would ever get rid of them. Nothing is changed then.
   void add(const Shared& seen) {
+    detail::check_sound_moments("StreamingMoments::add", seen);
     if (shared_.channels() == 0 && own_.channels() == 0) shared_ = own_ = Shared(seen.channels());
     own_.merge(seen);
   }
@@ -72,9 +79,10 @@ class StreamingMoments {
   /// nothing since.
   /// @param round  the own() of all parties, this one among them, merged in an order that is the
   ///               same everywhere; nothing may have been added here since this party told its own
-  /// @throws std::invalid_argument for another number of channels, or fewer values than own() has.
-  ///         Nothing is changed then.
+  /// @throws std::invalid_argument for another number of channels, or fewer values than own() has
+  /// @throws std::domain_error when a number is not finite. Nothing is changed then.
   void share(const Shared& round) {
+    detail::check_sound_moments("StreamingMoments::share", round);
     if (round.count < own_.count) {
       detail::fail_argument(
           "StreamingMoments::share", "what everybody has told includes what this party has seen",

@@ -118,9 +118,9 @@ void judge_channels(Diagnosis& d, const State<T, Channels>& state, const Options
     const double gamma = std::fabs(static_cast<double>(gamma_of(options, state, c)));
     const double gain = gamma / std::sqrt(variance + options.epsilon);
     d.variance[c] = variance;
-    if (!is_finite(variance) || !is_finite(state.running_mean[c]) || !is_finite(gamma) ||
-        !is_finite(beta_of(options, state, c))) {
-      d.not_finite.push_back(c);
+    if (!is_finite(variance) || variance < 0.0 || !is_finite(state.running_mean[c]) ||
+        !is_finite(gamma) || !is_finite(beta_of(options, state, c))) {
+      d.not_usable.push_back(c);
       continue;
     }
     if (has_seen && variance <= nothing) {
@@ -166,6 +166,7 @@ inline void judge_errors(Diagnosis& d, double values, const MinibatchSeries<doub
   const bool observed = known && series != nullptr && series->variances.count > 1;
   if (observed) d.observed_variance_error.resize(d.channels);
   if (series != nullptr) {
+    d.series_minibatches = series->minibatches();
     d.values_per_example =
         static_cast<double>(series->pooled.count) / static_cast<double>(series->examples);
     d.effective_values_per_example.resize(d.channels);
@@ -239,8 +240,7 @@ Diagnosis diagnose_state(const State<T, Channels>& state, const Options& options
 ///     diagnose(layer, report.layers[0].series)     // of a re-estimation
 ///
 /// @throws std::invalid_argument when the parts of the state differ in size, or a series is of
-/// other
-///         channels or of fewer than two minibatches
+///         other channels or of fewer than two minibatches
 /// Cost: a few operations per channel. Thread safe. Sources: Kish, Survey Sampling (1965), 8.2, for
 /// effective numbers; the errors are those of means and variances of normal values.
 template <class T, int Channels>

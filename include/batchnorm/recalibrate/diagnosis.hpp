@@ -42,6 +42,7 @@ struct Diagnosis {
   /// Values per channel in an example, and how many independent ones are worth as much for its
   /// mean: from the spread of minibatch means, so that it takes a series.
   double values_per_example = 0.0;
+  Index series_minibatches = 0;  ///< that the spread is of: few of them tell it roughly
   Eigen::VectorXd effective_values_per_example;
 
   Eigen::VectorXd variance;  ///< the running variance
@@ -58,7 +59,7 @@ struct Diagnosis {
   std::vector<Index> constant;       ///< channels that never vary
   std::vector<Index> small_gamma;    ///< channels with |gamma| < 0.001, which give beta and no more
   std::vector<Index> epsilon_rules;  ///< channels that vary, by less than epsilon
-  std::vector<Index> not_finite;     ///< channels with NaN or infinity
+  std::vector<Index> not_usable;     ///< channels with NaN, infinity or a negative variance
   double largest_gain = 0.0;         ///< |gamma| / sqrt(variance + epsilon)
   Index largest_gain_channel = -1;
 
@@ -134,7 +135,7 @@ class DiagnosisText {
     line("channels that never vary", list_text(d_.constant, d_.channels));
     line("gamma near zero", list_text(d_.small_gamma, d_.channels));
     line("variance below epsilon", list_text(d_.epsilon_rules, d_.channels));
-    line("NaN or infinity", list_text(d_.not_finite, d_.channels));
+    line("NaN, negative variance", list_text(d_.not_usable, d_.channels));
     line("largest gain",
          text(short_text(d_.largest_gain), " (channel ", d_.largest_gain_channel, ")"));
     return lines_;
@@ -185,6 +186,10 @@ class DiagnosisText {
            text(short_text(d_.values_per_example), ", worth ",
                 short_text(sum / static_cast<double>(d_.channels)), " independent ones, at least ",
                 short_text(numbers[least]), " (channel ", least, ")"));
+      // The spread of m means has the relative standard error of a variance of m - 1 degrees.
+      const double degrees = static_cast<double>(d_.series_minibatches - 1);
+      line("", text("of one channel give or take ", short_text(100.0 * std::sqrt(2.0 / degrees)),
+                    " %, from ", d_.series_minibatches, " minibatches"));
     }
     if (d_.mean_error.size() == 0) {
       line("standard errors", "unknown");

@@ -30,7 +30,9 @@ class LayerHandle {
 
   /// Where the layer lies: what it is known by.
   const void* address() const { return layer_; }
-  /// A copy of its state. @throws std::invalid_argument when the parts differ in size
+  /// A copy of its state.
+  /// @throws std::invalid_argument when the layer is empty, or the parts of its state differ in
+  /// size
   State<T> state() const { return read_(layer_); }
   const Options& options() const { return options_(layer_); }
 
@@ -45,6 +47,7 @@ class LayerHandle {
   }
   template <int Channels>
   static State<T> read(void* address) {
+    detail::check_state_shape("LayerHandle", layer<Channels>(address).state());
     return layer<Channels>(address).state().template cast<T, Eigen::Dynamic>();
   }
   template <int Channels>

@@ -49,8 +49,7 @@ template <class T>
 class ReestimationPass {
  public:
   /// Notes the statistics of `in`, a view, a matrix or with_residual of two, and normalises it.
-  /// @throws std::invalid_argument for a layer that is not to be re-estimated, such as a copy of
-  /// one,
+  /// @throws std::invalid_argument for a layer that is not on the list, or a copy of one that is,
   ///         and what BatchNorm::normalize throws
   template <int Channels>
   void operator()(const BatchNorm<T, Channels>& layer, const Input<T>& in, const Output<T>& out) {
@@ -131,9 +130,8 @@ class Reestimation {
   ///                  count - 1; called once per minibatch, and in every pass with the same ones
   /// @param progress  called after each minibatch with a ReestimationProgress; returns Proceed, or
   ///                  nothing
-  /// @return whether the pass was completed. After one that was stopped, or that `forward` left
-  /// with
-  ///         an exception, this object is of no more use.
+  /// @return whether the pass was completed. After one that was stopped, or that an exception
+  ///         ended, this object is of no more use.
   template <class Forward, class Callback>
   bool collect(const Minibatches& data, Forward&& forward, Callback&& progress) {
     check_whole("Reestimation::collect");
@@ -143,10 +141,8 @@ class Reestimation {
     for (Index k = 0; k < data.count(); ++k) {
       used_.assign(layers_.size(), false);
       forward(data.begin(k), data.begin(k + 1) - data.begin(k), pass);
-      const Index passes = static_cast<Index>(passes_in_all());
-      const ReestimationProgress now{
-          static_cast<Index>(passes_) * data.examples() + data.begin(k + 1),
-          passes * data.examples()};
+      const ReestimationProgress now{as_index(passes_) * data.examples() + data.begin(k + 1),
+                                     as_index(passes_in_all()) * data.examples()};
       if constexpr (std::is_void<decltype(progress(now))>::value) {
         progress(now);
       } else {

@@ -24,7 +24,7 @@ class Estimator {
  public:
   /// The mean and variance of all values, the spread between minibatches included: what one
   /// minibatch of everything would have. The default. Right also for images, whose values are alike
-  /// within one: there every average of variances is low (include/batchnorm/README.md).
+  /// within one: there every average of variances is low (table in examples/README.md).
   static Estimator population() { return Estimator(true); }
 
   /// The average of the minibatches' means, and of m / (m - 1) times their population variances, m
@@ -76,8 +76,8 @@ inline ChannelSummary summarize(const Eigen::VectorXd& numbers) {
 
 /// How far other statistics of a layer are from its new ones, per channel, in what the layer sees:
 ///
-///     mean = (other mean - mean) / s      deviation = other s / s - 1      s^2 = variance +
-///     epsilon
+///     mean = (other mean - mean) / s      deviation = other s / s - 1
+///     s^2 = variance + epsilon
 struct StatisticsGap {
   Eigen::VectorXd mean;       ///< in standard deviations
   Eigen::VectorXd deviation;  ///< 0.02 where the other standard deviation is 2 % larger

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Looks at the batch norms of a checkpoint, and folds them into the layers beside them:
 //
-//   07_fold_checkpoint inspect FILE
-//   07_fold_checkpoint fold IN OUT --epsilon 1e-5
-//   07_fold_checkpoint demo
+//   08_fold_checkpoint inspect FILE
+//   08_fold_checkpoint fold IN OUT --epsilon 1e-5
+//   08_fold_checkpoint demo
 //
 // --help says everything. Where the pieces are: support/fold_plan.hpp finds out which batch norm
 // belongs to which layer, support/fold_layer.hpp folds one and runs probes through both files.
@@ -30,7 +30,7 @@
 #include "support/fold_demo.hpp"
 #include "support/fold_layer.hpp"
 #include "support/fold_plan.hpp"
-#include "support/network_file.hpp"
+#include "support/output_file.hpp"
 #include "support/progress.hpp"
 
 namespace {
@@ -184,9 +184,9 @@ int main(int argc, char** argv) {
   try {
     return run(FoldParser(argc, argv).parse());
   } catch (const UsageError& error) {
-    std::fprintf(stderr, "07_fold_checkpoint: %s\n(--help says what there is)\n", error.what());
+    std::fprintf(stderr, "08_fold_checkpoint: %s\n(--help says what there is)\n", error.what());
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "07_fold_checkpoint: %s\n", error.what());
+    std::fprintf(stderr, "08_fold_checkpoint: %s\n", error.what());
   }
   return bad_input;
 }
