@@ -25,6 +25,7 @@
 #include "batchnorm/math/check_inference.hpp"
 #include "batchnorm/math/check_moments.hpp"
 #include "batchnorm/math/gradients.hpp"
+#include "batchnorm/math/masked.hpp"
 #include "batchnorm/math/merge_moments.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/moments_bytes.hpp"
@@ -50,6 +51,7 @@
 #include "batchnorm/view/check.hpp"
 #include "batchnorm/view/eigen.hpp"
 #include "batchnorm/view/input.hpp"
+#include "batchnorm/view/mask.hpp"
 #include "batchnorm/view/overlap.hpp"
 #include "batchnorm/view/residual.hpp"
 

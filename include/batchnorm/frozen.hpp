@@ -119,9 +119,12 @@ class FrozenBatchNorm {
     auto formula = formula_;
     formula.residual = in.residual() != nullptr;
     const detail::Tables<C> k{pivot_.data(), scale_.data(), shift_.data()};
-    if (detail::normalize_few<T>(execution, formula, k, in, out.view())) return;
+    if (in.mask() == nullptr && detail::normalize_few<T>(execution, formula, k, in, out.view())) {
+      return;
+    }
+    const auto selected = detail::selected_of(function, in);
     detail::normalize_view<T>(execution, formula, detail::TableSource<C>{k[0], k[1], k[2]},
-                              {in.view(), in.residual()}, out.view());
+                              {in.view(), in.residual(), selected.get()}, out.view());
   }
 
   /// Normalises `in`, or with_residual(in, residual), into a new matrix or tensor of its kind.

@@ -143,11 +143,14 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::normalize";
     detail::check_state_shape(function, state_);
     detail::check_forward(function, channels(), in, out);
-    detail::check_piece(function, batch, channels(), in.view());
+    const auto selected = detail::selected_of(function, in);
+    detail::check_piece(function, batch, channels(), detail::count_of(selected, in));
     if (in.view().empty()) return;
+    const Views views{in.view(), in.residual(), selected.get()};
+    if (batch.count == 0) return detail::fill_output(views, out.view(), execution);
     detail::check_batch_size(function, options_, batch.count);
     if (batch.count > 1) detail::check_finite<C>(function, options_, batch);
-    write_output(statistics(function, batch), in, out, execution);
+    write_output(statistics(function, batch), views, out, execution);
   }
 
   /// The other half of train: moves the running statistics on by the moments of one minibatch, or
@@ -185,20 +188,27 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::backward";
     detail::check_state_shape(function, state_);
     detail::check_backward(function, channels(), in, out_gradient, in_gradient);
-    detail::check_batch(function, batch, channels(), in.view());
-    if (in.view().empty()) return ParameterGradients(channels());
+    const auto selected = detail::selected_of(function, in);
+    detail::check_batch(function, batch, channels(), detail::count_of(selected, in));
+    const Views views{in.view(), in.residual(), selected.get()};
+    const detail::GradientViews<T> to{in_gradient.view(), in_gradient.residual()};
+    if (batch.count == 0) {
+      detail::fill_gradients(views, out_gradient.view(), to, execution);
+      return ParameterGradients(channels());
+    }
     detail::check_batch_size(function, options_, batch.count);
-    return detail::input_gradients(options_, state_, statistics(function, batch), batch.count == 1,
-                                   in, out_gradient, in_gradient, execution);
+    return detail::input_gradients(options_, state_, statistics(function, batch), Divisor(batch),
+                                   views, out_gradient.view(), to, execution);
   }
 
   /// The same into a new matrix or tensor of the kind of `in`.
   template <class In>
   [[nodiscard]] auto backward(const BatchMoments& batch, const In& in, const Input<T>& out_gradient,
                               const Execution& execution = {}) const {
-    auto in_gradient = detail::make_owner_like(in);
+    const auto& like = detail::without_mask(in);
+    auto in_gradient = detail::make_owner_like(like);
     ParameterGradients gradients =
-        backward(batch, in, out_gradient, detail::view_of_owner(in, in_gradient), execution);
+        backward(batch, in, out_gradient, detail::view_of_owner(like, in_gradient), execution);
     return BackwardResult<decltype(in_gradient), typename ParameterGradients::Vector>{
         std::move(in_gradient), std::move(gradients.gamma), std::move(gradients.beta)};
   }
@@ -215,13 +225,16 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::backward_sums";
     detail::check_state_shape(function, state_);
     detail::check_backward_inputs(function, channels(), in, out_gradient);
-    detail::check_piece(function, batch, channels(), in.view());
+    const auto selected = detail::selected_of(function, in);
     BatchSums sums(channels());
-    sums.count = in.view().values_per_channel();
-    if (in.view().empty()) return sums;
+    sums.count = detail::count_of(selected, in);
+    detail::check_piece(function, batch, channels(), sums.count);
+    if (in.view().empty() || batch.count == 0) return sums;
     detail::check_batch_size(function, options_, batch.count);
     auto tables = detail::input_tables(options_, state_, statistics(function, batch));
-    detail::input_backward(options_, false, tables, in, out_gradient).sum(execution, sums);
+    detail::input_backward(options_, Divisor(batch), tables,
+                           Views{in.view(), in.residual(), selected.get()}, out_gradient.view())
+        .sum(execution, sums);
     return sums;
   }
 
@@ -236,13 +249,19 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::backward";
     detail::check_state_shape(function, state_);
     detail::check_backward(function, channels(), in, out_gradient, in_gradient);
-    detail::check_piece(function, batch, channels(), in.view());
+    const auto selected = detail::selected_of(function, in);
+    detail::check_piece(function, batch, channels(), detail::count_of(selected, in));
     detail::check_sums(function, sums, channels(), batch.count);
     if (in.view().empty()) return;
+    const Views views{in.view(), in.residual(), selected.get()};
+    const detail::GradientViews<T> to{in_gradient.view(), in_gradient.residual()};
+    if (batch.count == 0) {
+      return detail::fill_gradients(views, out_gradient.view(), to, execution);
+    }
     detail::check_batch_size(function, options_, batch.count);
     auto tables = detail::input_tables(options_, state_, statistics(function, batch));
-    detail::input_backward(options_, batch.count == 1, tables, in, out_gradient)
-        .map_with(execution, sums, {in_gradient.view(), in_gradient.residual()});
+    detail::input_backward(options_, Divisor(batch), tables, views, out_gradient.view())
+        .map_with(execution, sums, to);
   }
 
   /// dL/dgamma and dL/dbeta from the sums: of the whole minibatch, or the share of a piece.
@@ -262,8 +281,12 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::backward_frozen";
     detail::check_state_shape(function, state_);
     detail::check_backward(function, channels(), in, out_gradient, in_gradient);
-    return detail::input_gradients(options_, state_, running_statistics(function), true, in,
-                                   out_gradient, in_gradient, execution);
+    const auto selected = detail::selected_of(function, in);
+    const Statistics use = running_statistics(function);
+    if (in.view().empty()) return ParameterGradients(channels());
+    return detail::input_gradients(
+        options_, state_, use, Divisor(), Views{in.view(), in.residual(), selected.get()},
+        out_gradient.view(), {in_gradient.view(), in_gradient.residual()}, execution);
   }
 
   /// backward for those who kept the output and not the input: train(x, x) in place, then this.
@@ -282,16 +305,23 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     detail::check_state_shape(function, state_);
     detail::check_no_residual(function, out);
     detail::check_backward(function, channels(), out, out_gradient, in_gradient);
-    detail::check_batch(function, batch, channels(), out.view());
+    const auto selected = detail::selected_of(function, out);
+    detail::check_batch(function, batch, channels(), detail::count_of(selected, out));
     detail::check_invertible<T>(function, options_, state_);
     BatchSums sums(channels());
-    if (out.view().empty()) return ParameterGradients(channels());
+    const Views views{out.view(), nullptr, selected.get()};
+    if (batch.count == 0) {
+      detail::fill_gradients(views, out_gradient.view(), {in_gradient.view()}, execution);
+      return ParameterGradients(channels());
+    }
     detail::check_batch_size(function, options_, batch.count);
     auto tables = detail::output_tables(options_, state_, statistics(function, batch));
     auto formula = detail::formula_options<C>(options_.epilogue, false);
-    formula.fixed_statistics = batch.count == 1;
+    const Divisor divisor(batch);
+    formula.fixed_statistics = divisor.fixed;
     sums.count = batch.count;
-    detail::OutputBackward<T, Channels>(formula, tables, {out.view()}, out_gradient.view())
+    detail::OutputBackward<T, Channels>(formula, tables, views, out_gradient.view(),
+                                        divisor.divisor)
         .run(execution, sums, {in_gradient.view()});
     return detail::gradients_of<T>(options_, sums);
   }
@@ -306,7 +336,9 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::infer";
     detail::check_state_shape(function, state_);
     detail::check_forward(function, channels(), in, out);
-    write_output(running_statistics(function), in, out, execution);
+    const auto selected = detail::selected_of(function, in);
+    write_output(running_statistics(function), {in.view(), in.residual(), selected.get()}, out,
+                 execution);
   }
 
   template <class In>
@@ -331,6 +363,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
 
  private:
   using Statistics = detail::StatisticsView<A>;
+  using Views = detail::InputViews<T>;
+  using Divisor = detail::MinibatchDivisor<A>;
 
   struct Forward {
     BatchMoments batch;
@@ -343,23 +377,25 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
                                     const Execution& execution, bool commit_follows) const {
     detail::check_state_shape(function, state_);
     detail::check_forward(function, channels(), in, out);
-    const Index count = in.view().values_per_channel();
-    if (count == 0) return {BatchMoments(channels()), false};
+    const auto selected = detail::selected_of(function, in);
+    const Views views{in.view(), in.residual(), selected.get()};
+    const Index count = detail::count_of(selected, in);
+    if (count == 0) {
+      detail::fill_output(views, out.view(), execution);
+      return {BatchMoments(channels()), false};
+    }
     detail::check_batch_size(function, options_, count);
     // Where nothing can be rejected, a channel may be written before the next one is looked at.
-    if (count > 1 && options_.non_finite == NonFinite::propagate &&
+    if (selected == nullptr && count > 1 && options_.non_finite == NonFinite::propagate &&
         options_.epsilon > detail::min_invertible_variance) {
       if (commit_follows) check_counter(function, options_.running, state_);
-      return {detail::normalize_fused(options_, state_, {in.view(), in.residual()}, out.view(),
-                                      execution),
-              true};
+      return {detail::normalize_fused(options_, state_, views, out.view(), execution), true};
     }
-    BatchMoments batch = detail::moments_of_view<Channels, T>(in.view(), execution);
+    BatchMoments batch = detail::moments_of_view<Channels, T>(in.view(), selected.get(), execution);
     const bool update = count > 1 && detail::check_finite<C>(function, options_, batch);
     const Statistics use = statistics(function, batch);
     if (commit_follows && update) check_running_update(function, options_, batch, state_);
-    detail::normalize_with_tables<Channels>(options_, state_, use, {in.view(), in.residual()},
-                                            out.view(), execution);
+    detail::normalize_with_tables<Channels>(options_, state_, use, views, out.view(), execution);
     return {std::move(batch), update};
   }
 
@@ -382,11 +418,10 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     return use;
   }
 
-  void write_output(const Statistics& use, const Input<T>& in, const Output<T>& out,
+  void write_output(const Statistics& use, const Views& in, const Output<T>& out,
                     const Execution& execution) const {
     const detail::ForwardSource<T> source(use, detail::parameters_of(options_, state_));
-    detail::normalize_view<T>(execution, options_.epilogue, source, {in.view(), in.residual()},
-                              out.view());
+    detail::normalize_view<T>(execution, options_.epilogue, source, in, out.view());
   }
 
   Options options_;

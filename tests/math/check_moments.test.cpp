@@ -89,23 +89,27 @@ TEST_CASE("moments belong to an input, or to what it is a piece of", "[moments]"
   for (const Index count : {4, 5, 6}) {
     moments.count = count;
     if (count == 5) {
-      CHECK_NOTHROW(detail::check_batch("f", moments, 3, view));
+      CHECK_NOTHROW(detail::check_batch("f", moments, 3, view.values_per_channel()));
     } else {
-      CHECK_THROWS_MATCHES(detail::check_batch("f", moments, 3, view), std::invalid_argument,
+      CHECK_THROWS_MATCHES(detail::check_batch("f", moments, 3, view.values_per_channel()),
+                           std::invalid_argument,
                            says("f: the moments must be those of this input: expected moments of 5 "
                                 "values per channel, got moments of"));
     }
     if (count >= 5) {
-      CHECK_NOTHROW(detail::check_piece("f", moments, 3, view));
+      CHECK_NOTHROW(detail::check_piece("f", moments, 3, view.values_per_channel()));
     } else {
-      CHECK_THROWS_MATCHES(detail::check_piece("f", moments, 3, view), std::invalid_argument,
+      CHECK_THROWS_MATCHES(detail::check_piece("f", moments, 3, view.values_per_channel()),
+                           std::invalid_argument,
                            says("f: the moments must be those of the whole minibatch: expected "
                                 "moments of at least the 5 values per channel of this piece, got "
                                 "moments of 4"));
     }
   }
-  CHECK_THROWS_AS(detail::check_batch("f", moments, 2, view), std::invalid_argument);
-  CHECK_THROWS_AS(detail::check_piece("f", moments, 2, view), std::invalid_argument);
+  CHECK_THROWS_AS(detail::check_batch("f", moments, 2, view.values_per_channel()),
+                  std::invalid_argument);
+  CHECK_THROWS_AS(detail::check_piece("f", moments, 2, view.values_per_channel()),
+                  std::invalid_argument);
 }
 
 TEST_CASE("sums belong to a layer and to a whole minibatch", "[moments]") {

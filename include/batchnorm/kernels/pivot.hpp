@@ -137,6 +137,11 @@ class PivotSampler {
   }
 
   C value(Index column, Index row) const {
+    if (data_.gathered != nullptr) {
+      T of_list;
+      data_.gathered->pack(0, &of_list, 1, column, row, 1, 1, 1);
+      return convert<C>(of_list);
+    }
     const Index outer = shape_.outer == 1 ? 0 : row / shape_.inner;
     return convert<C>(
         data_.from[0][plan_.layout(0).offset(column, outer, row - outer * shape_.inner)]);
@@ -159,7 +164,9 @@ class PivotSampler {
     }
     const FormulaOptions<C> options{C(1), C(1)};
     Tile<T> tile = sample_tile(samples, true, options);
-    if (!plan_.contiguous() || shape_.outer > 1) {
+    if (data_.gathered != nullptr) {
+      sample_gathered_rows(set, tile, begin, columns, sampled);
+    } else if (!plan_.contiguous() || shape_.outer > 1) {
       PackedTile<T> room(plan_, data_);
       for (Index sample = 0; sample < sampled.count(); ++sample) {
         room.pack(tile, begin, columns, sampled.row(sample), 1);
@@ -182,6 +189,23 @@ class PivotSampler {
       }
     }
     join_columns(begin, columns, sampled.count(), samples, pivots);
+  }
+
+  /// With the bits of dense rows, some columns at a time.
+  void sample_gathered_rows(InstructionSet set, const Tile<T>& model, Index begin, Index columns,
+                            const SampledRows& sampled) const {
+    PackedTile<T> room(plan_, data_);
+    Tile<T> tile = model;
+    const Index width = packed_elements / 8;
+    for (Index first = 0; first < columns; first += width) {
+      tile.k[0] = model.k[0] + first;
+      for (std::size_t j = 0; j < 2; ++j) tile.sums[j] = model.sums[j] + first;
+      for (Index p = 0; p < sampled.progressions(); ++p) {
+        room.pack(tile, begin + first, (std::min)(width, columns - first), sampled.first(p),
+                  sampled.length(), sampled.step());
+        kernels_(set, tile);
+      }
+    }
   }
 
   /// The mean over the columns of a channel.
@@ -228,11 +252,15 @@ class PivotSampler {
     const A share = A(1) / from_index<A>(sampled.count());
     for (Index channel = begin; channel < end; ++channel) {
       const T* const at = data_.from[0] + channel * plan_.layout(0).column_stride;
-      const A start = convert<A>(at[offsets[0]]);
+      const auto value_of = [&](Index i) {
+        return convert<A>(data_.gathered != nullptr ? value(channel, sampled.row(i))
+                                                    : convert<C>(at[offsets[i]]));
+      };
+      const A start = value_of(0);
       A sum(0);
       A square(0);
       for (Index i = 1; i < sampled.count(); ++i) {
-        const A deviation = convert<A>(at[offsets[i]]) - start;
+        const A deviation = value_of(i) - start;
         sum += deviation;
         square += deviation * deviation;
       }
@@ -261,6 +289,10 @@ class PivotSampler {
     data_.set_steps(tile, plan_, &Layout::column_stride);
     for (Index sample = 0; sample < sampled.count(); ++sample) {
       const Index row = sampled.row(sample);
+      if (data_.gathered != nullptr) {
+        sample_gathered_run(set, tile, begin, (std::min)(row, shape_.rows() - length));
+        continue;
+      }
       const Index outer = shape_.outer == 1 ? 0 : row / shape_.inner;
       const Index inner = (std::min)(row - outer * shape_.inner, shape_.inner - length);
       data_.locate(tile, plan_, begin, outer, inner);
@@ -277,6 +309,19 @@ class PivotSampler {
       C& pivot = pivots[begin + c];
       pivot = convert<C>(A(convert<A>(samples.start[c]) + sum * share));
       round_pivot(pivot, A(square * share));
+    }
+  }
+
+  void sample_gathered_run(InstructionSet set, const Tile<T>& model, Index begin, Index row) const {
+    PackedTile<T> room(plan_, data_);
+    Tile<T> tile = model;
+    const Index together = PackedTile<T>::lines(model.columns);
+    const Index lanes = kernels_.lanes_of(set);
+    for (Index c = 0; c < model.rows; c += together) {
+      tile.k[0] = model.k[0] + c;
+      for (std::size_t j = 0; j < 2; ++j) tile.sums[j] = model.sums[j] + c * lanes;
+      room.pack(tile, begin + c, (std::min)(together, model.rows - c), row, model.columns);
+      kernels_(set, tile);
     }
   }
 

@@ -62,25 +62,26 @@ void check_moments(const char* function, const Moments<A, Channels>& moments, In
 }
 
 /// Refuses moments of something else than an input.
-template <class A, int Channels, class T>
+///
+/// @param count  the values per channel that count
+template <class A, int Channels>
 void check_batch(const char* function, const Moments<A, Channels>& moments, Index channels,
-                 const BatchView<T>& in) {
+                 Index count) {
   check_moments(function, moments, channels);
-  if (moments.count == in.values_per_channel()) return;
+  if (moments.count == count) return;
   fail_argument(function, "the moments must be those of this input",
-                text("moments of ", in.values_per_channel(), " values per channel"),
+                text("moments of ", count, " values per channel"),
                 text("moments of ", moments.count));
 }
 
 /// Refuses moments of less than an input that is a piece of what they are the moments of.
-template <class A, int Channels, class T>
+template <class A, int Channels>
 void check_piece(const char* function, const Moments<A, Channels>& moments, Index channels,
-                 const BatchView<T>& in) {
+                 Index count) {
   check_moments(function, moments, channels);
-  if (moments.count >= in.values_per_channel()) return;
+  if (moments.count >= count) return;
   fail_argument(function, "the moments must be those of the whole minibatch",
-                text("moments of at least the ", in.values_per_channel(),
-                     " values per channel of this piece"),
+                text("moments of at least the ", count, " values per channel of this piece"),
                 text("moments of ", moments.count));
 }
 

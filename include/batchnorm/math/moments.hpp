@@ -12,14 +12,25 @@
 #include "batchnorm/kernels/pivot.hpp"
 #include "batchnorm/kernels/reduce.hpp"
 #include "batchnorm/kernels/reduce_kernel.hpp"
+#include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/math/merge_moments.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/argument.hpp"
 #include "batchnorm/view/batch_view.hpp"
 #include "batchnorm/view/input.hpp"
+#include "batchnorm/view/mask.hpp"
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+namespace detail {
+[[noreturn]] inline void fail_divisor(const char* function, double divisor) {
+  fail_domain(function,
+              "what the sum of squares is divided by: the sum W of the weights less 1, or less "
+              "sum(w^2) / W where they are Weights::reliability",
+              "a number larger than 0", text(divisor));
+}
+}  // namespace detail
 
 /// Count, mean and sum of squared deviations of every channel: all that a minibatch leaves behind.
 /// Moments of disjoint sets of values merge into those of their union, in any order and any tree,
@@ -53,10 +64,13 @@ struct Moments {
     return is_weighted() ? squared_weight_ : static_cast<double>(count);
   }
 
+  /// What the weights say; Weights::frequency where every value counts once.
+  Weights weights() const { return kind_; }
+
   /// Says what the values weigh that were counted. n for both is the same as never to have said
   /// anything, to the bit.
   /// @throws std::invalid_argument unless `count` weights can have these sums
-  void set_weight(double weight, double squared_weight);
+  void set_weight(double weight, double squared_weight, Weights kind = Weights::frequency);
 
   /// The moments of both sets of values together (Chan, Golub and LeVeque 1979, eq. 2.1):
   ///
@@ -69,7 +83,8 @@ struct Moments {
   /// the same tree. Cost: a few operations per channel; allocates nothing but where these are
   /// moments of no channels.
   /// @throws std::invalid_argument when the numbers of channels differ (moments of nothing that
-  ///         were made without a number of channels merge with any). Nothing is changed then.
+  ///         were made without a number of channels merge with any), or the kinds of weights.
+  ///         Nothing is changed then.
   void merge(const Moments& other);
 
   /// sum_of_squares / W, the biased estimate that normalises a minibatch.
@@ -79,18 +94,25 @@ struct Moments {
     return sum_of_squares / divisor(0);
   }
 
-  /// sum_of_squares / (W - 1), the unbiased estimate; of weights, such as say how often a value is
-  /// there.
-  /// @throws std::domain_error when there are fewer than two values.
+  /// The unbiased estimate, sum_of_squares / (n - 1). With weights it depends on what they say
+  /// (Weights): sum_of_squares / (W - 1) of frequencies, sum_of_squares / (W - sum(w^2) / W) of
+  /// reliabilities, and for weights of importance the biased estimate, as there is no other.
+  /// @throws std::domain_error when there are fewer than two values, or it is divided by what is
+  ///         not positive.
   Vector sample_variance() const {
-    check_count("Moments::sample_variance", 2);
+    constexpr const char* function = "Moments::sample_variance";
+    check_count(function, 2);
+    if (!has_sample_variance()) detail::fail_divisor(function, static_cast<double>(divisor(1)));
     return sum_of_squares / divisor(1);
   }
+  /// Whether there is one.
+  bool has_sample_variance() const { return count > 1 && divisor(1) > T(0); }
 
-  /// W - lost, what a sum of squares is divided by.
+  /// What a sum of squares is divided by: W for lost = 0, the divisor of sample_variance for 1.
   T divisor(Index lost) const {
-    return is_weighted() ? T(weight_ - static_cast<double>(lost))
-                         : detail::from_index<T>(count - lost);
+    if (!is_weighted()) return detail::from_index<T>(count - lost);
+    if (lost == 0 || kind_ == Weights::importance) return T(weight_);
+    return T(weight_ - (kind_ == Weights::frequency ? 1.0 : squared_weight_ / weight_));
   }
 
  private:
@@ -105,6 +127,7 @@ struct Moments {
 
   double weight_ = 0.0;  ///< W; 0 where nobody has said anything about weights
   double squared_weight_ = 0.0;
+  Weights kind_ = Weights::frequency;
 };
 
 namespace detail {
@@ -216,11 +239,9 @@ class MomentsReduction final : public Reduction<T>, public CoefficientSource<par
 
  public:
   /// @param pivots  room for one number per channel
-  MomentsReduction(Index count, A* mean, A* squares, C* pivots)
-      : algebra_{from_index<A>(count), narrow_lanes},
-        mean_(mean),
-        squares_(squares),
-        pivots_(pivots) {
+  /// @param weight  the number of the values, or the sum of their weights
+  MomentsReduction(const A& weight, A* mean, A* squares, C* pivots)
+      : algebra_{weight, narrow_lanes}, mean_(mean), squares_(squares), pivots_(pivots) {
     tables_[0] = pivots;
   }
 
@@ -297,18 +318,30 @@ Operands<T> operands_of(const BatchView<const T>& view) {
 }
 
 /// The moments of a view whose number of channels has been checked.
+///
+/// @param selected  what counts of it; null for everything
 template <int Channels, class T>
 Moments<accumulator_t<T>, Channels> moments_of_view(const BatchView<const T>& view,
+                                                    const SelectedValues<T>* selected,
                                                     const Execution& execution) {
   Moments<accumulator_t<T>, Channels> moments(view.channels());
-  if (view.empty()) return moments;
-  moments.count = view.values_per_channel();
+  const Index count = selected != nullptr ? selected->count() : view.values_per_channel();
+  if (count == 0) return moments;
+  moments.count = count;
+  if (selected != nullptr) {
+    const Selection& what = selected->what();
+    moments.set_weight(what.weight, what.squared_weight, what.kind);
+  }
   ChannelVector<parameter_t<T>, Channels> pivots(view.channels());
-  MomentsReduction<T> reduction(moments.count, moments.mean.data(), moments.sum_of_squares.data(),
-                                pivots.data());
+  MomentsReduction<T> reduction(moments.divisor(0), moments.mean.data(),
+                                moments.sum_of_squares.data(), pivots.data());
   const FormulaCall<T> call(reduction.kernels(), reduction, {parameter_t<T>(1), parameter_t<T>(1)});
   const Operands<T> data = operands_of<T>(view);
   const ViewShape shape(view);
+  if (selected != nullptr) {
+    selected->reduce(execution, reduction, call, data, &shape, MomentSums::sums, ListOf::weighted);
+    return moments;
+  }
   const Plan plan = plan_of(data, nullptr, &shape);
   Reducer<T>(reduction, call, data, plan, MomentSums::sums)
       .run(execution.for_elements(plan.traversal().elements()), 0, view.channels());
@@ -329,6 +362,10 @@ void Moments<T, Channels>::merge(const Moments& other) {
     return;
   }
   const bool weighted = is_weighted() || other.is_weighted();
+  if (is_weighted() && other.is_weighted() && kind_ != other.kind_) {
+    detail::fail_argument("Moments::merge", "what the weights of both say", "the same of both",
+                          "two kinds of Weights");
+  }
   const T total =
       weighted ? T(weight() + other.weight()) : detail::from_index<T>(count + other.count);
   const detail::SymmetricMerge<T> join(divisor(0), other.divisor(0), total);
@@ -337,6 +374,7 @@ void Moments<T, Channels>::merge(const Moments& other) {
          other.sum_of_squares[channel]);
   }
   if (weighted) {
+    if (!is_weighted()) kind_ = other.kind_;
     squared_weight_ = squared_weight() + other.squared_weight();
     weight_ = weight() + other.weight();
   }
@@ -344,16 +382,18 @@ void Moments<T, Channels>::merge(const Moments& other) {
 }
 
 template <class T, int Channels>
-void Moments<T, Channels>::set_weight(double weight, double squared_weight) {
+void Moments<T, Channels>::set_weight(double weight, double squared_weight, Weights kind) {
   detail::check_weight("Moments::set_weight", count, weight, squared_weight);
   const double n = static_cast<double>(count);
   const bool all_one =
       !(weight < n) && !(weight > n) && !(squared_weight < n) && !(squared_weight > n);
   weight_ = all_one ? 0.0 : weight;
   squared_weight_ = all_one ? 0.0 : squared_weight;
+  kind_ = all_one ? Weights::frequency : kind;
 }
 
-/// The moments of every channel of a minibatch: a view, or an Eigen matrix of features x examples.
+/// The moments of every channel of a minibatch: a view, or an Eigen matrix of features x examples;
+/// or of those of its values that count, masked(x, m) and weighted(x, w, kind) of math/masked.hpp.
 ///
 /// One pass over the data, about a pivot, a rough mean of a few values: sums of up to sixteen
 /// values in the type of the data (float for half and bfloat16), all others in double, joined in a
@@ -367,13 +407,18 @@ void Moments<T, Channels>::set_weight(double weight, double squared_weight) {
 /// @throws std::invalid_argument as the makers of views do; an empty minibatch gives count 0.
 template <class In>
 auto moments_of(const In& in, const Execution& execution = {}) {
-  static_assert(detail::is_argument<In>,
+  using Plain = detail::WithoutMask<In>;
+  static_assert(detail::is_argument<Plain>,
                 "batchnorm: moments_of takes a BatchView or an Eigen matrix, array, map, ref, "
-                "block or expression");
-  using T = std::remove_cv_t<typename In::Scalar>;
-  if constexpr (detail::is_real_scalar<T>) {
+                "block or expression, or masked or weighted of one");
+  using T = std::remove_cv_t<typename Plain::Scalar>;
+  if constexpr (detail::is_masked_input<In> && detail::is_real_scalar<T>) {
+    const Input<T> input(in);
+    const auto selected = detail::selected_of("moments_of", input);
+    return detail::moments_of_view<Eigen::Dynamic, T>(input.view(), selected.get(), execution);
+  } else if constexpr (detail::is_real_scalar<T>) {
     const detail::InputArray<T> held(in);
-    return detail::moments_of_view<Eigen::Dynamic, T>(held.view(), execution);
+    return detail::moments_of_view<Eigen::Dynamic, T>(held.view(), nullptr, execution);
   } else {
     return Moments<accumulator_t<T>>();  // ends in the message about scalars
   }

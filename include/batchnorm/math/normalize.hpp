@@ -11,6 +11,7 @@
 #include "batchnorm/kernels/fused.hpp"
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/map_kernel.hpp"
+#include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
@@ -84,6 +85,7 @@ template <class T>
 struct InputViews {
   BatchView<const T> x;
   const BatchView<const T>* residual = nullptr;
+  const SelectedValues<T>* selected = nullptr;  ///< what counts, where that is not everything
 };
 
 /// The operands of the forward map, and their shapes.
@@ -136,7 +138,19 @@ void normalize_view(const Execution& execution, const FormulaOptions<parameter_t
                     const BatchView<T>& out) {
   const ForwardOperands<T> operands(in, out);
   const FormulaCall<T> call(map_kernels<Forward, T>, source, options);
-  map<T>(execution, call, operands.data, &operands.output, operands.inputs);
+  if (in.selected != nullptr && !in.selected->maps_all()) {
+    in.selected->map(execution, call, operands.data, &operands.output, operands.inputs);
+  } else {
+    map<T>(execution, call, operands.data, &operands.output, operands.inputs);
+  }
+}
+
+/// Writes the output of a minibatch in which nothing counts.
+template <class T>
+void fill_output(const InputViews<T>& in, const BatchView<T>& out, const Execution& execution) {
+  if (in.selected == nullptr) return;
+  const ForwardOperands<T> operands(in, out);
+  in.selected->fill(execution, operands.data, &operands.output, operands.inputs, 0);
 }
 
 template <class T>
@@ -217,7 +231,7 @@ Moments<accumulator_t<T>, Channels> normalize_fused(const Options& options,
   Moments<A, Channels> batch(state.channels());
   batch.count = in.x.values_per_channel();
   ChannelVector<C, Channels> pivots(state.channels());
-  MomentsReduction<T> reduction(batch.count, batch.mean.data(), batch.sum_of_squares.data(),
+  MomentsReduction<T> reduction(batch.divisor(0), batch.mean.data(), batch.sum_of_squares.data(),
                                 pivots.data());
   const ForwardSource<T> source(statistics_of(batch), parameters_of(options, state));
   const ForwardOperands<T> operands(in, out);

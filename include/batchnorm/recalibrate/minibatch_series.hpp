@@ -53,14 +53,14 @@ struct MinibatchSeries {
     values.count = batch.count;
     values.mean = batch.mean;
     values.sum_of_squares = batch.sum_of_squares;
-    values.set_weight(batch.weight(), batch.squared_weight());
+    values.set_weight(batch.weight(), batch.squared_weight(), batch.weights());
     pooled.merge(values);
     Moments<T> one(batch.channels());
     one.count = 1;
     one.mean = batch.mean;
     means.merge(one);
     examples += examples_of_batch;
-    if (batch.count < 2) return;
+    if (!batch.has_sample_variance()) return;
     one.mean = batch.sample_variance();
     variances.merge(one);
   }
@@ -91,7 +91,7 @@ struct MinibatchSeries {
     to.count = from.count;
     to.mean = from.mean.template cast<U>();
     to.sum_of_squares = from.sum_of_squares.template cast<U>();
-    to.set_weight(from.weight(), from.squared_weight());
+    to.set_weight(from.weight(), from.squared_weight(), from.weights());
   }
 };
 

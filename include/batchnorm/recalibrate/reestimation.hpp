@@ -311,7 +311,9 @@ class Reestimation {
     const Size i = use(&layer);
     detail::check_channels("ReestimationPass::see", in.view(), layer.channels());
     if (i < frozen_.size()) return;
-    note(i, detail::moments_of_view<Eigen::Dynamic, T>(in.view(), options_.execution),
+    const auto selected = detail::selected_of("ReestimationPass::see", in);
+    note(i,
+         detail::moments_of_view<Eigen::Dynamic, T>(in.view(), selected.get(), options_.execution),
          in.view().samples());
   }
 
@@ -332,7 +334,8 @@ class Reestimation {
     }
     const bool pooled = options_.estimator.is_population();
     const bool sample = layers_[i].options().running_variance == VarianceEstimator::sample;
-    if (pooled ? sample && seen.pooled.count < 2 : seen.variances.count < seen.means.count) {
+    if (pooled ? sample && !seen.pooled.has_sample_variance()
+               : seen.variances.count < seen.means.count) {
       detail::fail_argument(function, text_of(i), "two values per channel or more",
                             pooled ? "one" : "a minibatch of one");
     }

@@ -136,6 +136,9 @@ void check_backward_inputs(const char* function, Index channels, const Input<T>&
   if (in.residual() != nullptr) {
     check_same_shape(function, "input", in.view(), "residual", *in.residual());
   }
+  if (out_gradient.mask() != nullptr) {
+    fail_argument(function, "a mask and weights are said at the input", "dy", "masked or weighted");
+  }
   if (out_gradient.residual() == nullptr) return;
   fail_argument(function, "an output has one gradient", "dy", "with_residual of two");
 }
