@@ -82,10 +82,9 @@ class GatheredList final : public Gathered<T> {
  public:
   /// @param weights  of the values of the list; null where all are 1
   /// @param plan     of a dense array of these values
-  GatheredList(const ValueList& list, const double* weights, bool only_gradients,
-               const Operands<T>& data, const PlaceLayout& layout, const Plan& plan)
-      : list_(list),
-        weights_(weights),
+  GatheredList(const ListLayout& layout, const double* weights, bool only_gradients,
+               const Operands<T>& data, const Plan& plan)
+      : weights_(weights),
         only_gradients_(only_gradients),
         data_(data),
         layout_(layout),
@@ -96,7 +95,7 @@ class GatheredList final : public Gathered<T> {
 
   void pack(std::size_t operand, T* to, Index step, Index column, Index row, Index lines,
             Index length, Index row_step) const override {
-    Pieces pieces(list_, layout_);
+    Pieces pieces(layout_);
     for (Index line = 0; line < lines; ++line) {
       if (shape_.along_rows) {
         pack_row(pieces, operand, to + line * step, column, row + line * row_step, length);
@@ -118,7 +117,7 @@ class GatheredList final : public Gathered<T> {
   void sum_rows(const Reducing& reducer, InstructionSet set, const Tile<T>& model,
                 const Region& region, Index begin, Index end, Index columns) const override {
     PackedTile<T> packed(reducer.plan_, reducer.data_);
-    Pieces pieces(list_, layout_);
+    Pieces pieces(layout_);
     Tile<T> tile = model;
     const Index together = reducer.rows_per_tile();
     const Index width = packed_elements / max_terms_per_total;
@@ -170,8 +169,18 @@ class GatheredList final : public Gathered<T> {
     const Layout& layout = layout_.of(operand);
     Index rank = row * per_row_ + column / shape_.channels;
     Index channel = column % shape_.channels;
+    const bool dense = layout.column_stride == 1 && layout.inner_stride == shape_.channels;
     while (length > 0) {
-      const T* const at = data_.from[operand] + layout_.offset(operand, pieces.at(rank++).place);
+      const Piece piece = pieces.at(rank++);
+      const T* const at = data_.from[operand] + layout_.offset(operand, piece.place);
+      if (dense && channel == 0 && length > shape_.channels) {
+        const Index values = (std::min)(piece.length, length / shape_.channels);
+        std::copy(at, at + values * shape_.channels, to);
+        to += values * shape_.channels;
+        length -= values * shape_.channels;
+        rank += values - 1;
+        continue;
+      }
       const Index some = (std::min)(shape_.channels - channel, length);
       const T* const first = at + channel * layout.column_stride;
       if (layout.column_stride == 1) {
@@ -249,8 +258,12 @@ class GatheredList final : public Gathered<T> {
     model.rows = 1;
     model.k = tables.of(region.first_column, region.columns(), false, room);
     model.prefetch = reducer.from_memory_;
+    const bool next_sample =
+        !layout_.has_one_axis() &&
+        layout_.inner() * static_cast<Index>(sizeof(T)) <= max_run_prefetched_whole;
     for (std::size_t i = 0; i < data_.inputs; ++i) {
-      model.ahead[i] = prefetch_bytes / static_cast<Index>(sizeof(T));
+      model.ahead[i] =
+          next_sample ? layout_.of(i).outer_stride : prefetch_bytes / static_cast<Index>(sizeof(T));
     }
     Lines lines(*this);
     typename Reducing::LaneTotals totals;
@@ -280,7 +293,7 @@ class GatheredList final : public Gathered<T> {
 
   /// A line, and room for its operands.
   struct Lines {
-    explicit Lines(const GatheredList& list) : line(list.list_, list.layout_) {
+    explicit Lines(const GatheredList& list) : line(list.layout_) {
       for (T(&each)[room] : packed) std::fill_n(each, room, T(0));
     }
     static constexpr Index room = margin + ListLine::capacity + margin;
@@ -353,7 +366,7 @@ class GatheredList final : public Gathered<T> {
     const bool wraps = shape_.channels_wrap();
     const Index first = wraps ? 0 : region.first_column;
     const Index channels = wraps ? shape_.channels : region.columns();
-    const Index end = (std::min)(list_.count(), region.last_row * per_row_);
+    const Index end = (std::min)(layout_.list().count(), region.last_row * per_row_);
     C k[max_coefficients];
     C* to[max_coefficients];
     Tile<T> tile = reducer.call_.tile(data_, false);
@@ -383,11 +396,10 @@ class GatheredList final : public Gathered<T> {
                             *tile.sums[1]);
   }
 
-  const ValueList& list_;
   const double* weights_;
   bool only_gradients_;
   const Operands<T>& data_;
-  const PlaceLayout& layout_;
+  const ListLayout& layout_;
   const Traversal& shape_;
   Index per_row_;  ///< values of a channel in a row
 };

@@ -8,9 +8,11 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/kernels/coefficients.hpp"
+#include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/list_lines.hpp"
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/pack.hpp"
+#include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/kernels/tile.hpp"
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/tuning.hpp"
@@ -46,13 +48,13 @@ void for_parts(const Execution& given, Index count, Index channels, const Body& 
 /// @param layout  of the outputs, then the inputs
 /// @param input   the number of the input, or -1
 template <class T>
-void fill_list(const Execution& execution, const ValueList& list, const PlaceLayout& layout,
-               const Operands<T>& data, Index channels, int input) {
+void fill_list(const Execution& execution, const ListLayout& layout, const Operands<T>& data,
+               Index channels, int input) {
   const auto at = [&](auto* first, std::size_t operand, Index channel) {
     return first + channel * layout.of(operand).column_stride;
   };
-  for_parts(execution, list.count(), channels, [&](Index begin, Index end) {
-    ListLine line(list, layout);
+  for_parts(execution, layout.list().count(), channels, [&](Index begin, Index end) {
+    ListLine line(layout);
     T copied[ListLine::capacity];
     std::fill_n(copied, ListLine::capacity, T(0));
     for (Index rank = begin; rank < end; rank += line.length()) {
@@ -78,16 +80,23 @@ class GatheredMap {
 
  public:
   /// @param layout  of the outputs, then the inputs
-  GatheredMap(const ValueList& list, const PlaceLayout& layout, const FormulaCall<T>& call,
-              const Operands<T>& data, Index channels)
-      : list_(list), layout_(layout), call_(call), data_(data) {
+  GatheredMap(const ListLayout& layout, const FormulaCall<T>& call, const Operands<T>& data,
+              Index channels)
+      : layout_(layout), call_(call), data_(data) {
     shape_.channels = shape_.columns = shape_.last_width = channels;
     shape_.outer = 1;
-    shape_.inner = list.count();
+    shape_.inner = layout.list().count();
+    joins_ = channels < width_of() && layout.all([=](const Layout& each) {
+      return each.column_stride == 1 && each.inner_stride == channels;
+    });
+    if (joins_) shape_.columns = (std::max<Index>)(1, max_joined_row / channels) * channels;
+    const Index bytes = shape_.inner * channels * static_cast<Index>(sizeof(T));
+    streaming_ = simd::can_stream<T> && data.outputs == 1 && !is_in_place() &&
+                 worth_streaming(bytes * static_cast<Index>(data.inputs + 1));
   }
 
   void run(const Execution& given) const {
-    for_parts(given, list_.count(), shape_.channels,
+    for_parts(given, layout_.list().count(), shape_.channels,
               [&](Index begin, Index end) { map_part(set_of(given), begin, end); });
   }
 
@@ -100,7 +109,7 @@ class GatheredMap {
   /// are made by them and joined here.
   void run_weighted(const Execution& given, const FormulaCall<T>& mean_terms,
                     const double* weights) const {
-    for_parts(given, list_.count(), shape_.channels, [&](Index begin, Index end) {
+    for_parts(given, layout_.list().count(), shape_.channels, [&](Index begin, Index end) {
       Lines lines(*this);
       for (Index rank = begin; rank < end; rank += lines.line.length()) {
         lines.line.locate(rank, (std::min)(packed_elements, end - rank));
@@ -116,13 +125,19 @@ class GatheredMap {
   static constexpr Index min_piece = 32;
 
   Index stride(std::size_t operand) const { return layout_.of(operand).column_stride; }
+  /// Of the widest kernel that is used.
+  Index width_of() const { return call_.kernels.width_of(set_of({})); }
+  bool is_in_place() const {
+    const auto inputs = data_.from.begin() + static_cast<std::ptrdiff_t>(data_.inputs);
+    return std::find(data_.from.begin(), inputs, data_.to[0]) != inputs;
+  }
   InstructionSet set_of(const Execution& execution) const {
     return usable_instruction_set((std::max)(execution.instruction_set(), InstructionSet::avx2));
   }
 
   /// A line, and room for its operands.
   struct Lines {
-    explicit Lines(const GatheredMap& map) : line(map.list_, map.layout_) {
+    explicit Lines(const GatheredMap& map) : line(map.layout_) {
       for (T(&each)[room] : inputs) std::fill_n(each, room, T(0));
       for (T(&each)[room] : outputs) std::fill_n(each, room, T(0));
     }
@@ -133,16 +148,26 @@ class GatheredMap {
   };
 
   void map_part(InstructionSet set, Index begin, Index end) const {
-    const bool across =
-        layout_.is_along_channels() && shape_.channels >= call_.kernels.width_of(set);
+    const bool across = layout_.is_along_channels() && shape_.channels >= width_of();
     const ColumnTables<C> tables(call_.source, call_.coefficients(), shape_);
     TableRoom<C> room;
     Lines lines(*this);
-    Pieces pieces(list_, layout_);
+    Pieces pieces(layout_);
+    if (joins_) {
+      const Tables<C> k = tables.of(0, shape_.columns, true, room);
+      for (Index rank = begin; rank < end;) {
+        const Piece piece = pieces.at(rank);
+        const Index length = (std::min)(piece.length, end - rank);
+        map_joined(set, lines, k, piece.place, length);
+        rank += length;
+      }
+      if (streaming_) finish_streaming();
+      return;
+    }
     const Index together = tables.most_columns();
     for (Index first = 0; first < shape_.channels; first += together) {
       const Index channels = (std::min)(together, shape_.channels - first);
-      if (across && channels < call_.kernels.width_of(set)) {
+      if (across && channels < width_of()) {
         // What is left of many channels, as the tables are cut.
         map_lines(set, lines, tables.of(first, channels, true, room), begin, end, first, channels);
         continue;
@@ -159,11 +184,48 @@ class GatheredMap {
         map_runs(set, lines, pieces, k, begin, end, first, channels);
       }
     }
+    if (streaming_) finish_streaming();
+  }
+
+  /// Few channels of neighbouring places, in rows through which the channels cycle.
+  void map_joined(InstructionSet set, Lines& lines, const Tables<C>& k, Index place,
+                  Index length) const {
+    const Index per_row = shape_.columns / shape_.channels;
+    const Index rows = length / per_row;
+    Tile<T> tile = call_.tile(data_, true);
+    tile.k = k;
+    tile.streaming = streaming_;
+    tile.from_step.fill(shape_.columns);
+    tile.to_step.fill(shape_.columns);
+    locate(tile, place, 0);
+    tile.rows = rows;
+    tile.columns = shape_.columns;
+    if (rows > 0) call_.kernels(set, tile);
+    tile.columns = (length - rows * per_row) * shape_.channels;
+    if (tile.columns == 0) return;
+    tile.rows = 1;
+    locate(tile, place + rows * per_row, 0);
+    if (tile.columns >= width_of()) {
+      call_.kernels(set, tile);
+      return;
+    }
+    const Tile<T> whole = tile;
+    tile.streaming = false;
+    for (std::size_t i = 0; i < data_.inputs; ++i) {
+      std::copy(whole.from[i], whole.from[i] + tile.columns, lines.inputs[i] + margin);
+      tile.from[i] = lines.inputs[i] + margin;
+    }
+    for (std::size_t o = 0; o < data_.outputs; ++o) tile.to[o] = lines.outputs[o] + margin;
+    data_.fill_unused(tile);
+    call_.kernels(set, tile);
+    for (std::size_t o = 0; o < data_.outputs; ++o) {
+      std::copy(tile.to[o], tile.to[o] + tile.columns, whole.to[o]);
+    }
   }
 
   void map_runs(InstructionSet set, Lines& lines, Pieces& pieces, const Tables<C>& k, Index begin,
                 Index end, Index first, Index channels) const {
-    const Index shortest = (std::max)(min_piece, call_.kernels.width_of(set));
+    const Index shortest = (std::max)(min_piece, width_of());
     const bool direct = layout_.is_along_values();
     for (Index rank = begin; rank < end;) {
       Piece piece = pieces.at(rank);
@@ -192,19 +254,29 @@ class GatheredMap {
     tile.k = k;
     tile.rows = across ? length : channels;
     tile.columns = across ? channels : length;
+    tile.streaming = tile.prefetch = streaming_;
+    tile.ahead.fill(prefetch_bytes / static_cast<Index>(sizeof(T)));
     for (std::size_t i = 0; i < data_.inputs; ++i) {
-      const std::size_t operand = data_.outputs + i;
-      const Layout& layout = layout_.of(operand);
-      tile.from[i] = data_.from[i] + layout_.offset(operand, place) + first * layout.column_stride;
+      const Layout& layout = layout_.of(data_.outputs + i);
       tile.from_step[i] = across ? layout.inner_stride : layout.column_stride;
     }
     for (std::size_t o = 0; o < data_.outputs; ++o) {
       const Layout& layout = layout_.of(o);
-      tile.to[o] = data_.to[o] + layout_.offset(o, place) + first * layout.column_stride;
       tile.to_step[o] = across ? layout.inner_stride : layout.column_stride;
     }
-    data_.fill_unused(tile);
+    locate(tile, place, first);
     call_.kernels(set, tile);
+  }
+
+  void locate(Tile<T>& tile, Index place, Index channel) const {
+    for (std::size_t i = 0; i < data_.inputs; ++i) {
+      const std::size_t operand = data_.outputs + i;
+      tile.from[i] = data_.from[i] + layout_.offset(operand, place) + channel * stride(operand);
+    }
+    for (std::size_t o = 0; o < data_.outputs; ++o) {
+      tile.to[o] = data_.to[o] + layout_.offset(o, place) + channel * stride(o);
+    }
+    data_.fill_unused(tile);
   }
 
   /// Packed, channel by channel.
@@ -270,11 +342,12 @@ class GatheredMap {
     write(lines, channel);
   }
 
-  const ValueList& list_;
-  const PlaceLayout& layout_;
+  const ListLayout& layout_;
   const FormulaCall<T>& call_;
   const Operands<T>& data_;
   Traversal shape_;
+  bool joins_ = false;
+  bool streaming_ = false;
 };
 
 }  // namespace detail

@@ -5,11 +5,12 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <cstring>
 #include <type_traits>
+#include <vector>
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/kernels/coefficients.hpp"
+#include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/kernels/value_list.hpp"
@@ -21,13 +22,13 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// Where places lie in the operands of a loop. Places are counted along one axis where all operands
-/// step evenly over samples and positions.
-class PlaceLayout {
+/// Where the values of a list lie in the operands of a loop. Places are counted along one axis
+/// where all operands step evenly over samples and positions.
+class ListLayout {
  public:
-  PlaceLayout(const ViewShape* outputs, std::size_t output_count, const ViewShape* inputs,
-              std::size_t input_count)
-      : count_(output_count + input_count) {
+  ListLayout(const ValueList& list, const ViewShape* outputs, std::size_t output_count,
+             const ViewShape* inputs, std::size_t input_count)
+      : list_(list), count_(output_count + input_count) {
     const ViewShape& lead = output_count > 0 ? outputs[0] : inputs[0];
     bool even = true;
     for (std::size_t i = 0; i < count_; ++i) {
@@ -39,6 +40,15 @@ class PlaceLayout {
     }
     inner_ = even || lead.positions == 1 ? lead.samples * lead.positions : lead.positions;
     total_ = lead.samples * lead.positions;
+    const bool fragmented = list.intervals() * min_interval > list.count();
+    if (fragmented && !is_along_channels()) remember_offsets();
+  }
+
+  const ValueList& list() const { return list_; }
+  /// Of all values of a fragmented list, for any channel; null where intervals are long enough to
+  /// be copied one by one.
+  const Index* offsets(std::size_t operand) const {
+    return offsets_.empty() ? nullptr : offsets_.data() + first_offset_[operand];
   }
 
   /// Places on one axis.
@@ -62,10 +72,36 @@ class PlaceLayout {
   }
 
  private:
+  static constexpr Index min_interval = 16;
+
+  /// Operands with the same steps share them.
+  void remember_offsets() {
+    const std::size_t values = static_cast<std::size_t>(list_.count());
+    for (std::size_t i = 0; i < count_; ++i) {
+      std::size_t like = 0;
+      while (layouts_[like].outer_stride != layouts_[i].outer_stride ||
+             layouts_[like].inner_stride != layouts_[i].inner_stride) {
+        ++like;
+      }
+      first_offset_[i] = like < i ? first_offset_[like] : offsets_.size();
+      if (like < i) continue;
+      offsets_.reserve(offsets_.size() + values);
+      for (Index interval = 0; interval < list_.intervals(); ++interval) {
+        const Index length = list_.rank(interval + 1) - list_.rank(interval);
+        for (Index n = 0; n < length; ++n) {
+          offsets_.push_back(offset(i, list_.begin(interval) + n));
+        }
+      }
+    }
+  }
+
+  const ValueList& list_;
   std::array<Layout, max_operands> layouts_;
+  std::array<std::size_t, max_operands> first_offset_{};
   std::size_t count_;
   Index inner_ = 0;
   Index total_ = 0;
+  std::vector<Index> offsets_;
 };
 
 /// Neighbouring places on one axis.
@@ -77,7 +113,7 @@ struct Piece {
 /// Cuts a list into pieces. Remembers where it was: ranks are asked for in their order, mostly.
 class Pieces {
  public:
-  Pieces(const ValueList& list, const PlaceLayout& layout) : list_(list), layout_(layout) {}
+  explicit Pieces(const ListLayout& layout) : list_(layout.list()), layout_(layout) {}
 
   /// The longest piece from a rank on.
   Piece at(Index rank) {
@@ -99,7 +135,7 @@ class Pieces {
   }
 
   const ValueList& list_;
-  const PlaceLayout& layout_;
+  const ListLayout& layout_;
   Index interval_ = 0;
 };
 
@@ -109,20 +145,19 @@ class ListLine {
   /// A line has at most so many values.
   static constexpr Index capacity = packed_elements + margin;
 
-  ListLine(const ValueList& list, const PlaceLayout& layout)
-      : pieces_(list, layout), layout_(layout) {}
+  explicit ListLine(const ListLayout& layout) : pieces_(layout), layout_(layout) {}
 
   /// The values of the ranks [rank, rank + length).
   void locate(Index rank, Index length) {
+    rank_ = rank;
     length_ = length;
     count_ = 0;
+    if (layout_.offsets(0) != nullptr) return;
     for (Index i = 0; i < length; i += some_[count_++].length) {
       Piece piece = pieces_.at(rank + i);
       piece.length = (std::min)(piece.length, length - i);
       some_[count_] = piece;
     }
-    in_offsets_ = 16 * count_ > length_;
-    located_ = nullptr;
   }
 
   Index length() const { return length_; }
@@ -132,11 +167,15 @@ class ListLine {
   /// Copies the line of an operand, whose first element of the channel is `strided`: to whichever
   /// of both is not const.
   template <class Strided, class Packed>
-  void copy(std::size_t operand, Strided* strided, Packed* packed) {
-    if (in_offsets_) return copy_one_by_one(operand, strided, packed);
+  void copy(std::size_t operand, Strided* strided, Packed* packed) const {
+    if (const Index* const offsets = layout_.offsets(operand)) {
+      for (Index n = 0; n < length_; ++n) move(strided[offsets[rank_ + n]], packed[n]);
+      return;
+    }
     const Index step = layout_.of(operand).inner_stride;
     for (Index i = 0; i < count_; ++i) {
       Strided* const at = strided + layout_.offset(operand, some_[i].place);
+      if (step == 1 && std::is_const<Strided>::value) prefetch_next(operand, at, some_[i].length);
       copy_piece(at, packed, step, some_[i].length);
       packed += some_[i].length;
     }
@@ -145,6 +184,10 @@ class ListLine {
   /// The same for a constant.
   template <class T>
   void fill(std::size_t operand, T* strided, const T& value) const {
+    if (const Index* const offsets = layout_.offsets(operand)) {
+      for (Index n = 0; n < length_; ++n) strided[offsets[rank_ + n]] = value;
+      return;
+    }
     const Index step = layout_.of(operand).inner_stride;
     for (Index i = 0; i < count_; ++i) {
       T* const at = strided + layout_.offset(operand, some_[i].place);
@@ -174,31 +217,21 @@ class ListLine {
     }
   }
 
-  /// Short pieces: their offsets are the same for all channels.
-  template <class Strided, class Packed>
-  void copy_one_by_one(std::size_t operand, Strided* strided, Packed* packed) {
-    const Layout& layout = layout_.of(operand);
-    if (located_ == nullptr || located_->outer_stride != layout.outer_stride ||
-        located_->inner_stride != layout.inner_stride) {
-      located_ = &layout;
-      const Index step = layout.inner_stride;
-      Index* to = offsets_;
-      for (Index i = 0; i < count_; ++i) {
-        Index offset = layout_.offset(operand, some_[i].place);
-        for (Index n = 0; n < some_[i].length; ++n, offset += step) *to++ = offset;
-      }
+  /// What lies at the same place of the next sample.
+  template <class T>
+  void prefetch_next(std::size_t operand, const T* at, Index length) const {
+    if (layout_.has_one_axis()) return;
+    for (Index n = 0; n < length; n += cache_line_bytes / static_cast<Index>(sizeof(T))) {
+      prefetch_line(at + n, layout_.of(operand).outer_stride);
     }
-    for (Index n = 0; n < length_; ++n) move(strided[offsets_[n]], packed[n]);
   }
 
   Pieces pieces_;
-  const PlaceLayout& layout_;
+  const ListLayout& layout_;
+  Index rank_ = 0;
   Index length_ = 0;
-  Index count_ = 0;
-  bool in_offsets_ = false;
-  const Layout* located_ = nullptr;  ///< whose offsets these are
+  Index count_ = 0;  ///< of pieces; 0 where there are offsets
   Piece some_[capacity];
-  Index offsets_[capacity];
 };
 
 }  // namespace detail

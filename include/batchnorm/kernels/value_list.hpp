@@ -157,18 +157,14 @@ class Selector {
                 is_finite(weight) ? text(weight) : std::string("NaN or infinity"));
   }
 
-  /// Sums of weights lose nothing: what rounding takes from one addition is given to the next
-  /// (Kahan 1965).
-  static double sum_of(const std::vector<double>& weights, bool squared) {
-    double sum = 0.0;
-    double rest = 0.0;
-    for (const double weight : weights) {
-      const double term = (squared ? weight * weight : weight) - rest;
-      const volatile double next = sum + term;
-      const volatile double added = next - sum;
-      rest = added - term;
-      sum = next;
+  /// Pairwise, so that little is lost to rounding.
+  static double sum_of(const double* weights, Index count, bool squared) {
+    if (count > 64) {
+      const Index half = count / 2;
+      return sum_of(weights, half, squared) + sum_of(weights + half, count - half, squared);
     }
+    double sum = 0.0;
+    for (Index i = 0; i < count; ++i) sum += squared ? weights[i] * weights[i] : weights[i];
     return sum;
   }
   void finish() {
@@ -177,8 +173,8 @@ class Selector {
     if (all_one_) {
       s.weights.clear();
     } else {
-      s.weight = sum_of(s.weights, false);
-      s.squared_weight = sum_of(s.weights, true);
+      s.weight = sum_of(s.weights.data(), s.counted.count(), false);
+      s.squared_weight = sum_of(s.weights.data(), s.counted.count(), true);
     }
     if (is_finite(s.squared_weight) && is_finite(s.weight * s.weight) &&
         (s.counted.count() == 0 || s.squared_weight > 0.0)) {

@@ -61,11 +61,11 @@ class ListedValues final : public SelectedValues<T> {
     ViewShape dense[max_inputs];
     for (ViewShape& each : dense) each = dense_shape(list.count(), inputs[0]);
     const Plan plan(nullptr, 0, dense, data.inputs);
-    const PlaceLayout layout(nullptr, 0, inputs, data.inputs);
+    const ListLayout layout(list, nullptr, 0, inputs, data.inputs);
     const double* const weights =
         which == ListOf::weighted && !what().weights.empty() ? what().weights.data() : nullptr;
     Operands<T> listed = data;
-    const GatheredList<T> gathered(list, weights, which == ListOf::masked, listed, layout, plan);
+    const GatheredList<T> gathered(layout, weights, which == ListOf::masked, listed, plan);
     listed.gathered = &gathered;
     Reducer<T>(reduction, call, listed, plan, sums)
         .run(execution.for_elements(plan.traversal().elements()), 0, plan.traversal().channels);
@@ -73,36 +73,33 @@ class ListedValues final : public SelectedValues<T> {
 
   void map(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
            const ViewShape* outputs, const ViewShape* inputs) const override {
-    const PlaceLayout layout(outputs, data.outputs, inputs, data.inputs);
-    GatheredMap<T>(what().counted, layout, call, data, inputs[0].channels).run(execution);
+    const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
+    GatheredMap<T>(counted, call, data, inputs[0].channels).run(execution);
     fill(execution, data, outputs, inputs, 0);
   }
 
   void map_gradient(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
                     const ViewShape* outputs, const ViewShape* inputs) const override {
-    const PlaceLayout layout(outputs, data.outputs, inputs, data.inputs);
+    const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
     FormulaCall<T> constant = call;
     constant.options.fixed_statistics = true;
     const Index channels = inputs[0].channels;
     if (what().weights.empty() || call.options.fixed_statistics) {
-      GatheredMap<T>(what().counted, layout, call, data, channels).run(execution);
+      GatheredMap<T>(counted, call, data, channels).run(execution);
     } else {
-      GatheredMap<T>(what().counted, layout, constant, data, channels)
+      GatheredMap<T>(counted, constant, data, channels)
           .run_weighted(execution, call, what().weights.data());
     }
-    if (this->maps_all()) {
-      GatheredMap<T>(what().masked, layout, constant, data, channels).run(execution);
-    } else {
-      fill(execution, data, outputs, inputs, 1);
-    }
+    if (!this->maps_all()) return fill(execution, data, outputs, inputs, 1);
+    const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
+    GatheredMap<T>(masked, constant, data, channels).run(execution);
   }
 
   void fill(const Execution& execution, const Operands<T>& data, const ViewShape* outputs,
             const ViewShape* inputs, int kept_input) const override {
-    const PlaceLayout layout(outputs, data.outputs, inputs, data.inputs);
+    const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
     const bool keep = what().output == MaskedOutput::keep;
-    fill_list<T>(execution, what().masked, layout, data, inputs[0].channels,
-                 keep ? kept_input : -1);
+    fill_list<T>(execution, masked, data, inputs[0].channels, keep ? kept_input : -1);
   }
 
  private:
