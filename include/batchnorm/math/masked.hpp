@@ -128,7 +128,7 @@ auto make_masked(In&& in, const M& mask, Weights kind, MaskedOutput output) {
   using Plain = std::remove_cv_t<std::remove_reference_t<In>>;
   check_maskable<Plain>();
   using T = std::remove_cv_t<typename ScalarOf<Plain>::Type>;
-  MaskedInput<In&&, T> masked{std::forward<In>(in), {}};
+  MaskedInput<In, T> masked{std::forward<In>(in), {}};
   describe_mask<Weighted>(masked.mask, mask);
   masked.mask.kind = kind;
   masked.mask.output = output;

@@ -64,11 +64,12 @@ struct MaskOf : MaskArgument {
 
 }  // namespace detail
 
-/// What masked and weighted return. It refers to its input and its mask, so it belongs into the
-/// call that it is written in; it is not for keeping.
+/// What masked and weighted return. It refers to its mask, and to an input that has a name, so it
+/// belongs into the call that it is written in; it is not for keeping.
 template <class In, class T>
 struct MaskedInput {
-  In in;                   ///< a reference to the input, or to what with_residual returned
+  In in;                   ///< the input, or what with_residual returned; a reference to one with
+                           ///< a name
   detail::MaskOf<T> mask;  ///< where the mask lies
 };
 
