@@ -18,7 +18,7 @@ namespace {
 using Mask = Eigen::Array<bool, Eigen::Dynamic, 1>;
 using MaskMatrix = Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic>;
 
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
 Mask mask_of(std::initializer_list<int> entries) {
@@ -46,7 +46,7 @@ Options sample_options() {
 
 TEST_CASE("a mask says which examples count") {
   Eigen::MatrixXd x = powers();
-  x.col(1).setConstant(nan);
+  x.col(1).setConstant(not_a_number);
   x.col(3).setConstant(infinity);
   const Mask mask = mask_of({1, 0, 1, 0, 1});
   const auto moments = moments_of(masked(x, mask));  // of 1, 4 and 16
@@ -77,7 +77,7 @@ TEST_CASE("NaN under a mask changes nothing, forward or backward") {
     // Without a gradient under the mask, NaN there is not looked at; with one it is left out.
     for (const bool gradient : {false, true}) {
       Eigen::MatrixXd x = powers(), dirty = x, clean_dy = dy, dirty_dy = dy;
-      dirty.col(1).setConstant(nan);
+      dirty.col(1).setConstant(not_a_number);
       dirty(1, 4) = infinity;
       clean_dy.col(1).setZero();
       clean_dy(1, 4) = 0;
@@ -107,7 +107,7 @@ TEST_CASE("a gradient under the mask that is not finite stays where it is") {
   const Mask mask = mask_of({1, 0, 1, 1, 1});
   const Eigen::MatrixXd x = powers();
   Eigen::MatrixXd dy = Eigen::MatrixXd::Ones(2, 5), clean = dy, y(2, 5), dx(2, 5), expected(2, 5);
-  dy(0, 1) = nan;
+  dy(0, 1) = not_a_number;
   clean(0, 1) = 0;
   const BatchNorm<double> layer(2);
   const auto batch = layer.normalize(masked(x, mask), y);
@@ -172,7 +172,7 @@ TEST_CASE("what is masked is normalised, zero, or kept; in place, too") {
 TEST_CASE("a wholly masked minibatch updates nothing, and the moments say so") {
   const Mask none = mask_of({0, 0, 0, 0, 0});
   Eigen::MatrixXd x = powers();
-  x(0, 0) = nan;
+  x(0, 0) = not_a_number;
   BatchNorm<double> layer(2);
   const State<double> before = layer.state();
   Eigen::MatrixXd y(2, 5), dx(2, 5);
@@ -337,7 +337,7 @@ TEST_CASE("masks of another shape and weights that are none are refused, and cha
   CHECK_THROWS_MATCHES(masked(x, BatchView<const bool>(bits, 2, 2, 1, 2, 1, 1)),
                        std::invalid_argument, says("channels of a view that is a mask"));
   Eigen::VectorXd w = Eigen::VectorXd::Ones(5);
-  for (const double wrong : {nan, infinity, -infinity, -1.0}) {
+  for (const double wrong : {not_a_number, infinity, -infinity, -1.0}) {
     w[3] = wrong;
     CHECK_THROWS_MATCHES(layer.train(weighted(x, w, Weights::frequency), y), std::domain_error,
                          says("weight of sample 3, position 0: expected zero or more, and finite"));
