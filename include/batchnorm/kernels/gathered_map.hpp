@@ -8,11 +8,9 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/kernels/coefficients.hpp"
-#include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/list_lines.hpp"
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/pack.hpp"
-#include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/kernels/tile.hpp"
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/tuning.hpp"
@@ -90,9 +88,6 @@ class GatheredMap {
       return each.column_stride == 1 && each.inner_stride == channels;
     });
     if (joins_) shape_.columns = (std::max<Index>)(1, max_joined_row / channels) * channels;
-    const Index bytes = shape_.inner * channels * static_cast<Index>(sizeof(T));
-    streaming_ = simd::can_stream<T> && data.outputs == 1 && !is_in_place() &&
-                 worth_streaming(bytes * static_cast<Index>(data.inputs + 1));
   }
 
   void run(const Execution& given) const {
@@ -121,16 +116,9 @@ class GatheredMap {
   }
 
  private:
-  /// Pieces of which a tile is worth while: shorter ones are packed together.
-  static constexpr Index min_piece = 32;
-
   Index stride(std::size_t operand) const { return layout_.of(operand).column_stride; }
   /// Of the widest kernel that is used.
   Index width_of() const { return call_.kernels.width_of(set_of({})); }
-  bool is_in_place() const {
-    const auto inputs = data_.from.begin() + static_cast<std::ptrdiff_t>(data_.inputs);
-    return std::find(data_.from.begin(), inputs, data_.to[0]) != inputs;
-  }
   InstructionSet set_of(const Execution& execution) const {
     return usable_instruction_set((std::max)(execution.instruction_set(), InstructionSet::avx2));
   }
@@ -161,7 +149,6 @@ class GatheredMap {
         map_joined(set, lines, k, piece.place, length);
         rank += length;
       }
-      if (streaming_) finish_streaming();
       return;
     }
     const Index together = tables.most_columns();
@@ -184,7 +171,6 @@ class GatheredMap {
         map_runs(set, lines, pieces, k, begin, end, first, channels);
       }
     }
-    if (streaming_) finish_streaming();
   }
 
   /// Few channels of neighbouring places, in rows through which the channels cycle.
@@ -194,7 +180,6 @@ class GatheredMap {
     const Index rows = length / per_row;
     Tile<T> tile = call_.tile(data_, true);
     tile.k = k;
-    tile.streaming = streaming_;
     tile.from_step.fill(shape_.columns);
     tile.to_step.fill(shape_.columns);
     locate(tile, place, 0);
@@ -210,7 +195,6 @@ class GatheredMap {
       return;
     }
     const Tile<T> whole = tile;
-    tile.streaming = false;
     for (std::size_t i = 0; i < data_.inputs; ++i) {
       std::copy(whole.from[i], whole.from[i] + tile.columns, lines.inputs[i] + margin);
       tile.from[i] = lines.inputs[i] + margin;
@@ -225,7 +209,7 @@ class GatheredMap {
 
   void map_runs(InstructionSet set, Lines& lines, Pieces& pieces, const Tables<C>& k, Index begin,
                 Index end, Index first, Index channels) const {
-    const Index shortest = (std::max)(min_piece, width_of());
+    const Index shortest = width_of();
     const bool direct = layout_.is_along_values();
     for (Index rank = begin; rank < end;) {
       Piece piece = pieces.at(rank);
@@ -254,8 +238,6 @@ class GatheredMap {
     tile.k = k;
     tile.rows = across ? length : channels;
     tile.columns = across ? channels : length;
-    tile.streaming = tile.prefetch = streaming_;
-    tile.ahead.fill(prefetch_bytes / static_cast<Index>(sizeof(T)));
     for (std::size_t i = 0; i < data_.inputs; ++i) {
       const Layout& layout = layout_.of(data_.outputs + i);
       tile.from_step[i] = across ? layout.inner_stride : layout.column_stride;
@@ -347,7 +329,6 @@ class GatheredMap {
   const Operands<T>& data_;
   Traversal shape_;
   bool joins_ = false;
-  bool streaming_ = false;
 };
 
 }  // namespace detail
