@@ -27,6 +27,7 @@
 #include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/masked.hpp"
 #include "batchnorm/math/merge_moments.hpp"
+#include "batchnorm/math/moment_sums.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/moments_bytes.hpp"
 #include "batchnorm/math/normalize.hpp"

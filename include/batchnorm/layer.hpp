@@ -143,14 +143,14 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::normalize";
     detail::check_state_shape(function, state_);
     detail::check_forward(function, channels(), in, out);
-    const auto selected = detail::selected_of(function, in);
-    detail::check_piece(function, batch, channels(), detail::count_of(selected, in));
+    const Selected chosen(function, in);
+    detail::check_piece(function, batch, channels(), chosen.count);
     if (in.view().empty()) return;
-    const Views views{in.view(), in.residual(), selected.get()};
-    if (batch.count == 0) return detail::fill_output(views, out.view(), execution);
+    if (batch.count == 0) return detail::fill_output(chosen.views, out.view(), execution);
     detail::check_batch_size(function, options_, batch.count);
     if (batch.count > 1) detail::check_finite<C>(function, options_, batch);
-    write_output(statistics(function, batch), views, out, execution);
+    detail::write_output(options_, state_, statistics(function, batch), chosen.views, out,
+                         execution);
   }
 
   /// The other half of train: moves the running statistics on by the moments of one minibatch, or
@@ -188,17 +188,11 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::backward";
     detail::check_state_shape(function, state_);
     detail::check_backward(function, channels(), in, out_gradient, in_gradient);
-    const auto selected = detail::selected_of(function, in);
-    detail::check_batch(function, batch, channels(), detail::count_of(selected, in));
-    const Views views{in.view(), in.residual(), selected.get()};
-    const detail::GradientViews<T> to{in_gradient.view(), in_gradient.residual()};
-    if (batch.count == 0) {
-      detail::fill_gradients(views, out_gradient.view(), to, execution);
-      return ParameterGradients(channels());
-    }
+    const Selected chosen(function, in);
+    detail::check_batch(function, batch, channels(), chosen.count);
     detail::check_batch_size(function, options_, batch.count);
     return detail::input_gradients(options_, state_, statistics(function, batch), Divisor(batch),
-                                   views, out_gradient.view(), to, execution);
+                                   chosen.views, out_gradient.view(), in_gradient, execution);
   }
 
   /// The same into a new matrix or tensor of the kind of `in`.
@@ -225,15 +219,14 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::backward_sums";
     detail::check_state_shape(function, state_);
     detail::check_backward_inputs(function, channels(), in, out_gradient);
-    const auto selected = detail::selected_of(function, in);
+    const Selected chosen(function, in);
     BatchSums sums(channels());
-    sums.count = detail::count_of(selected, in);
+    sums.count = chosen.count;
     detail::check_piece(function, batch, channels(), sums.count);
     if (in.view().empty() || batch.count == 0) return sums;
     detail::check_batch_size(function, options_, batch.count);
     auto tables = detail::input_tables(options_, state_, statistics(function, batch));
-    detail::input_backward(options_, Divisor(batch), tables,
-                           Views{in.view(), in.residual(), selected.get()}, out_gradient.view())
+    detail::input_backward(options_, Divisor(batch), tables, chosen.views, out_gradient.view())
         .sum(execution, sums);
     return sums;
   }
@@ -249,19 +242,13 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::backward";
     detail::check_state_shape(function, state_);
     detail::check_backward(function, channels(), in, out_gradient, in_gradient);
-    const auto selected = detail::selected_of(function, in);
-    detail::check_piece(function, batch, channels(), detail::count_of(selected, in));
+    const Selected chosen(function, in);
+    detail::check_piece(function, batch, channels(), chosen.count);
     detail::check_sums(function, sums, channels(), batch.count);
     if (in.view().empty()) return;
-    const Views views{in.view(), in.residual(), selected.get()};
-    const detail::GradientViews<T> to{in_gradient.view(), in_gradient.residual()};
-    if (batch.count == 0) {
-      return detail::fill_gradients(views, out_gradient.view(), to, execution);
-    }
     detail::check_batch_size(function, options_, batch.count);
-    auto tables = detail::input_tables(options_, state_, statistics(function, batch));
-    detail::input_backward(options_, Divisor(batch), tables, views, out_gradient.view())
-        .map_with(execution, sums, to);
+    detail::piece_gradients(options_, state_, statistics(function, batch), Divisor(batch), sums,
+                            chosen.views, out_gradient.view(), in_gradient, execution);
   }
 
   /// dL/dgamma and dL/dbeta from the sums: of the whole minibatch, or the share of a piece.
@@ -281,12 +268,9 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::backward_frozen";
     detail::check_state_shape(function, state_);
     detail::check_backward(function, channels(), in, out_gradient, in_gradient);
-    const auto selected = detail::selected_of(function, in);
-    const Statistics use = running_statistics(function);
-    if (in.view().empty()) return ParameterGradients(channels());
-    return detail::input_gradients(
-        options_, state_, use, Divisor(), Views{in.view(), in.residual(), selected.get()},
-        out_gradient.view(), {in_gradient.view(), in_gradient.residual()}, execution);
+    const Selected chosen(function, in);
+    return detail::input_gradients(options_, state_, running_statistics(function), Divisor(),
+                                   chosen.views, out_gradient.view(), in_gradient, execution);
   }
 
   /// backward for those who kept the output and not the input: train(x, x) in place, then this.
@@ -305,25 +289,13 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     detail::check_state_shape(function, state_);
     detail::check_no_residual(function, out);
     detail::check_backward(function, channels(), out, out_gradient, in_gradient);
-    const auto selected = detail::selected_of(function, out);
-    detail::check_batch(function, batch, channels(), detail::count_of(selected, out));
+    const Selected chosen(function, out);
+    detail::check_batch(function, batch, channels(), chosen.count);
     detail::check_invertible<T>(function, options_, state_);
-    BatchSums sums(channels());
-    const Views views{out.view(), nullptr, selected.get()};
-    if (batch.count == 0) {
-      detail::fill_gradients(views, out_gradient.view(), {in_gradient.view()}, execution);
-      return ParameterGradients(channels());
-    }
     detail::check_batch_size(function, options_, batch.count);
-    auto tables = detail::output_tables(options_, state_, statistics(function, batch));
-    auto formula = detail::formula_options<C>(options_.epilogue, false);
-    const Divisor divisor(batch);
-    formula.fixed_statistics = divisor.fixed;
-    sums.count = batch.count;
-    detail::OutputBackward<T, Channels>(formula, tables, views, out_gradient.view(),
-                                        divisor.divisor)
-        .run(execution, sums, {in_gradient.view()});
-    return detail::gradients_of<T>(options_, sums);
+    return detail::output_gradients(options_, state_, statistics(function, batch), Divisor(batch),
+                                    chosen.views, out_gradient.view(), in_gradient.view(),
+                                    execution);
   }
 
   /// Normalises one example or many with the running statistics, to the bits of freeze(), which is
@@ -336,9 +308,9 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::infer";
     detail::check_state_shape(function, state_);
     detail::check_forward(function, channels(), in, out);
-    const auto selected = detail::selected_of(function, in);
-    write_output(running_statistics(function), {in.view(), in.residual(), selected.get()}, out,
-                 execution);
+    const Selected chosen(function, in);
+    detail::write_output(options_, state_, running_statistics(function), chosen.views, out,
+                         execution);
   }
 
   template <class In>
@@ -363,7 +335,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
 
  private:
   using Statistics = detail::StatisticsView<A>;
-  using Views = detail::InputViews<T>;
+  using Selected = detail::SelectedInput<T>;
   using Divisor = detail::MinibatchDivisor<A>;
 
   struct Forward {
@@ -377,25 +349,26 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
                                     const Execution& execution, bool commit_follows) const {
     detail::check_state_shape(function, state_);
     detail::check_forward(function, channels(), in, out);
-    const auto selected = detail::selected_of(function, in);
-    const Views views{in.view(), in.residual(), selected.get()};
-    const Index count = detail::count_of(selected, in);
-    if (count == 0) {
-      detail::fill_output(views, out.view(), execution);
+    const Selected chosen(function, in);
+    if (chosen.count == 0) {
+      detail::fill_output(chosen.views, out.view(), execution);
       return {BatchMoments(channels()), false};
     }
-    detail::check_batch_size(function, options_, count);
+    detail::check_batch_size(function, options_, chosen.count);
     // Where nothing can be rejected, a channel may be written before the next one is looked at.
-    if (selected == nullptr && count > 1 && options_.non_finite == NonFinite::propagate &&
+    if (chosen.selected == nullptr && chosen.count > 1 &&
+        options_.non_finite == NonFinite::propagate &&
         options_.epsilon > detail::min_invertible_variance) {
       if (commit_follows) check_counter(function, options_.running, state_);
-      return {detail::normalize_fused(options_, state_, views, out.view(), execution), true};
+      return {detail::normalize_fused(options_, state_, chosen.views, out.view(), execution), true};
     }
-    BatchMoments batch = detail::moments_of_view<Channels, T>(in.view(), selected.get(), execution);
-    const bool update = count > 1 && detail::check_finite<C>(function, options_, batch);
+    BatchMoments batch =
+        detail::moments_of_view<Channels, T>(in.view(), chosen.selected.get(), execution);
+    const bool update = chosen.count > 1 && detail::check_finite<C>(function, options_, batch);
     const Statistics use = statistics(function, batch);
     if (commit_follows && update) check_running_update(function, options_, batch, state_);
-    detail::normalize_with_tables<Channels>(options_, state_, use, views, out.view(), execution);
+    detail::normalize_with_tables<Channels>(options_, state_, use, chosen.views, out.view(),
+                                            execution);
     return {std::move(batch), update};
   }
 
@@ -416,12 +389,6 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     detail::check_deviation<C>(function, options_.epsilon, channels(), use);
     detail::check_inference(function, options_, state_);
     return use;
-  }
-
-  void write_output(const Statistics& use, const Views& in, const Output<T>& out,
-                    const Execution& execution) const {
-    const detail::ForwardSource<T> source(use, detail::parameters_of(options_, state_));
-    detail::normalize_view<T>(execution, options_.epilogue, source, in, out.view());
   }
 
   Options options_;

@@ -18,6 +18,7 @@
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/kernels/value_list.hpp"
+#include "batchnorm/kernels/weighted_sums.hpp"
 #include "batchnorm/version.hpp"
 
 // The reducing loop over a list of values. It does what the loop over a dense array of these values
@@ -40,36 +41,6 @@ inline ViewShape dense_shape(Index values, const ViewShape& like) {
   shape.channel_stride = channels_last ? 1 : values;
   shape.position_stride = channels_last ? like.channels : 1;
   return shape;
-}
-
-/// Adds sum(w d) and sum(w d^2), d = x - pivot, in eight partial sums.
-template <class A>
-void add_weighted_deviations(const A* x, const double* w, Index count, const A& pivot, A& sum,
-                             A& square_sum) {
-  constexpr Index lanes = 8;
-  A sums[lanes];
-  A squares[lanes];
-  std::fill_n(sums, lanes, A(0));
-  std::fill_n(squares, lanes, A(0));
-  const auto add = [&](Index lane, Index i) {
-    const A deviation = x[i] - pivot;
-    const A weighted = A(w[i]) * deviation;
-    sums[lane] += weighted;
-    squares[lane] += weighted * deviation;
-  };
-  Index i = 0;
-  for (; i + lanes <= count; i += lanes) {
-    for (Index lane = 0; lane < lanes; ++lane) add(lane, i + lane);
-  }
-  for (Index lane = 0; i < count; ++i, ++lane) add(lane, i);
-  for (Index half = lanes / 2; half > 0; half /= 2) {
-    for (Index lane = 0; lane < half; ++lane) {
-      sums[lane] += sums[lane + half];
-      squares[lane] += squares[lane + half];
-    }
-  }
-  sum += sums[0];
-  square_sum += squares[0];
 }
 
 template <class T>

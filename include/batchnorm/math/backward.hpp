@@ -129,11 +129,12 @@ template <class A>
 struct MinibatchDivisor {
   A divisor;
   bool fixed;
+  bool empty = false;  ///< nothing counts
 
   /// @param batch  of one value, it was normalised with the running statistics
   template <int Channels>
   explicit MinibatchDivisor(const Moments<A, Channels>& batch)
-      : divisor(batch.divisor(0)), fixed(batch.count == 1) {}
+      : divisor(batch.divisor(0)), fixed(batch.count == 1), empty(batch.count == 0) {}
   /// Running statistics.
   MinibatchDivisor() : divisor(1), fixed(true) {}
 };
@@ -149,6 +150,20 @@ InputBackward<T, Channels> input_backward(const Options& options,
   return {formula, tables, in, out_gradient, divisor.divisor};
 }
 
+/// The second half of backward on a piece of a minibatch.
+template <class T, int Channels>
+void piece_gradients(const Options& options, const State<T, Channels>& state,
+                     const StatisticsView<accumulator_t<T>>& statistics,
+                     const MinibatchDivisor<accumulator_t<T>>& divisor,
+                     const GradientSums<accumulator_t<T>, Channels>& sums, const InputViews<T>& in,
+                     const BatchView<const T>& out_gradient, const GradientOutput<T>& in_gradient,
+                     const Execution& execution) {
+  const GradientViews<T> to{in_gradient.view(), in_gradient.residual()};
+  if (divisor.empty) return fill_gradients(in, out_gradient, to, execution);
+  auto tables = input_tables(options, state, statistics);
+  input_backward(options, divisor, tables, in, out_gradient).map_with(execution, sums, to);
+}
+
 /// Both halves of backward on a whole minibatch.
 template <class T, int Channels>
 Gradients<T, Channels> input_gradients(const Options& options, const State<T, Channels>& state,
@@ -156,11 +171,16 @@ Gradients<T, Channels> input_gradients(const Options& options, const State<T, Ch
                                        const MinibatchDivisor<accumulator_t<T>>& divisor,
                                        const InputViews<T>& in,
                                        const BatchView<const T>& out_gradient,
-                                       const GradientViews<T>& in_gradient,
+                                       const GradientOutput<T>& in_gradient,
                                        const Execution& execution) {
+  const GradientViews<T> to{in_gradient.view(), in_gradient.residual()};
+  if (divisor.empty || in.x.empty()) {
+    fill_gradients(in, out_gradient, to, execution);
+    return Gradients<T, Channels>(state.channels());
+  }
   GradientSums<accumulator_t<T>, Channels> sums(state.channels());
   auto tables = input_tables(options, state, statistics);
-  input_backward(options, divisor, tables, in, out_gradient).run(execution, sums, in_gradient);
+  input_backward(options, divisor, tables, in, out_gradient).run(execution, sums, to);
   return gradients_of<T>(options, sums);
 }
 

@@ -88,6 +88,19 @@ struct InputViews {
   const SelectedValues<T>* selected = nullptr;  ///< what counts, where that is not everything
 };
 
+/// What counts of an input, and the input as views: for one call.
+template <class T>
+struct SelectedInput {
+  SelectedPointer<T> selected;
+  InputViews<T> views;
+  Index count;  ///< values per channel that count
+
+  SelectedInput(const char* function, const Input<T>& in)
+      : selected(selected_of(function, in)),
+        views{in.view(), in.residual(), selected.get()},
+        count(count_of(selected, in)) {}
+};
+
 /// The operands of the forward map, and their shapes.
 template <class T>
 struct ForwardOperands {
@@ -143,6 +156,15 @@ void normalize_view(const Execution& execution, const FormulaOptions<parameter_t
   } else {
     map<T>(execution, call, operands.data, &operands.output, operands.inputs);
   }
+}
+
+/// Normalises an input with statistics whose coefficients are computed channel by channel.
+template <class T, int Channels>
+void write_output(const Options& options, const State<T, Channels>& state,
+                  const StatisticsView<accumulator_t<T>>& use, const InputViews<T>& in,
+                  const Output<T>& out, const Execution& execution) {
+  const ForwardSource<T> source(use, parameters_of(options, state));
+  normalize_view<T>(execution, options.epilogue, source, in, out.view());
 }
 
 /// Writes the output of a minibatch in which nothing counts.
