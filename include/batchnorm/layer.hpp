@@ -38,11 +38,11 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 /// to switch: the call says which. Whatever a call rejects, it rejects before it has changed the
 /// layer or written the output.
 ///
-/// Shapes: inputs are BatchViews of `channels()` channels, Eigen objects of features x examples, or
-/// with_residual of two such; an output has the shape of its input and is the same memory or memory
-/// that does not overlap it. Statistics are per channel, over samples and positions. Every call
-/// that loops takes an optional Execution last. Calls that are given their output allocate numbers
-/// per channel at most, and with `Channels` fixed nothing; infer allocates nothing.
+/// Shapes: inputs are BatchViews of `channels()` channels, Eigen objects of features x examples,
+/// with_residual of two such, or masked or weighted; an output has the shape of its input and is
+/// the same memory or disjoint. Statistics are per channel, over samples and positions. Calls that
+/// loop take an Execution last. Those that are given their output allocate numbers per channel and
+/// what a mask needs at most, with `Channels` fixed and no mask nothing, as infer.
 ///
 /// A plain value: copy it, move it, keep it in a std::vector. Const members may be called from many
 /// threads at once. Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithms 1 and 2.
@@ -100,7 +100,6 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
 
   // Noinline: what compilers inline, they compile in every file, compiled.hpp or not.
   /// Normalises a minibatch with its own statistics, then moves the running statistics on.
-  ///
   /// @return the moments of the minibatch, which backward wants to have
   /// @throws std::invalid_argument for wrong shapes, overlapping memory, or one value per channel
   ///         (unless Options::single_value says otherwise)
@@ -300,9 +299,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
 
   /// Normalises one example or many with the running statistics, to the bits of freeze(), which is
   /// faster when many calls follow. Allocates nothing.
-  /// @throws std::domain_error when the layer has no statistics: it never saw a minibatch and was
-  ///         given no state; or when gamma, beta, a running statistic or
-  ///         gamma / sqrt(variance + epsilon) is not finite (unless that is to be propagated)
+  /// @throws std::domain_error without statistics (no minibatch, no state), and when one of them,
+  ///         gamma, beta or gamma / sqrt(variance + epsilon) is not finite (unless propagated)
   [[gnu::noinline]] void infer(const Input<T>& in, const Output<T>& out,
                                const Execution& execution = {}) const {
     constexpr const char* function = "BatchNorm::infer";
@@ -365,7 +363,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     BatchMoments batch =
         detail::moments_of_view<Channels, T>(in.view(), chosen.selected.get(), execution);
     const bool update = chosen.count > 1 && detail::check_finite<C>(function, options_, batch);
-    const Statistics use = statistics(function, batch);
+    const auto use = statistics(function, batch);
     if (commit_follows && update) check_running_update(function, options_, batch, state_);
     detail::normalize_with_tables<Channels>(options_, state_, use, chosen.views, out.view(),
                                             execution);
