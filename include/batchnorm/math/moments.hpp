@@ -99,7 +99,7 @@ struct Moments {
   Vector sample_variance() const {
     constexpr const char* function = "Moments::sample_variance";
     check_count(function, 2);
-    if (!has_sample_variance()) detail::fail_divisor(function, static_cast<double>(divisor(1)));
+    if (!has_sample_variance()) detail::fail_divisor(function, sample_divisor());
     return sum_of_squares / divisor(1);
   }
   /// Whether there is one.
@@ -108,8 +108,13 @@ struct Moments {
   /// What a sum of squares is divided by: W for lost = 0, the divisor of sample_variance for 1.
   T divisor(Index lost) const {
     if (!is_weighted()) return detail::from_index<T>(count - lost);
-    if (lost == 0 || kind_ == Weights::importance) return T(weight_);
-    return T(weight_ - (kind_ == Weights::frequency ? 1.0 : squared_weight_ / weight_));
+    return T(lost == 0 ? weight_ : sample_divisor());
+  }
+  /// That of sample_variance as a number that can be printed.
+  double sample_divisor() const {
+    if (!is_weighted()) return static_cast<double>(count) - 1.0;
+    if (kind_ == Weights::importance) return weight_;
+    return weight_ - (kind_ == Weights::frequency ? 1.0 : squared_weight_ / weight_);
   }
 
  private:

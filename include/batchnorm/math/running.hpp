@@ -63,7 +63,7 @@ void check_update_weights(const char* function, const Options& options,
                           const Moments<A, Channels>& batch) {
   const bool sample = options.running_variance == VarianceEstimator::sample;
   if (sample && batch.count > 1 && !batch.has_sample_variance()) {
-    fail_divisor(function, static_cast<double>(batch.divisor(1)));
+    fail_divisor(function, batch.sample_divisor());
   }
   const double values = static_cast<double>(values_of(batch));
   const bool counted = !(batch.weight() < values) && !(batch.weight() > values);
@@ -299,7 +299,7 @@ void set_statistics(State<T, Channels>& state, const Moments<A, Other>& moments,
                           detail::text("at least ", least), detail::text(moments.count));
   }
   if (least == 2 && !moments.has_sample_variance()) {
-    detail::fail_divisor("set_statistics", static_cast<double>(moments.divisor(1)));
+    detail::fail_divisor("set_statistics", moments.sample_divisor());
   }
   const auto spread = moments.sum_of_squares / moments.divisor(least - 1);
   state.set_statistics(moments.mean, spread, batches, moments.count);
