@@ -298,3 +298,23 @@ TEST_CASE("broadcasts and sliding windows repeat elements, the common layouts do
   CHECK_FALSE(repeats_elements(channels_last(memory, many, 512, 1024)));
   CHECK(repeats_elements(BatchView<float>(memory, many, 512, 1024, 512 * 1024 - 1, 1024, 1)));
 }
+
+TEST_CASE("a view without its scalar has the sizes, the strides and the order of the view") {
+  std::vector<double> memory(200);
+  const BatchView<double> view(memory.data() + 30, 2, 3, 5, 40, -10, 2);
+  const detail::ViewMemory plain = view.counted(PositionOrder::first_fastest);
+  CHECK(plain.samples() == 2);
+  CHECK(plain.channels() == 3);
+  CHECK(plain.positions() == 5);
+  CHECK(std::vector<Index>(plain.strides, plain.strides + 3) == std::vector<Index>{40, -10, 2});
+  CHECK(plain.bytes == 8);
+  CHECK(plain.data == memory.data() + 30);
+  CHECK(plain.order == PositionOrder::first_fastest);
+  CHECK(detail::ViewMemory(view).order == PositionOrder::last_fastest);
+  CHECK_FALSE(plain.empty());
+  for (const Index empty_axis : {0, 1, 2}) {
+    const Index sizes[] = {empty_axis == 0 ? 0 : 2, empty_axis == 1 ? 0 : 3,
+                           empty_axis == 2 ? 0 : 5};
+    CHECK(detail::ViewMemory(channels_first(memory.data(), sizes[0], sizes[1], sizes[2])).empty());
+  }
+}
