@@ -312,9 +312,7 @@ TEST_CASE("a view without its scalar has the sizes, the strides and the order of
   CHECK(plain.order == PositionOrder::first_fastest);
   CHECK(detail::ViewMemory(view).order == PositionOrder::last_fastest);
   CHECK_FALSE(plain.empty());
-  for (const Index empty_axis : {0, 1, 2}) {
-    const Index sizes[] = {empty_axis == 0 ? 0 : 2, empty_axis == 1 ? 0 : 3,
-                           empty_axis == 2 ? 0 : 5};
-    CHECK(detail::ViewMemory(channels_first(memory.data(), sizes[0], sizes[1], sizes[2])).empty());
-  }
+  CHECK(detail::ViewMemory(channels_first(memory.data(), 0, 3, 5)).empty());
+  CHECK(detail::ViewMemory(channels_first(memory.data(), 2, 3, 0)).empty());
+  CHECK_FALSE(detail::ViewMemory(channels_first(memory.data(), 1, 1, 1)).empty());
 }
