@@ -384,7 +384,8 @@ TEST_CASE("one of scale and shift has no place in a list of arrays, and one unde
         } else {
           save();
           const bool counter = !naming.name(Role::counter).empty();
-          CHECK(tensors.size() == 2u + (scale ? 1 : 0) + (shift ? 1 : 0) + (counter ? 1 : 0));
+          const int expected = 2 + (scale ? 1 : 0) + (shift ? 1 : 0) + (counter ? 1 : 0);
+          CHECK(static_cast<int>(tensors.size()) == expected);
         }
       }
     }
