@@ -183,6 +183,11 @@ TEST_CASE("what no file can hold is refused") {
                        says("Tensors::set: number of elements of \"x\": expected 3 for shape [3], "
                             "got 2"));
   CHECK_THROWS_MATCHES(tensors.set("x", {-1, -2}, two), std::invalid_argument, says("[-1, -2]"));
+  for (const std::vector<Index>& shape :
+       {std::vector<Index>{-1}, {0, -1}, {-1, 0}, {2, 0, -3}, {2, -1, -1}}) {
+    CHECK_THROWS_MATCHES(tensors.set("x", shape, two.data()), std::invalid_argument,
+                         says("another name than __metadata__, and extents of zero or more"));
+  }
   CHECK_THROWS_MATCHES(tensors.set("__metadata__", {2}, two), std::invalid_argument,
                        says("another name than __metadata__"));
   CHECK_THROWS_MATCHES(tensors.set("x", {2}, nothing), std::invalid_argument,

@@ -106,10 +106,18 @@ TEST_CASE("moments belong to an input, or to what it is a piece of", "[moments]"
                                 "moments of 4"));
     }
   }
-  CHECK_THROWS_AS(detail::check_batch("f", moments, 2, view.values_per_channel()),
-                  std::invalid_argument);
-  CHECK_THROWS_AS(detail::check_piece("f", moments, 2, view.values_per_channel()),
-                  std::invalid_argument);
+  moments.count = 5;
+  const auto wrong_channels =
+      says("f: number of channels of the moments must be the layer's: expected 2, got 3 means");
+  CHECK_THROWS_MATCHES(detail::check_batch("f", moments, 2, view.values_per_channel()),
+                       std::invalid_argument, wrong_channels);
+  CHECK_THROWS_MATCHES(detail::check_piece("f", moments, 2, view.values_per_channel()),
+                       std::invalid_argument, wrong_channels);
+  moments.sum_of_squares[1] = -1;
+  CHECK_THROWS_AS(detail::check_batch("f", moments, 3, view.values_per_channel()),
+                  std::domain_error);
+  CHECK_THROWS_AS(detail::check_piece("f", moments, 3, view.values_per_channel()),
+                  std::domain_error);
 }
 
 TEST_CASE("sums belong to a layer and to a whole minibatch", "[moments]") {

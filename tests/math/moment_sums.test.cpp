@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/math/moment_sums.hpp"
 
+#include <limits>
+#include <type_traits>
+
 #include "support/catch.hpp"
 
 using namespace batchnorm;
@@ -18,4 +21,89 @@ TEST_CASE("moments are summed about a pivot, and shifted from it") {
   detail::MomentAlgebra<double>{3.0, false}.about_pivot(offset, lost, sums[0]);
   CHECK(pivot + offset == 4.0);
   CHECK(sums[1] - lost == 18.0);
+}
+
+namespace {
+
+/// What becomes of the sums S1 and S2 of 4 values about a pivot.
+template <class T>
+struct Finished {
+  double mean, squares;
+  batchnorm::parameter_t<T> pivot;
+  batchnorm::detail::Outcome outcome;
+
+  Finished(double pivot_before, double sum, double square_sum, int tried, bool in_accumulator)
+      : mean(sum),
+        squares(square_sum),
+        pivot(static_cast<batchnorm::parameter_t<T>>(pivot_before)),
+        outcome(batchnorm::detail::MomentsReduction<T>(4, &mean, &squares, &pivot)
+                    .finish(0, tried, in_accumulator)) {}
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("sums about a good pivot are finished, those about a bad one made again",
+                   "[moments]", float, double) {
+  using Done = Finished<TestType>;
+  using batchnorm::detail::Outcome;
+  const bool narrow = std::is_same<TestType, float>::value;
+  for (const int tried : {0, 1, 2, 3}) {
+    INFO(tried);
+    for (const bool in_accumulator : {false, true}) {
+      const Done good(2.5, 0, 5, tried, in_accumulator);  // 1, 2, 3 and 4 about their mean
+      CHECK(good.outcome == Outcome::done);
+      CHECK(good.mean == 2.5);
+      CHECK(good.squares == 5.0);
+      const Done nearly(2.0, 2, 6, tried, in_accumulator);
+      CHECK(nearly.outcome == Outcome::done);
+      CHECK(nearly.mean == 2.5);
+      CHECK(nearly.squares == 5.0);
+    }
+    const Done bad(1.0, 6, 14, tried, false);  // 9 of 14 would be lost
+    if (tried < 3) {
+      CHECK(bad.outcome == Outcome::retry);
+      CHECK(bad.pivot == TestType(2.5));
+    } else {
+      CHECK(bad.outcome == Outcome::done);
+      CHECK(bad.mean == 2.5);
+      CHECK(bad.squares == 5.0);
+    }
+    // In double nothing of floats is lost by that, but by a pivot 10000 deviations away.
+    const Done wide(1.0, 6, 14, tried, true);
+    CHECK((wide.outcome == Outcome::done) == (narrow || tried == 3));
+    const Done far(0.0, 4e4, 4e8 + 4, tried, true);
+    if (tried < 3) {
+      CHECK(far.outcome == (narrow ? Outcome::retry_in_accumulator : Outcome::retry));
+      CHECK(far.pivot == TestType(1e4));
+    } else {
+      CHECK(far.outcome == Outcome::done);
+      CHECK(far.mean == 1e4);
+      CHECK(far.squares == 4.0);
+    }
+  }
+  const Done negative(1.0, 6, 8.5, 3, true);  // less than nothing is left by rounding alone
+  CHECK(negative.squares == 0.5);
+}
+
+TEST_CASE("sums beyond float are made again in double, those beyond double are final",
+          "[moments]") {
+  using Done = Finished<float>;
+  using batchnorm::detail::Outcome;
+  const double infinity = std::numeric_limits<double>::infinity();
+  const double largest = std::numeric_limits<double>::max();
+  CHECK(Done(0, infinity, 1, 0, false).outcome == Outcome::retry_in_accumulator);
+  CHECK(Done(0, 1, infinity, 0, false).outcome == Outcome::retry_in_accumulator);
+  CHECK(Done(0, infinity, infinity, 0, true).outcome == Outcome::done);
+  CHECK(Done(0, largest, infinity, 0, true).outcome == Outcome::done);
+  // A mean that is no float cannot be a pivot.
+  const Done large(0, 4e39, 4e78, 0, true);
+  CHECK(large.outcome == Outcome::done);
+  CHECK(large.mean == 1e39);
+  // Squares below 1e-30 each may have lost digits, or all of them, unless the values are a pivot.
+  CHECK(Done(0, 0, 4 * 0.5e-30, 0, false).outcome == Outcome::retry_in_accumulator);
+  CHECK(Done(0, 0, 4 * 2e-30, 0, false).outcome == Outcome::done);
+  CHECK(Done(0, 0, 0, 0, false).outcome == Outcome::retry_in_accumulator);
+  CHECK(Done(0, 0, 0, 0, true).outcome == Outcome::done);
+  CHECK(Done(-1e-11, 0, 0, 0, false).outcome == Outcome::done);
+  CHECK(Done(1e-11, 1e-20, 0, 0, false).outcome == Outcome::retry_in_accumulator);
 }

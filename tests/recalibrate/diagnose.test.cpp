@@ -289,3 +289,27 @@ TEST_CASE("a series that says nothing, or is of another layer, is refused") {
                        says("diagnose: channels of the series: expected 2, got 3"));
   CHECK_THROWS_AS(diagnose(State<double>(), Options()), std::invalid_argument);
 }
+
+TEST_CASE("a gamma is small below a thousandth, whatever its sign") {
+  State<double> state(4);
+  state.gamma << 1e-3, -1e-3, std::nextafter(1e-3, 0.0), -std::nextafter(1e-3, 0.0);
+  CHECK(diagnose(state, Options()).small_gamma == std::vector<Index>{2, 3});
+}
+
+TEST_CASE("two minibatches of one example are the shortest series") {
+  // 0 and 2, 2 and 4: the means have a variance of 2, the values one of 8/3.
+  MinibatchSeries<double> series(1);
+  Moments<double> batch(1);
+  batch.count = 2;
+  batch.mean[0] = 1;
+  batch.sum_of_squares[0] = 2;
+  series.add(batch, 1);
+  batch.mean[0] = 3;
+  series.add(batch, 0);  // the rest of the same example
+  const Diagnosis d = diagnose(counted(2), with(RunningUpdate::cumulative()), series);
+  CHECK(d.series_minibatches == 2);
+  CHECK(d.values_per_example == 4.0);
+  CHECK(near(d.effective_values_per_example[0], 4 / (2 * 2 / (8.0 / 3))));
+  series.examples = 0;
+  CHECK_THROWS_AS(diagnose(counted(2), Options(), series), std::invalid_argument);
+}

@@ -272,3 +272,34 @@ TEST_CASE("what the options do with values that are not finite is done here") {
                             "expected finite numbers"));
   CHECK(layer.state().batches_seen == 0);
 }
+
+TEST_CASE("progress counts the examples of all passes") {
+  const Eigen::MatrixXd x = drifting_examples(20);
+  using Seen = std::vector<Index>;
+  for (const ReestimationOrder order :
+       {ReestimationOrder::one_pass, ReestimationOrder::layer_after_layer}) {
+    TwoNorms net;
+    Run run({&net.first, &net.second}, in_order(order));
+    Seen done, in_all;
+    while (!run.is_settled()) {
+      run.collect(
+          {20, 5},
+          [&](Index first, Index count, auto& pass) {
+            const Eigen::MatrixXd y = pass(net.first, x.middleCols(first, count));
+            pass.see(net.second, net.hidden(y));
+          },
+          [&](const ReestimationProgress& now) {
+            done.push_back(now.examples_done);
+            in_all.push_back(now.examples_in_all);
+          });
+      run.settle();
+    }
+    if (order == ReestimationOrder::one_pass) {
+      CHECK(done == Seen{5, 10, 15, 20});
+      CHECK(in_all == Seen(4, 20));
+    } else {
+      CHECK(done == Seen{5, 10, 15, 20, 25, 30, 35, 40});
+      CHECK(in_all == Seen(8, 40));
+    }
+  }
+}
