@@ -124,6 +124,11 @@ class PivotSampler {
     C start[margin + max_block_columns];
     A sum[margin + max_block_columns];
     A square[margin + max_block_columns];
+
+    void clear(Index entries) {
+      std::fill(sum, sum + entries, A(0));
+      std::fill(square, square + entries, A(0));
+    }
   };
 
   Tile<T> sample_tile(Samples& samples, bool per_column, const FormulaOptions<C>& options) const {
@@ -147,18 +152,20 @@ class PivotSampler {
         data_.from[0][plan_.layout(0).offset(column, outer, row - outer * shape_.inner)]);
   }
 
-  /// Whole rows of a block of columns.
-  void sample_rows(InstructionSet set, Index begin, Index end, C* pivots) const {
-    const Index columns = end - begin;
+  SampledRows sampled_rows() const {
     // The last row may be shorter than the others.
     const Index rows = shape_.rows() - (shape_.last_width < shape_.columns ? 1 : 0);
     const Index per_channel = shape_.columns / shape_.channels;
-    const SampledRows sampled(
-        rows, (std::max)((std::min)(rows / 16, max_sampled_rows), min_sampled_rows) /
-                  (std::min<Index>)(per_channel, 8));
+    const Index wanted = (std::max)((std::min)(rows / 16, max_sampled_rows), min_sampled_rows);
+    return SampledRows(rows, wanted / (std::min<Index>)(per_channel, 8));
+  }
+
+  /// Whole rows of a block of columns.
+  void sample_rows(InstructionSet set, Index begin, Index end, C* pivots) const {
+    const Index columns = end - begin;
+    const SampledRows sampled = sampled_rows();
     Samples samples;
-    std::fill(samples.sum, samples.sum + margin + columns, A(0));
-    std::fill(samples.square, samples.square + margin + columns, A(0));
+    samples.clear(margin + columns);
     for (Index c = 0; c < columns; ++c) {
       samples.start[margin + c] = value(begin + c, sampled.row(0));
     }
@@ -277,8 +284,7 @@ class PivotSampler {
         shape_.rows(), (std::min)(shape_.rows() / values_per_sampled_place, max_sampled_places));
     const Index lanes = kernels_.lanes_of(set);
     Samples samples;
-    std::fill(samples.sum, samples.sum + channels * lanes, A(0));
-    std::fill(samples.square, samples.square + channels * lanes, A(0));
+    samples.clear(channels * lanes);
     for (Index c = 0; c < channels; ++c) samples.start[c] = value(begin + c, sampled.row(0));
     const FormulaOptions<C> options{C(1), C(1)};
     Tile<T> tile = sample_tile(samples, false, options);
