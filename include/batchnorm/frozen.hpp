@@ -165,8 +165,7 @@ class FrozenBatchNorm {
     detail::check_state(function, state, options.non_finite);
     if (stale == StaleStatistics::refuse) detail::check_fresh(function, state.staleness, meant);
     const auto statistics = detail::statistics_of(state);
-    detail::check_deviation<C>(function, options.epsilon, state.channels(), statistics);
-    detail::check_inference(function, options, state);
+    detail::check_inference(function, options, state, statistics);
     pivot_.resize(state.channels());
     scale_.resize(state.channels());
     shift_.resize(state.channels());

@@ -3,9 +3,11 @@
 #define BATCHNORM_MATH_MERGE_MOMENTS_HPP
 
 #include <cmath>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
+#include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/version.hpp"
 
@@ -18,6 +20,14 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
+
+/// Refuses two counts that have no sum: what comes from a file may be as large as it likes.
+inline void check_room(const char* function, const char* what, Index count, Index more) {
+  constexpr Index most = (std::numeric_limits<Index>::max)();
+  if (count <= most - more) return;
+  fail_argument(function, text("number of ", what, ", all together"), text("at most ", most),
+                text(count, " and ", more));
+}
 
 /// What joining b to a needs of their counts, computed once for all channels. `share` is
 /// n_b / (n_a + n_b), which is exactly 1 or 0 when one of them is empty.
