@@ -144,7 +144,8 @@ inline void check_can_follow(const char* function, LayerKind kind, Padding paddi
 ///                 FrozenBatchNorm is one, too
 /// @return what the fold does to the output: FoldCertificate
 /// @throws std::invalid_argument for wrong sizes
-/// @throws std::domain_error when a weight or bias is not finite, or becomes so in its type
+/// @throws std::domain_error when a weight or bias is not finite, or becomes so in its type, and
+///         what InferenceMap throws of a layer, such as one that has never trained
 ///
 /// Cost: 2 + probes passes over the weights, in the order output channel, input channel, tap;
 /// allocates one double per output channel and tap, and one per input channel and tap. Thread
