@@ -196,6 +196,10 @@ void check_state_shape(const char* function, const State<T, Channels>& state) {
                   text(state.batches_seen, " batches and ", state.samples_seen, " samples, ",
                        state.batches_given, " batches given"));
   }
+  if (state.batches_seen != least && state.batches_given > state.batches_seen) {
+    fail_argument(function, "batches_given are some of batches_seen",
+                  text("at most ", state.batches_seen), text(state.batches_given));
+  }
 }
 
 template <class Statistic>

@@ -29,6 +29,17 @@ inline void check_room(const char* function, const char* what, Index count, Inde
                 text(count, " and ", more));
 }
 
+/// A number of channels of sums that may be those of nothing, without channels.
+template <int Channels>
+Index checked_sum_channels(const char* function, Index channels) {
+  if (channels < 0) fail_argument(function, "number of channels", "zero or more", text(channels));
+  if (Channels != Eigen::Dynamic && channels != Channels) {
+    fail_argument(function, "number of channels is fixed by the type", text(Channels),
+                  text(channels));
+  }
+  return channels;
+}
+
 /// What joining b to a needs of their counts, computed once for all channels. `share` is
 /// n_b / (n_a + n_b), which is exactly 1 or 0 when one of them is empty.
 template <class A>
