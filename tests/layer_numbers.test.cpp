@@ -105,3 +105,21 @@ TEST_CASE("a state that no step can start from is refused by train", "[bad input
     refused(state, "BatchNorm::train: number of samples seen, all together: expected at most");
   }
 }
+
+TEST_CASE("a slope that the type of the parameters cannot hold makes no layer", "[bad input]") {
+  Options steep;
+  steep.epilogue = Epilogue::leaky_relu(1e300);
+  const char* const text =
+      "the slope below zero must fit the type of gamma and beta: expected a number in its range, "
+      "got 1e+300";
+  CHECK_THROWS_MATCHES(BatchNorm<float>(2, steep), std::invalid_argument, says(text));
+  CHECK_THROWS_MATCHES((BatchNorm<float, 2>(steep)), std::invalid_argument, says(text));
+  CHECK_THROWS_MATCHES(BatchNorm<Eigen::half>(State<Eigen::half>(2), steep), std::invalid_argument,
+                       says(text));
+  CHECK_THROWS_MATCHES(FrozenBatchNorm<float>(State<float>(2), steep), std::invalid_argument,
+                       says(text));
+  CHECK_THROWS_MATCHES(FrozenBatchNorm<float>::from_scale_and_shift(
+                           Eigen::Vector2f(1, 1), Eigen::Vector2f(0, 0), steep.epilogue),
+                       std::invalid_argument, says(text));
+  CHECK_NOTHROW(BatchNorm<double>(2, steep));
+}

@@ -70,22 +70,22 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
 
   template <int Fixed = Channels, std::enable_if_t<Fixed != Eigen::Dynamic, int> = 0>
   explicit BatchNorm(Options options) : options_(options) {
-    validate(options_);
+    detail::validate_for<T>(options_);
   }
 
   /// A layer that has seen nothing: gamma 1, beta 0.
-  /// @throws std::invalid_argument when channels is not positive or epsilon is wrong
+  /// @throws std::invalid_argument when channels is not positive or the options are wrong
   explicit BatchNorm(Index channels, Options options = {}) : options_(options), state_(channels) {
-    validate(options_);
+    detail::validate_for<T>(options_);
   }
 
   /// A layer that goes on from a state, say of a checkpoint.
-  /// @throws std::invalid_argument when the parts of the state differ in size, or epsilon is wrong
+  /// @throws std::invalid_argument when the parts of the state differ in size, or options are wrong
   /// @throws std::domain_error when a running variance is negative or a running statistic is not
   ///         finite
   BatchNorm(State<T, Channels> state, Options options)
       : options_(options), state_(std::move(state)), state_given_(true) {
-    validate(options_);
+    detail::validate_for<T>(options_);
     detail::check_state("BatchNorm", state_, options_.non_finite);
   }
 
