@@ -242,7 +242,7 @@ TEST_CASE("what could not be loaded again is not saved, and the file stays as it
   };
   const Options options;
   const char* const finite =
-      "save_state: running statistics of channel 1: expected finite numbers, got NaN, infinity or";
+      "save_state: running statistics of channel 1: expected finite numbers, got NaN or infinity";
   for (const double value : {HUGE_VAL, -HUGE_VAL, std::nan("")}) {
     State<double> bad = good;
     bad.running_mean[1] = value;

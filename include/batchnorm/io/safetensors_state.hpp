@@ -121,6 +121,21 @@ void save_history(Tensors& layer, nlohmann::json& object, const State<T, Channel
   }
 }
 
+/// Refuses statistics that load_state refuses in whatever scalar: one that is too large for the
+/// layer's own may be meant for a wider one.
+template <class T, int Channels>
+void check_loadable(const State<T, Channels>& state, const Options* options) {
+  const bool propagate = options != nullptr && options->non_finite == NonFinite::propagate;
+  for (Index channel = 0; channel < state.channels(); ++channel) {
+    const auto& variance = state.running_variance[channel];
+    if (!propagate && !(is_finite(variance) && is_finite(state.running_mean[channel]))) {
+      fail_domain("save_state", text("running statistics of channel ", channel), "finite numbers",
+                  "NaN or infinity");
+    }
+    check_variance("save_state", variance, channel);
+  }
+}
+
 /// Puts a layer into a collection when all of it can be stored, else leaves the collection as it
 /// is.
 template <class T, int Channels>
@@ -140,8 +155,7 @@ void save_layer(Tensors& tensors, const LayerPrefix& prefix, const State<T, Chan
   if (is_stored(options, Role::beta)) save_channels<Scalar>(layer, key(Role::beta), state.beta);
   save_statistics<T, Channels>(layer, key(Role::mean), state.running_mean, stored);
   save_statistics<T, Channels>(layer, key(Role::variance), state.running_variance, stored);
-  check_statistics("save_state", state,
-                   options == nullptr ? NonFinite::reject : options->non_finite);
+  check_loadable(state, options);
   nlohmann::json object = options == nullptr ? nlohmann::json::object() : options_to_json(*options);
   save_history(layer, object, state, naming.name(Role::counter).empty() ? "" : key(Role::counter));
   for (const Role role : vector_roles) tensors.erase(key_of(prefix, naming, role));
