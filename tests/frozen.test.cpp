@@ -379,6 +379,8 @@ TEST_CASE("a frozen layer is a plain value", "[frozen]") {
   const Eigen::VectorXf y = layers[0](x);
   layers[1] = std::move(layers[0]);
   CHECK(layers[1](x) == y);
-  CHECK(layers[0].channels() == 0);  // NOLINT: what a layer that was moved from says
-  CHECK_THROWS_MATCHES(layers[0](x), std::invalid_argument, says("got an empty one"));
+  const FrozenBatchNorm<float> taken = std::move(layers[1]);
+  CHECK(taken(x) == y);
+  CHECK(layers[1].channels() == 0);  // NOLINT: what a layer that was moved from says
+  CHECK_THROWS_MATCHES(layers[1](x), std::invalid_argument, says("got an empty one"));
 }
