@@ -70,22 +70,22 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
 
   template <int Fixed = Channels, std::enable_if_t<Fixed != Eigen::Dynamic, int> = 0>
   explicit BatchNorm(Options options) : options_(options) {
-    validate(options_);
+    detail::validate_for<T>(options_);
   }
 
   /// A layer that has seen nothing: gamma 1, beta 0.
-  /// @throws std::invalid_argument when channels is not positive or epsilon is wrong
+  /// @throws std::invalid_argument when channels is not positive or the options are wrong
   explicit BatchNorm(Index channels, Options options = {}) : options_(options), state_(channels) {
-    validate(options_);
+    detail::validate_for<T>(options_);
   }
 
   /// A layer that goes on from a state, say of a checkpoint.
-  /// @throws std::invalid_argument when the parts of the state differ in size, or epsilon is wrong
+  /// @throws std::invalid_argument when the parts of the state differ in size, or options are wrong
   /// @throws std::domain_error when a running variance is negative or a running statistic is not
   ///         finite
   BatchNorm(State<T, Channels> state, Options options)
       : options_(options), state_(std::move(state)), state_given_(true) {
-    validate(options_);
+    detail::validate_for<T>(options_);
     detail::check_state("BatchNorm", state_, options_.non_finite);
   }
 
@@ -97,14 +97,18 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
 
   /// 0 for an empty layer.
   Index channels() const { return state_.channels(); }
+  /// Whether infer and freeze have running statistics: of a minibatch, or of a state given to it.
+  bool has_statistics() const { return detail::has_statistics(state_, state_given_); }
 
   // Noinline: what compilers inline, they compile in every file, compiled.hpp or not.
   /// Normalises a minibatch with its own statistics, then moves the running statistics on.
   /// @return the moments of the minibatch, which backward wants to have
   /// @throws std::invalid_argument for wrong shapes, overlapping memory, or one value per channel
   ///         (unless Options::single_value says otherwise)
-  /// @throws std::domain_error for NaN, infinity and overflow (unless Options::non_finite says
-  ///         otherwise), and for channels without variance when epsilon is 0
+  /// @throws std::domain_error for NaN, infinity and overflow of the data (unless
+  ///         Options::non_finite says otherwise) and of gamma, beta and gamma / sqrt(variance +
+  ///         epsilon) (unless propagated), a running variance below zero, and for channels without
+  ///         variance when epsilon is 0
   /// An empty minibatch gives an empty output and changes nothing. Cost: two reads and one write of
   /// the data; one read with NonFinite::propagate, where channels lie apart and fit the cache.
   [[gnu::noinline]] BatchMoments train(const Input<T>& in, const Output<T>& out,
@@ -146,8 +150,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     detail::check_piece(function, batch, channels(), chosen.count);
     if (in.view().empty()) return;
     if (batch.count == 0) return detail::fill_output(chosen.views, out.view(), execution);
-    detail::check_batch_size(function, options_, batch.count);
-    if (batch.count > 1) detail::check_finite<C>(function, options_, batch);
+    detail::check_given_batch<C>(function, options_, batch);
     detail::write_output(options_, state_, statistics(function, batch), chosen.views, out,
                          execution);
   }
@@ -156,7 +159,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// of several that were merged. It happens wholly or not at all.
   /// @throws std::invalid_argument for another number of channels, a negative count, or one value
   ///         per channel (as train)
-  /// @throws std::domain_error for moments that no data can have, and results that are not finite
+  /// @throws std::domain_error for moments that no data can have, a running variance below zero,
+  ///         and results that are not finite
   [[gnu::noinline]] void commit(const BatchMoments& batch) {
     constexpr const char* function = "BatchNorm::commit";
     detail::check_state_shape(function, state_);
@@ -178,7 +182,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   ///                      or x, but not of dx
   /// @return dL/dgamma and dL/dbeta, summed over the minibatch
   /// @throws std::invalid_argument for wrong shapes, overlapping memory, or moments of another
-  ///         number of channels or values than `in`
+  ///         number of channels or values than `in`; std::domain_error for numbers per channel that
+  ///         normalize refuses. NaN in `in` or out_gradient passes into its channel's gradients.
   /// Cost: two reads of `in` and `out_gradient`, one write. math/backward.hpp has the derivation.
   [[gnu::noinline]] ParameterGradients backward(const BatchMoments& batch, const Input<T>& in,
                                                 const Input<T>& out_gradient,
@@ -189,7 +194,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     detail::check_backward(function, channels(), in, out_gradient, in_gradient);
     const Selected chosen(function, in);
     detail::check_batch(function, batch, channels(), chosen.count);
-    detail::check_batch_size(function, options_, batch.count);
+    detail::check_given_batch<C>(function, options_, batch);
     return detail::input_gradients(options_, state_, statistics(function, batch), Divisor(batch),
                                    chosen.views, out_gradient.view(), in_gradient, execution);
   }
@@ -223,7 +228,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     sums.count = chosen.count;
     detail::check_piece(function, batch, channels(), sums.count);
     if (in.view().empty() || batch.count == 0) return sums;
-    detail::check_batch_size(function, options_, batch.count);
+    detail::check_given_batch<C>(function, options_, batch);
     auto tables = detail::input_tables(options_, state_, statistics(function, batch));
     detail::input_backward(options_, Divisor(batch), tables, chosen.views, out_gradient.view())
         .sum(execution, sums);
@@ -245,7 +250,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     detail::check_piece(function, batch, channels(), chosen.count);
     detail::check_sums(function, sums, channels(), batch.count);
     if (in.view().empty()) return;
-    detail::check_batch_size(function, options_, batch.count);
+    detail::check_given_batch<C>(function, options_, batch);
     detail::piece_gradients(options_, state_, statistics(function, batch), Divisor(batch), sums,
                             chosen.views, out_gradient.view(), in_gradient, execution);
   }
@@ -291,7 +296,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     const Selected chosen(function, out);
     detail::check_batch(function, batch, channels(), chosen.count);
     detail::check_invertible<T>(function, options_, state_);
-    detail::check_batch_size(function, options_, batch.count);
+    detail::check_given_batch<C>(function, options_, batch);
     return detail::output_gradients(options_, state_, statistics(function, batch), Divisor(batch),
                                     chosen.views, out_gradient.view(), in_gradient.view(),
                                     execution);
@@ -357,7 +362,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     if (chosen.selected == nullptr && chosen.count > 1 &&
         options_.non_finite == NonFinite::propagate &&
         options_.epsilon > detail::min_invertible_variance) {
-      if (commit_follows) check_counter(function, options_.running, state_);
+      if (commit_follows) check_running_start(function, options_.running, chosen.count, state_);
       return {detail::normalize_fused(options_, state_, chosen.views, out.view(), execution), true};
     }
     BatchMoments batch =
@@ -374,19 +379,14 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// one value per channel.
   Statistics statistics(const char* function, const BatchMoments& batch) const {
     if (batch.count == 1) return running_statistics(function);
-    const Statistics use = detail::statistics_of(batch);
-    detail::check_deviation<C>(function, options_.epsilon, channels(), use);
-    return use;
+    return detail::check_inference(function, options_, state_, detail::statistics_of(batch));
   }
 
   /// The running statistics, once they have turned out to be usable.
   Statistics running_statistics(const char* function) const {
     detail::check_has_statistics(function, state_, state_given_);
     detail::check_statistics(function, state_, options_.non_finite);
-    const Statistics use = detail::statistics_of(state_);
-    detail::check_deviation<C>(function, options_.epsilon, channels(), use);
-    detail::check_inference(function, options_, state_);
-    return use;
+    return detail::check_inference(function, options_, state_, detail::statistics_of(state_));
   }
 
   Options options_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/math/gradients.hpp"
 
+#include <limits>
 #include <stdexcept>
 #include <vector>
 
@@ -152,6 +153,22 @@ TEST_CASE("sums of pieces add up, sums of nothing change nothing", "[gradients]"
                        says("GradientSums::merge: number of channels must be the same: expected 2, "
                             "got 3"));
   CHECK(sum.count == 8);
+  Sums bad = b;
+  bad.count = -1;
+  CHECK_THROWS_MATCHES(sum.merge(bad), std::invalid_argument,
+                       says("GradientSums::merge: sizes and count of the sums: expected one size, "
+                            "and zero or more, got 2 and 2, -1"));
+  bad.count = (std::numeric_limits<Index>::max)() - 7;
+  CHECK_THROWS_MATCHES(sum.merge(bad), std::invalid_argument,
+                       says("GradientSums::merge: number of values, all together: expected at"));
+  bad.normalized.resize(1);
+  bad.count = 5;
+  CHECK_THROWS_AS(sum.merge(bad), std::invalid_argument);
+  CHECK_THROWS_AS(bad.merge(b), std::invalid_argument);
+  CHECK(sum.count == 8);
+  CHECK(sum.output_gradient == Eigen::Vector2d(11.0, 22.0));
+  CHECK_THROWS_MATCHES(Sums(-1), std::invalid_argument,
+                       says("GradientSums: number of channels: expected zero or more, got -1"));
   CHECK((batchnorm::GradientSums<double, 4>().channels() == 4));
 }
 

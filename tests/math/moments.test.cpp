@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -131,6 +132,49 @@ TEST_CASE("moments of other channels do not merge and nothing is changed", "[mom
   CHECK(two.count == before.count);
   CHECK(two.mean == before.mean);
   CHECK(two.sum_of_squares == before.sum_of_squares);
+}
+
+TEST_CASE("moments that nothing leaves behind do not merge and nothing is changed", "[moments]") {
+  constexpr Index most = (std::numeric_limits<Index>::max)();
+  const Moments<double> good = moments_of(Eigen::MatrixXd::Identity(2, 2));
+  Moments<double> negative = good, shorter = good, below = good, many = good, longer = good;
+  negative.count = -2;
+  shorter.sum_of_squares.resize(1);
+  longer.sum_of_squares = Eigen::Vector3d::Zero();
+  below.sum_of_squares[1] = -1e-300;
+  many.count = most - 1;
+  const auto refused = [&](const Moments<double>& bad, const char* text) {
+    for (const bool first : {false, true}) {
+      Moments<double> to = first ? bad : good;
+      CHECK_THROWS_MATCHES(to.merge(first ? good : bad), std::exception,
+                           says(std::string("Moments::merge: ") + text));
+      CHECK(to.count == (first ? bad : good).count);
+      CHECK(to.mean == good.mean);
+      CHECK(to.sum_of_squares == (first ? bad : good).sum_of_squares);
+    }
+  };
+  refused(negative, "count of the moments: expected zero or more, got -2");
+  refused(shorter,
+          "means and sums of squares: expected as many of one as of the other, got 2 and 1");
+  refused(longer,
+          "means and sums of squares: expected as many of one as of the other, got 2 and 3");
+  refused(below, "sum of squares of channel 1: expected zero or larger, got a negative number");
+  refused(many, "number of values, all together: expected at most 9223372036854775807, got ");
+  // NaN and infinity are what somebody has asked to see.
+  Moments<double> nan = good;
+  nan.mean[0] = nan.sum_of_squares[1] = std::numeric_limits<double>::quiet_NaN();
+  nan.merge(good);
+  CHECK(nan.count == 4);
+  CHECK(std::isnan(nan.mean[0]));
+  CHECK(std::isnan(nan.sum_of_squares[1]));
+}
+
+TEST_CASE("a number of channels below zero, or that the type does not fix, is refused") {
+  CHECK_THROWS_MATCHES(Moments<double>(-1), std::invalid_argument,
+                       says("Moments: number of channels: expected zero or more, got -1"));
+  CHECK_THROWS_MATCHES((Moments<double, 3>(2)), std::invalid_argument,
+                       says("Moments: number of channels is fixed by the type: expected 3, got 2"));
+  CHECK(Moments<double>(0).channels() == 0);
 }
 
 TEST_CASE("a variance needs values", "[moments]") {

@@ -172,6 +172,41 @@ TEST_CASE("a step that is not finite is refused, naming the channel") {
   CHECK(from.running_mean[0] == 0.0);
 }
 
+TEST_CASE("a running variance below zero is refused and not averaged on, under any policy") {
+  const Moments<double> batch = moments(4, 0.0, 1.0);
+  for (const double bad : {-1.0, -1e-300, -infinity}) {
+    const State<double> from = state(0.0, bad, 1, 4);
+    for (const NonFinite policy :
+         {NonFinite::reject, NonFinite::skip_update, NonFinite::propagate}) {
+      Options options = with(RunningUpdate::take_new(1.0));
+      options.non_finite = policy;
+      CHECK_THROWS_MATCHES(
+          check_running_update("commit", options, batch, from), std::domain_error,
+          says("commit: running variance of channel 0: expected zero or larger, got a negative"));
+    }
+  }
+  CHECK_NOTHROW(check_running_update("commit", Options(), batch, state(0.0, -0.0, 1, 4)));
+  Options propagate;
+  propagate.non_finite = NonFinite::propagate;
+  CHECK_NOTHROW(
+      check_running_update("commit", propagate, batch, state(not_a_number, not_a_number, 1, 4)));
+}
+
+TEST_CASE("counters that would overflow are refused") {
+  constexpr Index most = (std::numeric_limits<Index>::max)();
+  const Moments<double> batch = moments(4, 0.0, 1.0);
+  const auto check = [&](Index batches, Index samples) {
+    check_running_update("commit", Options(), batch, state(0.0, 1.0, batches, samples));
+  };
+  CHECK_NOTHROW(check(most - 1, most - 4));
+  CHECK_THROWS_MATCHES(check(most, 4), std::invalid_argument,
+                       says("commit: number of minibatches seen, all together: expected at most "
+                            "9223372036854775807, got 9223372036854775807 and 1"));
+  CHECK_THROWS_MATCHES(check(1, most - 3), std::invalid_argument,
+                       says("commit: number of samples seen, all together: expected at most "
+                            "9223372036854775807, got 9223372036854775804 and 4"));
+}
+
 TEMPLATE_TEST_CASE("small layers average in double and keep double", "", float, Eigen::half,
                    Eigen::bfloat16) {
   const Moments<double> batch = moments(4, 1.0 + 0x1p-40, 0.5 + 0x1p-50);

@@ -288,6 +288,28 @@ TEST_CASE("a series that says nothing, or is of another layer, is refused") {
   CHECK_THROWS_MATCHES(diagnose(layer, MinibatchSeries<double>(3)), std::invalid_argument,
                        says("diagnose: channels of the series: expected 2, got 3"));
   CHECK_THROWS_AS(diagnose(State<double>(), Options()), std::invalid_argument);
+  series.add(moments_of(Eigen::MatrixXd::Identity(2, 2)), 2);
+  CHECK_NOTHROW(diagnose(layer, series));
+  MinibatchSeries<double> odd = series;
+  odd.means = Moments<double>(1);
+  odd.means.count = 2;
+  CHECK_THROWS_MATCHES(diagnose(layer, odd), std::invalid_argument,
+                       says("diagnose: numbers of channels of what is pooled, of means and of "
+                            "variances: expected one number, got 2, 1 and 2"));
+  odd = series;
+  odd.variances.sum_of_squares.resize(1);
+  CHECK_THROWS_MATCHES(diagnose(layer, odd), std::invalid_argument,
+                       says("diagnose: means and sums of squares: expected as many"));
+}
+
+TEST_CASE("more minibatches that were given than there are is no state") {
+  CHECK_THROWS_MATCHES(diagnose(counted(3, 9), Options()), std::invalid_argument,
+                       says("diagnose: batches_given are some of batches_seen: expected at most 3, "
+                            "got 9"));
+  CHECK_NOTHROW(diagnose(counted(9, 9), Options()));
+  State<double> unknown = counted(9, 9);
+  unknown.batches_seen = State<double>::unknown;
+  CHECK_NOTHROW(diagnose(unknown, Options()));
 }
 
 TEST_CASE("a gamma is small below a thousandth, whatever its sign") {

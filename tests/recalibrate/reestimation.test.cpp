@@ -223,6 +223,24 @@ TEST_CASE("machines with other layers do not merge, and nothing is changed") {
                        says("Reestimation::share: layer 0 of the list: expected at least the 24 "
                             "values that this machine has collected, got 0"));
   CHECK(machine.run.series()[0].pooled.count == 24);
+  std::vector<Run::Series> odd = machine.run.series();
+  odd[1].means = Run::Series(7).means;
+  CHECK_THROWS_MATCHES(
+      machine.run.merge(odd), std::invalid_argument,
+      says("Reestimation::merge: numbers of channels of what is pooled, of means"));
+  CHECK_THROWS_MATCHES(
+      machine.run.share(odd), std::invalid_argument,
+      says("Reestimation::share: numbers of channels of what is pooled, of means"));
+  std::vector<Run::Series> full = machine.run.series();
+  full[1].pooled.count = (std::numeric_limits<Index>::max)();
+  CHECK_THROWS_AS(machine.run.merge(full), std::invalid_argument);
+  std::vector<Run::Series> fewer = machine.run.series();
+  fewer[1].examples -= 1;
+  CHECK_THROWS_MATCHES(machine.run.share(fewer), std::invalid_argument,
+                       says("Reestimation::share: layer 1 of the list: expected at least the 24 "
+                            "examples that this machine has collected, got 23"));
+  CHECK(machine.run.series()[0].pooled.count == 24);
+  CHECK(machine.run.series()[1].means.channels() == machine.net.second.channels());
 }
 
 TEST_CASE("values that have no variance, and layers that changed their size, are refused") {

@@ -53,15 +53,22 @@ struct GradientSums {
 
   /// The sums of nothing; merging them with others gives exactly the others.
   GradientSums() : GradientSums(Channels == Eigen::Dynamic ? 0 : Channels) {}
+  /// @throws std::invalid_argument for fewer than zero, or another number than the type fixes
   explicit GradientSums(Index channels)
-      : output_gradient(Vector::Zero(channels)), normalized(output_gradient) {}
+      : output_gradient(
+            Vector::Zero(detail::checked_sum_channels<Channels>("GradientSums", channels))),
+        normalized(output_gradient) {}
 
   Index channels() const { return output_gradient.size(); }
 
   /// The sums over both sets of values together.
   /// @throws std::invalid_argument when the numbers of channels differ (sums of nothing that were
-  ///         made without a number of channels merge with any). Nothing is changed then.
+  ///         made without a number of channels merge with any), or a count is negative or gets too
+  ///         large. Nothing is changed then.
   void merge(const GradientSums& other) {
+    check("GradientSums::merge");
+    other.check("GradientSums::merge");
+    detail::check_room("GradientSums::merge", "values", count, other.count);
     if (other.count == 0 && other.channels() == 0) return;
     if (count == 0 && channels() == 0) {
       *this = other;
@@ -74,6 +81,13 @@ struct GradientSums {
     count += other.count;
     output_gradient += other.output_gradient;
     normalized += other.normalized;
+  }
+
+ private:
+  void check(const char* function) const {
+    if (normalized.size() == channels() && count >= 0) return;
+    detail::fail_argument(function, "sizes and count of the sums", "one size, and zero or more",
+                          detail::text(channels(), " and ", normalized.size(), ", ", count));
   }
 };
 

@@ -51,7 +51,10 @@ struct Moments {
 
   /// The moments of nothing; merging them with others gives exactly the others.
   Moments() : Moments(Channels == Eigen::Dynamic ? 0 : Channels) {}
-  explicit Moments(Index channels) : mean(Vector::Zero(channels)), sum_of_squares(mean) {}
+  /// @throws std::invalid_argument for fewer than zero, or another number than the type fixes
+  explicit Moments(Index channels)
+      : mean(Vector::Zero(detail::checked_sum_channels<Channels>("Moments", channels))),
+        sum_of_squares(mean) {}
 
   Index channels() const { return mean.size(); }
 
@@ -79,9 +82,12 @@ struct Moments {
   /// the variance within 4. Not associative to the bit: parties that want the same bits merge in
   /// the same tree. Cost: a few operations per channel; allocates nothing but where these are
   /// moments of no channels.
+  /// NaN and infinity pass into the result.
   /// @throws std::invalid_argument when the numbers of channels differ (moments of nothing that
-  ///         were made without a number of channels merge with any), or the kinds of weights.
-  ///         Nothing is changed then.
+  ///         were made without a number of channels merge with any), or the kinds of weights; when
+  ///         one of both has a negative count or fewer sums of squares than means, or there are too
+  ///         many values to be counted
+  /// @throws std::domain_error for a negative sum of squares. Nothing is changed then.
   void merge(const Moments& other);
 
   /// sum_of_squares / W, the biased estimate that normalises a minibatch.
@@ -149,6 +155,30 @@ inline void check_weight(const char* function, Index count, double weight, doubl
                 text(weight, " and ", squared_weight));
 }
 
+/// Refuses moments whose parts do not belong together.
+template <class T, int Channels>
+void check_moments_form(const char* function, const Moments<T, Channels>& moments) {
+  if (moments.sum_of_squares.size() != moments.channels()) {
+    fail_argument(function, "means and sums of squares", "as many of one as of the other",
+                  text(moments.channels(), " and ", moments.sum_of_squares.size()));
+  }
+  if (moments.count < 0) {
+    fail_argument(function, "count of the moments", "zero or more", text(moments.count));
+  }
+}
+
+/// Refuses moments whose count, sizes and signs nothing can have; NaN and infinity pass.
+template <class T, int Channels>
+void check_possible_moments(const char* function, const Moments<T, Channels>& moments) {
+  check_moments_form(function, moments);
+  for (Index channel = 0; channel < moments.channels(); ++channel) {
+    if (is_negative(moments.sum_of_squares[channel])) {
+      fail_domain(function, text("sum of squares of channel ", channel), "zero or larger",
+                  "a negative number");
+    }
+  }
+}
+
 /// The operands of a loop that reads one view.
 template <class T>
 Operands<T> operands_of(const BatchView<const T>& view) {
@@ -193,6 +223,9 @@ Moments<accumulator_t<T>, Channels> moments_of_view(const BatchView<const T>& vi
 
 template <class T, int Channels>
 void Moments<T, Channels>::merge(const Moments& other) {
+  detail::check_possible_moments("Moments::merge", *this);
+  detail::check_possible_moments("Moments::merge", other);
+  detail::check_room("Moments::merge", "values", count, other.count);
   if (other.count == 0 && (other.channels() == 0 || other.channels() == channels())) return;
   if (channels() != other.channels() && !(count == 0 && channels() == 0)) {
     detail::fail_argument("Moments::merge", "number of channels must be the same",

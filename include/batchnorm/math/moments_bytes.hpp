@@ -159,7 +159,8 @@ std::vector<unsigned char> to_bytes(const Moments<T, Channels>& moments) {
 ///
 /// @throws std::invalid_argument when the bytes are not moments of a version that is known, of
 ///         another number of channels than the type fixes, or the sums of weights are impossible
-/// @throws std::domain_error when a number is not finite or a sum of squares is negative
+/// @throws std::domain_error when a number is not finite, a sum of squares is negative, or that of
+///         one value is more than rounding
 template <class T = double, int Channels = Eigen::Dynamic>
 Moments<T, Channels> moments_from_bytes(const void* bytes, std::size_t size) {
   static_assert(std::is_floating_point<T>::value && std::numeric_limits<T>::digits >= 53,

@@ -233,16 +233,34 @@ void check_counter(const char* function, const RunningUpdate& rule,
       got);
 }
 
+/// Refuses a state that no step can start from, be NaN propagated or not: one that does not know
+/// what its rule divides by, a counter that `values` more do not fit into, or a running variance
+/// below zero, which would be averaged on.
+/// @param values  per channel of the next minibatch
+/// @throws std::domain_error naming the rule, or the first channel that breaks it
+/// @throws std::invalid_argument for the counter
+/// Cost: one pass over the channels.
+template <class T, int Channels>
+void check_running_start(const char* function, const RunningUpdate& rule, Index values,
+                         const State<T, Channels>& state) {
+  check_counter(function, rule, state);
+  detail::check_room(function, "minibatches seen", state.batches_seen, 1);
+  detail::check_room(function, "samples seen", state.samples_seen, values);
+  for (Index channel = 0; channel < state.channels(); ++channel) {
+    detail::check_variance(function, state.running_variance[channel], channel);
+  }
+}
+
 /// Refuses a step of the running statistics that cannot be taken, before anything is written: one
 /// whose result is not finite in the type of the parameters (unless that is to be propagated), or
-/// one by a rule that divides by what the state does not know.
-/// @throws std::domain_error naming the rule and the first channel that breaks it.
+/// one from a state that check_running_start refuses.
+/// @throws what that does, and std::domain_error naming the first channel that is not finite
 template <class T, int Channels>
 void check_running_update(const char* function, const Options& options,
                           const Moments<accumulator_t<T>, Channels>& batch,
                           const State<T, Channels>& state) {
   using P = parameter_t<T>;
-  check_counter(function, options.running, state);
+  check_running_start(function, options.running, detail::values_of(batch), state);
   detail::check_update_weights(function, options, batch);
   if (options.non_finite == NonFinite::propagate) return;
   const detail::RunningStep<T, Channels> step(options, batch, state);

@@ -193,6 +193,7 @@ Diagnosis diagnose_state(const State<T, Channels>& state, const Options& options
   constexpr const char* function = "diagnose";
   check_state_shape(function, state);
   validate(options);
+  if (series != nullptr) series->check(function);
   if (series != nullptr && series->channels() != state.channels()) {
     fail_argument(function, "channels of the series", text(state.channels()),
                   text(series->channels()));
@@ -240,7 +241,7 @@ Diagnosis diagnose_state(const State<T, Channels>& state, const Options& options
 ///     diagnose(layer, report.layers[0].series)     // of a re-estimation
 ///
 /// @throws std::invalid_argument when the parts of the state differ in size, or a series is of
-///         other channels or of fewer than two minibatches
+///         other channels, of parts that do not belong together, or of fewer than two minibatches
 /// Cost: a few operations per channel. Thread safe. Sources: Kish, Survey Sampling (1965), 8.2, for
 /// effective numbers; the errors are those of means and variances of normal values.
 template <class T, int Channels>

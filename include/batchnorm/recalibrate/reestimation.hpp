@@ -163,10 +163,13 @@ class Reestimation {
 
   /// What somebody else has collected in the same pass: of another part of the data, on another
   /// thread.
-  /// @throws std::invalid_argument when it has other layers or channels. Nothing is changed then.
+  /// @throws std::invalid_argument when it has other layers or channels, and what else
+  ///         MinibatchSeries::merge throws. Nothing is changed then.
   void merge(const std::vector<Series>& other) {
     check_series("Reestimation::merge", other);
-    for (Size i = 0; i < series_.size(); ++i) series_[i].merge(other[i]);
+    std::vector<Series> both = series_;
+    for (Size i = 0; i < both.size(); ++i) both[i].merge(other[i]);
+    series_ = std::move(both);
   }
   void merge(const Reestimation& other) {
     other.check_whole("Reestimation::merge");
@@ -179,11 +182,17 @@ class Reestimation {
   void share(std::vector<Series> all) {
     check_series("Reestimation::share", all);
     for (Size i = 0; i < series_.size(); ++i) {
-      if (all[i].pooled.count >= series_[i].pooled.count) continue;
-      detail::fail_argument("Reestimation::share", text_of(i),
-                            detail::text("at least the ", series_[i].pooled.count,
-                                         " values that this machine has collected"),
-                            detail::text(all[i].pooled.count));
+      const auto check = [&](const char* what, Index shared, Index own) {
+        if (shared >= own) return;
+        detail::fail_argument(
+            "Reestimation::share", text_of(i),
+            detail::text("at least the ", own, what, " that this machine has collected"),
+            detail::text(shared));
+      };
+      check(" values", all[i].pooled.count, series_[i].pooled.count);
+      check(" minibatches", all[i].means.count, series_[i].means.count);
+      check(" variances", all[i].variances.count, series_[i].variances.count);
+      check(" examples", all[i].examples, series_[i].examples);
     }
     series_ = std::move(all);
   }
@@ -274,6 +283,7 @@ class Reestimation {
     for (Size i = 0; alike && i < series_.size(); ++i) {
       alike = other[i].channels() == series_[i].channels();
     }
+    for (Size i = 0; alike && i < series_.size(); ++i) other[i].check(function);
     if (alike) return;
     detail::fail_argument(function, "layers of what was collected elsewhere",
                           "as many, with as many channels each", "others");
