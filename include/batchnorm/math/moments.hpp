@@ -36,7 +36,8 @@ namespace detail {
 ///
 ///     mean = sum(w x) / W        sum_of_squares = sum(w (x - mean)^2)        W = sum(w)
 ///
-/// Where nothing was said about weights every w is 1, and W is the count n.
+/// Where nothing was said about weights every w is 1, and W is the count n. Moments that were moved
+/// from may be assigned to and destroyed, as Eigen's vectors.
 ///
 /// @tparam T         the type they are kept in, accumulator_t of the data
 /// @tparam Channels  number of channels when it is known to the compiler
