@@ -48,15 +48,15 @@ TEST_CASE("parameters that are not finite do not reach an output", "[bad input]"
   const Eigen::MatrixXf x = ramp(3, 8);
   const Moments<double> batch = moments_of(x);
   for (const NonFinite policy : {NonFinite::reject, NonFinite::skip_update}) {
-    for (const char* const name : {"gamma", "beta", "gamma / sqrt(variance + epsilon)"}) {
+    for (const std::string name : {"gamma", "beta", "gamma / sqrt(variance + epsilon)"}) {
       Options options;
       options.non_finite = policy;
       options.epsilon = 1e-40;
       BatchNorm<float> layer(3, options);
       Eigen::MatrixXf in = x, y = x;
-      if (*name == 'b') layer.state().beta[2] = static_cast<float>(not_a_number);
-      if (name == std::string("gamma")) layer.state().gamma[2] = static_cast<float>(not_a_number);
-      if (name[5] == ' ') {
+      if (name == "beta") layer.state().beta[2] = static_cast<float>(not_a_number);
+      if (name == "gamma") layer.state().gamma[2] = static_cast<float>(not_a_number);
+      if (name.size() > 5) {
         layer.state().gamma[2] = 1e30f;
         in.row(2) *= 1e-18f;  // a deviation of about 3e-18: a quotient of about 3e47
       }
