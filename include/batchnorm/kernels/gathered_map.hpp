@@ -80,13 +80,15 @@ class GatheredMap {
   /// @param layout  of the outputs, then the inputs
   GatheredMap(const ListLayout& layout, const FormulaCall<T>& call, const Operands<T>& data,
               Index channels)
-      : layout_(layout), call_(call), data_(data) {
+      : layout_(layout),
+        call_(call),
+        data_(data),
+        joins_(channels < width_of() && layout.all([=](const Layout& each) {
+          return each.column_stride == 1 && each.inner_stride == channels;
+        })) {
     shape_.channels = shape_.columns = shape_.last_width = channels;
     shape_.outer = 1;
     shape_.inner = layout.list().count();
-    joins_ = channels < width_of() && layout.all([=](const Layout& each) {
-      return each.column_stride == 1 && each.inner_stride == channels;
-    });
     if (joins_) shape_.columns = (std::max<Index>)(1, max_joined_row / channels) * channels;
   }
 
@@ -328,7 +330,7 @@ class GatheredMap {
   const FormulaCall<T>& call_;
   const Operands<T>& data_;
   Traversal shape_;
-  bool joins_ = false;
+  bool joins_;
 };
 
 }  // namespace detail

@@ -122,7 +122,7 @@ class Input {
         mask_(detail::mask_of<T>(pair.first)) {}
   template <class In, class Scalar>
   Input(const MaskedInput<In, Scalar>& masked) : Input(masked.in) {
-    mask_ = detail::mask_of<T>(masked);
+    set_mask(detail::mask_of<T>(masked));
   }
 
   const BatchView<const T>& view() const { return x_.view(); }
@@ -132,6 +132,8 @@ class Input {
   const detail::MaskOf<T>* mask() const { return mask_; }
 
  private:
+  void set_mask(const detail::MaskOf<T>* mask) { mask_ = mask; }
+
   detail::InputArray<T> x_;
   detail::InputArray<T> residual_;
   bool has_residual_ = false;
