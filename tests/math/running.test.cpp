@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "batchnorm/math/masked.hpp"
 #include "support/catch.hpp"
 
 using namespace batchnorm;
@@ -277,6 +278,28 @@ TEST_CASE("rules that divide by a count refuse statistics that do not say what t
   }
   for (const RunningUpdate& rule : {RunningUpdate::take_new(0.5), RunningUpdate::keep_old(0.5)}) {
     CHECK(stepped(with(rule), batch, state(5.0, 4.0)).running_mean[0] == 2.5);
+  }
+}
+
+TEST_CASE("a state knows of as many values as frequencies count", "[running]") {
+  const Eigen::RowVectorXd values{{1, 3, 8}}, repeated{{1, 3, 3, 3, 8, 8}}, more{{2, 5}};
+  const Eigen::Vector3d times(1, 3, 2);
+  const auto moments = moments_of(weighted(values, times, Weights::frequency));
+  for (const auto variance : {VarianceEstimator::sample, VarianceEstimator::population}) {
+    Options options = with(RunningUpdate::population());
+    options.running_variance = variance;
+    State<double> weighed(1), plain(1);
+    set_statistics(weighed, moments, variance);
+    set_statistics(plain, moments_of(repeated), variance);
+    CHECK(weighed.samples_seen == 6);
+    for (int step = 0; step < 2; ++step) {  // the second one weighs what came before by its values
+      CHECK_THAT(weighed.running_mean[0], Catch::Matchers::WithinULP(plain.running_mean[0], 4));
+      CHECK_THAT(weighed.running_variance[0],
+                 Catch::Matchers::WithinULP(plain.running_variance[0], 8));
+      weighed.batches_seen = plain.batches_seen = 1;
+      weighed = stepped(options, moments_of(more), weighed);
+      plain = stepped(options, moments_of(more), plain);
+    }
   }
 }
 

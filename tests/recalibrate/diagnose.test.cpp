@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "batchnorm/math/masked.hpp"
 #include "batchnorm/recalibrate/reestimate.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
@@ -334,4 +335,47 @@ TEST_CASE("two minibatches of one example are the shortest series") {
   CHECK(near(d.effective_values_per_example[0], 4 / (2 * 2 / (8.0 / 3))));
   series.examples = 0;
   CHECK_THROWS_AS(diagnose(counted(2), Options(), series), std::invalid_argument);
+}
+
+TEST_CASE("a series of values that count several times is one of as many values") {
+  Random random(77);
+  MinibatchSeries<double> weighed(2), repeated(2);
+  BatchNorm<double> layer(2);
+  for (int batch = 0; batch < 4; ++batch) {
+    Eigen::MatrixXd x(2, 5), all(2, 15);
+    Eigen::VectorXd times(5);
+    Index column = 0;
+    for (Index i = 0; i < 5; ++i) {
+      x.col(i) << random.normal() + batch, 3 * random.normal();
+      times[i] = static_cast<double>(i + 1);
+      for (Index k = 0; k <= i; ++k) all.col(column++) = x.col(i);
+    }
+    weighed.add(moments_of(weighted(x, times, Weights::frequency)), 5);
+    repeated.add(moments_of(all), 5);
+    layer.commit(moments_of(all));
+  }
+  const Diagnosis got = diagnose(layer, weighed), expected = diagnose(layer, repeated);
+  CHECK(got.values_per_example == 3.0);
+  CHECK(got.mean_error.isApprox(expected.mean_error, 1e-12));
+  CHECK(got.variance_error.isApprox(expected.variance_error, 1e-12));
+  CHECK(got.observed_variance_error.isApprox(expected.observed_variance_error, 1e-12));
+  CHECK(got.effective_values_per_example.isApprox(expected.effective_values_per_example, 1e-12));
+}
+
+TEST_CASE("values of unequal weight are worth fewer, and weights too small for a variance none") {
+  const Eigen::RowVectorXd x{{1, 2, 4, 5}};
+  const Eigen::Vector4d weights(1, 1, 1, 3);  // W^2 / sum(w^2) = 36 / 12
+  MinibatchSeries<double> series(1);
+  for (int batch = 0; batch < 2; ++batch) {
+    series.add(moments_of(weighted(x, weights, Weights::reliability)), 1);
+  }
+  BatchNorm<double> layer(1);
+  layer.commit(moments_of(x));
+  CHECK_THAT(diagnose(layer, series).values_per_example, Catch::Matchers::WithinULP(3.0, 2));
+
+  MinibatchSeries<double> light(1);
+  for (int batch = 0; batch < 2; ++batch) {
+    light.add(moments_of(weighted(x, Eigen::Vector4d::Constant(0.1), Weights::frequency)), 4);
+  }
+  CHECK_THROWS_AS(diagnose(layer, light), std::domain_error);
 }

@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "batchnorm/math/masked.hpp"
 #include "batchnorm/math/moments_bytes.hpp"
 #include "support/catch.hpp"
 #include "support/two_norms.hpp"
@@ -320,4 +321,19 @@ TEST_CASE("progress counts the examples of all passes") {
       CHECK(in_all == Seen(8, 40));
     }
   }
+}
+
+TEST_CASE("a layer knows of as many values as frequencies count") {
+  const Eigen::RowVectorXd x{{1, 3, 8, 4}};
+  const Eigen::Vector4d times(1, 3, 2, 1);
+  BatchNorm<double> layer(1);
+  Run run({&layer});
+  CHECK(run.collect({4, 2}, [&](Index first, Index count, auto& pass) {
+    pass.see(layer,
+             weighted(x.middleCols(first, count), times.segment(first, count), Weights::frequency));
+  }));
+  run.settle();
+  run.commit();
+  CHECK(layer.state().samples_seen == 7);
+  CHECK_THAT(layer.state().running_mean[0], Catch::Matchers::WithinULP((1 + 9 + 16 + 4) / 7.0, 4));
 }

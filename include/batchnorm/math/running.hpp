@@ -15,6 +15,8 @@
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
 
+// Longer than most: every rule takes its step in one place, in vectors, and is checked by it.
+
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
@@ -320,7 +322,7 @@ void set_statistics(State<T, Channels>& state, const Moments<A, Other>& moments,
     detail::fail_divisor("set_statistics", moments.sample_divisor());
   }
   const auto spread = moments.sum_of_squares / moments.divisor(least - 1);
-  state.set_statistics(moments.mean, spread, batches, moments.count);
+  state.set_statistics(moments.mean, spread, batches, detail::values_of(moments));
 }
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

@@ -29,6 +29,7 @@
 
 // Re-estimation step by step, for data that lie on several machines; reestimate.hpp has it in one
 // call.
+// Longer than most: a pass and the run that it belongs to, which check each other's steps.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -363,7 +364,7 @@ class Reestimation {
                           "finite numbers", "NaN, infinity or overflow");
     }
     State<T> state = states_[i];
-    state.set_statistics(mean, variance, seen.minibatches(), seen.pooled.count);
+    state.set_statistics(mean, variance, seen.minibatches(), detail::values_of(seen.pooled));
     return state;
   }
 
