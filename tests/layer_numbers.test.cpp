@@ -46,7 +46,6 @@ TEST_CASE("moments that are not finite do not reach the gradients", "[bad input]
 
 TEST_CASE("parameters that are not finite do not reach an output", "[bad input]") {
   const Eigen::MatrixXf x = ramp(3, 8);
-  const Moments<double> batch = moments_of(x);
   for (const NonFinite policy : {NonFinite::reject, NonFinite::skip_update}) {
     for (const std::string name : {"gamma", "beta", "gamma / sqrt(variance + epsilon)"}) {
       Options options;

@@ -24,6 +24,7 @@
 #include "batchnorm/math/check_batch.hpp"
 #include "batchnorm/math/check_inference.hpp"
 #include "batchnorm/math/check_moments.hpp"
+#include "batchnorm/math/gradient_sums.hpp"
 #include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/masked.hpp"
 #include "batchnorm/math/merge_moments.hpp"

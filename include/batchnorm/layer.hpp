@@ -26,6 +26,8 @@
 #include "batchnorm/view/check.hpp"
 #include "batchnorm/view/input.hpp"
 
+// Longer than most: the calls of a layer and what each of them promises; math/ does the work.
+
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
@@ -81,8 +83,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
 
   /// A layer that goes on from a state, say of a checkpoint.
   /// @throws std::invalid_argument when the parts of the state differ in size, or options are wrong
-  /// @throws std::domain_error when a running variance is negative or a running statistic is not
-  ///         finite
+  /// @throws std::domain_error when a running variance is negative or a statistic is not finite
   BatchNorm(State<T, Channels> state, Options options)
       : options_(options), state_(std::move(state)), state_given_(true) {
     detail::validate_for<T>(options_);
@@ -102,6 +103,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
 
   // Noinline: what compilers inline, they compile in every file, compiled.hpp or not.
   /// Normalises a minibatch with its own statistics, then moves the running statistics on.
+  ///
   /// @return the moments of the minibatch, which backward wants to have
   /// @throws std::invalid_argument for wrong shapes, overlapping memory, or one value per channel
   ///         (unless Options::single_value says otherwise)
@@ -375,14 +377,12 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     return {std::move(batch), update};
   }
 
-  /// What a minibatch is normalised with: its own statistics, or those of the layer where it has
-  /// one value per channel.
+  /// Those of a minibatch itself; those of the layer where it has one value per channel.
   Statistics statistics(const char* function, const BatchMoments& batch) const {
     if (batch.count == 1) return running_statistics(function);
     return detail::check_inference(function, options_, state_, detail::statistics_of(batch));
   }
 
-  /// The running statistics, once they have turned out to be usable.
   Statistics running_statistics(const char* function) const {
     detail::check_has_statistics(function, state_, state_given_);
     detail::check_statistics(function, state_, options_.non_finite);

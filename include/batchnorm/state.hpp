@@ -10,6 +10,8 @@
 #include "batchnorm/options.hpp"
 #include "batchnorm/version.hpp"
 
+// Longer than most: what a state holds, and all conversions and checks of it.
+
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 

@@ -164,18 +164,21 @@ void check_against_oracle(const Weighed& data, const In& in, Layout layout, Mask
 constexpr MaskedOutput all_outputs[] = {MaskedOutput::normalize, MaskedOutput::zero,
                                         MaskedOutput::keep};
 
+/// Six samples, in numbers that a double holds.
+Weighed rounded_problem(Random& random, Size channels, Size positions, bool is_mask) {
+  Weighed made(random, 6, channels, positions, is_mask);
+  made.x = rounded(made.x);
+  made.dy = rounded(made.dy);
+  return made;
+}
+
 }  // namespace
 
 TEST_CASE("masks: statistics, outputs and gradients are the oracle's in every layout") {
   Random random(131);
   const Size positions = GENERATE(Size{1}, Size{4}, Size{20});
   const Size channels = GENERATE(Size{1}, Size{3}, Size{5});
-  const Weighed data = [&] {
-    Weighed made(random, 6, channels, positions, true);
-    made.x = rounded(made.x);
-    made.dy = rounded(made.dy);
-    return made;
-  }();
+  const Weighed data = rounded_problem(random, channels, positions, true);
   const MaskMatrix mask = data.w > 0;
   for (const MaskedOutput output : all_outputs) {
     const Batch dx = data.differences(output);
@@ -191,12 +194,7 @@ TEST_CASE("weights: statistics, outputs and gradients are the oracle's in every 
   Random random(132);
   const Size positions = GENERATE(Size{1}, Size{4}, Size{20});
   const Size channels = GENERATE(Size{1}, Size{3}, Size{5});
-  const Weighed data = [&] {
-    Weighed made(random, 6, channels, positions, false);
-    made.x = rounded(made.x);
-    made.dy = rounded(made.dy);
-    return made;
-  }();
+  const Weighed data = rounded_problem(random, channels, positions, false);
   for (const MaskedOutput output : all_outputs) {
     const Batch dx = data.differences(output);
     for (const Layout layout : all_layouts) {

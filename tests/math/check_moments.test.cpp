@@ -136,3 +136,16 @@ TEST_CASE("sums belong to a layer and to a whole minibatch", "[moments]") {
   CHECK_THROWS_MATCHES(detail::check_sums("f", sums, 3, 5), std::invalid_argument,
                        says("expected 3, got 3 and 2"));
 }
+
+TEST_CASE("one value leaves no squares behind, whatever it is") {
+  Moments<double> one(1);
+  one.count = 1;
+  for (const double value : {0.0, -3.0, 1e300}) {
+    one.mean[0] = value;
+    one.sum_of_squares[0] = 0;
+    CHECK_NOTHROW(detail::check_sound_moments("to_bytes", one));
+  }
+  one.mean[0] = 2;
+  one.sum_of_squares[0] = 1;
+  CHECK_THROWS_AS(detail::check_sound_moments("to_bytes", one), std::domain_error);
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/math/moment_sums.hpp"
 
+#include <Eigen/Core>
 #include <limits>
 #include <type_traits>
 
@@ -106,4 +107,50 @@ TEST_CASE("sums beyond float are made again in double, those beyond double are f
   CHECK(Done(0, 0, 0, 0, true).outcome == Outcome::done);
   CHECK(Done(-1e-11, 0, 0, 0, false).outcome == Outcome::done);
   CHECK(Done(1e-11, 1e-20, 0, 0, false).outcome == Outcome::retry_in_accumulator);
+}
+
+TEST_CASE("channels are finished together as far as their pivots are good", "[moments]") {
+  using batchnorm::detail::MomentsReduction;
+  // Of each channel what 4 values leave behind about 1: S1, S2, and the results.
+  const double sums[] = {2, -2, 0, 4, 2, 2, 2};
+  const double squares[] = {8, 9, 5, 8, 4, 6, 7};
+  for (const Index bad : {0, 1, 3, 4, 6, 7}) {
+    INFO("channel " << bad << " of 7 loses more than half");
+    double mean[7], square[7], pivots[7];
+    for (Index c = 0; c < 7; ++c) {
+      mean[c] = sums[c];
+      square[c] = squares[c];
+      pivots[c] = 1;
+    }
+    if (bad < 7) {
+      mean[bad] = 4;
+      square[bad] = 7.5;  // 4 * 4 / 4 of 7.5 would be lost
+    }
+    const Index reached = MomentsReduction<double>(4, mean, square, pivots).finish_many(0, 7);
+    // Those before it in the same vector may be left to be finished one by one.
+    CHECK(reached <= bad);
+    CHECK(reached > bad - 8);
+    CHECK((bad < 7 || reached == 7));
+    for (Index c = 0; c < reached; ++c) {
+      CHECK(mean[c] == 1 + sums[c] / 4);
+      CHECK(square[c] == squares[c] - sums[c] * sums[c] / 4);
+    }
+    for (Index c = reached; c < 7; ++c) CHECK(mean[c] == (c == bad ? 4 : sums[c]));
+  }
+}
+
+TEST_CASE("pivots are sampled from the values of their channels", "[moments]") {
+  const Eigen::MatrixXd x{{10, 11, 12}, {-5, -4, -3}, {1e6, 1e6 + 1, 1e6 + 2}};
+  const BatchView<const double> view(x.data(), 3, 3, 1, 3, 1, 1);
+  detail::Operands<double> data;
+  data.from[0] = view.data();
+  data.inputs = 1;
+  const detail::ViewShape shape(view);
+  double mean[3], squares[3], pivots[] = {0, 0, 0};
+  detail::MomentsReduction<double>(3, mean, squares, pivots)
+      .prepare(detail::plan_of(data, nullptr, &shape), data, InstructionSet::baseline, 0, 3);
+  for (Index c = 0; c < 3; ++c) {
+    CHECK(pivots[c] >= x(c, 0));
+    CHECK(pivots[c] <= x(c, 2));
+  }
 }

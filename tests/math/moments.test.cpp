@@ -283,6 +283,22 @@ TEST_CASE("weights of 1 are no weights, to the bit", "[moments]") {
   CHECK(same.sum_of_squares == merged.sum_of_squares);
 }
 
+TEST_CASE("one of the two sums is enough to tell weights from none", "[moments]") {
+  Moments<double> moments(1);
+  moments.count = 2;
+  moments.sum_of_squares[0] = 3;
+  moments.set_weight(1.75, 2.0);  // the squares of other weights may sum to 2
+  CHECK(moments.weight() == 1.75);
+  moments.set_weight(2.0, 2.5);  // 0.5 and 1.5
+  CHECK(moments.squared_weight() == 2.5);
+  // A sum of frequencies between 1 and 2 leaves a divisor, one of 1 leaves none.
+  moments.set_weight(1.5, 1.25);
+  CHECK(moments.has_sample_variance());
+  CHECK(moments.sample_variance()[0] == 6.0);
+  moments.set_weight(1.0, 0.5);
+  CHECK_FALSE(moments.has_sample_variance());
+}
+
 TEST_CASE("sums that no weights have are refused", "[moments]") {
   Moments<double> moments(1);
   moments.count = 3;

@@ -303,10 +303,11 @@ TEST_CASE("a view without its scalar has the sizes, the strides and the order of
   std::vector<double> memory(200);
   const BatchView<double> view(memory.data() + 30, 2, 3, 5, 40, -10, 2);
   const detail::ViewMemory plain = view.counted(PositionOrder::first_fastest);
-  CHECK(plain.samples() == 2);
-  CHECK(plain.channels() == 3);
-  CHECK(plain.positions() == 5);
-  CHECK(std::vector<Index>(plain.strides, plain.strides + 3) == std::vector<Index>{40, -10, 2});
+  const Index sizes[] = {2, 3, 5}, strides[] = {40, -10, 2};
+  for (const int axis : {0, 1, 2}) {
+    CHECK(plain.size(axis) == sizes[axis]);
+    CHECK(plain.stride(axis) == strides[axis]);
+  }
   CHECK(plain.bytes == 8);
   CHECK(plain.data == memory.data() + 30);
   CHECK(plain.order == PositionOrder::first_fastest);

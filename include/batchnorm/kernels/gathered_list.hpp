@@ -24,6 +24,8 @@
 // The reducing loop over a list of values. It does what the loop over a dense array of these values
 // would do, tile by tile and to the same bits: a tile that lies in one piece is read where it is,
 // others are packed.
+// Longer than most: rows, runs and weighted sums share the pieces of one list and how they are
+// packed.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {

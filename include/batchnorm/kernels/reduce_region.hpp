@@ -20,6 +20,7 @@
 
 // The inside of the reducing loop: one region of an array is cut into tiles, and their totals are
 // joined per channel.
+// Longer than most: rows, runs, packed tiles and the accumulator hand their totals to one place.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {

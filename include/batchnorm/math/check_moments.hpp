@@ -8,7 +8,7 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/kernels/channels.hpp"
 #include "batchnorm/kernels/simd.hpp"
-#include "batchnorm/math/gradients.hpp"
+#include "batchnorm/math/gradient_sums.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/batch_view.hpp"

@@ -17,6 +17,9 @@
 #include "batchnorm/view/input.hpp"
 #include "batchnorm/view/mask.hpp"
 
+// Longer than most for what is promised of one type; how it is summed stands in moment_sums.hpp,
+// how it is merged in merge_moments.hpp.
+
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 

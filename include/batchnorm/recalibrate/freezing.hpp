@@ -9,7 +9,7 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/layer.hpp"
-#include "batchnorm/math/gradients.hpp"
+#include "batchnorm/math/gradient_sums.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"

@@ -4,6 +4,7 @@
 
 #include <Eigen/Core>
 #include <cstddef>
+#include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -75,12 +76,6 @@ class InputArray {
  private:
   using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
 
-  /// Deletes it. (<memory> takes a thirtieth of <Eigen/Core> to compile.)
-  struct Evaluated {
-    const Matrix* matrix = nullptr;
-    ~Evaluated() { delete matrix; }
-  };
-
   template <class A>
   void set(const A& argument) {
     if constexpr (std::is_convertible<const A*, const BatchView<const T>*>::value) {
@@ -90,14 +85,13 @@ class InputArray {
     } else if constexpr (has_memory<A>) {
       view_ = new (&made_) BatchView<const T>(view_of_matrix<Examples::in_columns>(argument));
     } else {
-      evaluated_.matrix = new Matrix(argument);
-      view_ =
-          new (&made_) BatchView<const T>(view_of_matrix<Examples::in_columns>(*evaluated_.matrix));
+      evaluated_ = std::make_unique<const Matrix>(argument);
+      view_ = new (&made_) BatchView<const T>(view_of_matrix<Examples::in_columns>(*evaluated_));
     }
   }
 
   const BatchView<const T>* view_ = nullptr;
-  Evaluated evaluated_;
+  std::unique_ptr<const Matrix> evaluated_;
   union {
     BatchView<const T> made_;  ///< of the argument, where it is none
   };
