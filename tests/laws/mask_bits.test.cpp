@@ -253,3 +253,31 @@ TEST_CASE("a channel whose sampled values mislead is summed again, with a mask a
     CHECK(result.sum_of_squares == expected.sum_of_squares);
   }
 }
+
+TEMPLATE_TEST_CASE("weights that are all 1 give the bits of none", "", float, double) {
+  using Matrix = Eigen::Matrix<TestType, Eigen::Dynamic, Eigen::Dynamic>;
+  Random random(139);
+  for (const Index examples : {3, 41, 3000}) {
+    Matrix x(19, examples), dy(19, examples), y(19, examples), dx(x), y_plain(y), dx_plain(x);
+    for (TestType& value : x.reshaped()) value = static_cast<TestType>(7 + random.normal());
+    for (TestType& value : dy.reshaped()) value = static_cast<TestType>(random.normal());
+    const Eigen::VectorXf ones = Eigen::VectorXf::Ones(examples);
+    // Weights of 2 are of the same sets of values, but have to be multiplied with: were ones, too,
+    // their sums would differ in some last bit.
+    const auto doubled = moments_of(weighted(x, Eigen::VectorXf(2 * ones), Weights::frequency));
+    const auto plain = moments_of(x);
+    CHECK((examples == 3 || doubled.sum_of_squares != 2 * plain.sum_of_squares));
+    for (const Weights kind : {Weights::frequency, Weights::reliability, Weights::importance}) {
+      BatchNorm<TestType> layer(19), expected(19);
+      const auto batch = layer.train(weighted(x, ones, kind), y);
+      const auto batch_plain = expected.train(x, y_plain);
+      CHECK(batch.mean == batch_plain.mean);
+      CHECK(batch.sum_of_squares == batch_plain.sum_of_squares);
+      CHECK(y == y_plain);
+      CHECK(layer.state().running_variance == expected.state().running_variance);
+      const auto gradients = layer.backward(batch, weighted(x, ones, kind), dy, dx);
+      CHECK(gradients.gamma == expected.backward(batch_plain, x, dy, dx_plain).gamma);
+      CHECK(dx == dx_plain);
+    }
+  }
+}
