@@ -22,8 +22,8 @@
 #include "batchnorm/version.hpp"
 
 // The reducing loop over a list of values. It does what the loop over a dense array of these values
-// would do, tile by tile and to the same bits: a tile that lies in one piece is read where it is,
-// others are packed.
+// would do, except that it cuts at the ends of the list's rows, too: a row, or a tile, that lies in
+// one piece is read where it is, others are packed, to the same bits.
 // Longer than most: rows, runs and weighted sums share the pieces of one list and how they are
 // packed.
 
@@ -96,8 +96,10 @@ class GatheredList final : public Gathered<T> {
     const Index width = packed_elements / max_terms_per_total;
     const bool can_be_direct =
         are_rows_in_place() && columns >= reducer.call_.kernels.width_of(set);
-    for (Index row = begin; row < end; row += together) {
-      const Index rows = (std::min)(together, end - row);
+    Index rows = 0;
+    for (Index row = begin; row < end; row += rows) {
+      rows = (std::min)(together, end - row);
+      if (per_row_ == 1) rows = (std::min)(rows, pieces.row_end(row) - row);
       if (only_gradients_ && !has_gradients(pieces, region.first_column, columns, row, rows)) {
         continue;
       }
@@ -214,6 +216,16 @@ class GatheredList final : public Gathered<T> {
 
   // ---- along the values of a channel
 
+  /// A line, and room for its operands.
+  struct Lines {
+    explicit Lines(const GatheredList& list) : line(list.layout_) {
+      for (T(&each)[room] : packed) std::fill_n(each, room, T(0));
+    }
+    static constexpr Index room = margin + ListLine::capacity + margin;
+    ListLine line;
+    T packed[max_inputs][room];
+  };
+
   /// How many values are taken at a time: so many that the kernel's own cuts stay where they are,
   /// and at the end those that it would sum together with what is before them.
   static Index line_length(Index left, Index width) {
@@ -227,52 +239,81 @@ class GatheredList final : public Gathered<T> {
     const FormulaCall<T>& call = reducer.call_;
     TableRoom<C> room;
     const ColumnTables<C> tables(call.source, call.coefficients(), shape_);
-    Tile<T> model = call.tile(data_, false);
-    model.rows = 1;
-    model.k = tables.of(region.first_column, region.columns(), false, room);
-    model.prefetch = reducer.from_memory_;
-    const bool next_sample =
-        !layout_.has_one_axis() &&
-        layout_.inner() * static_cast<Index>(sizeof(T)) <= max_run_prefetched_whole;
-    for (std::size_t i = 0; i < data_.inputs; ++i) {
-      model.ahead[i] =
-          next_sample ? layout_.of(i).outer_stride : prefetch_bytes / static_cast<Index>(sizeof(T));
-    }
+    const Tables<C> k = tables.of(region.first_column, region.columns(), false, room);
+    Tile<T> tile = call.tile(data_, false);
+    set_run_steps(tile, reducer);
     Lines lines(*this);
     typename Reducing::LaneTotals totals;
+    for (std::size_t j = 0; j < reducer.sums_; ++j) tile.sums[j] = totals.of[j];
     const Index lanes = call.kernels.lanes_of(set);
-    const Index width = call.kernels.width_of(set);
     // Channel by channel where the runs are long, otherwise as they lie in memory.
     const Index together = layout_.inner() < min_long_run ? channels_per_tile : 1;
     for (Index first = 0; first < region.columns(); first += together) {
-      const Index channels = (std::min)(together, region.columns() - first);
+      tile.rows = (std::min)(together, region.columns() - first);
+      for (std::size_t i = 0; i < max_coefficients; ++i) {
+        tile.k[i] = k[i] == nullptr ? nullptr : k[i] + first;
+      }
       for (Index row = region.first_row; row < region.last_row; row += rows_per_total) {
         const Index end = (std::min)(row + rows_per_total, region.last_row);
-        totals.clear(reducer.sums_, channels * lanes);
-        for (Index rank = row; rank < end; rank += lines.line.length()) {
-          lines.line.locate(rank, line_length(end - rank, width));
-          for (Index c = 0; c < channels; ++c) {
-            Tile<T> tile = model;
-            for (std::size_t j = 0; j < reducer.sums_; ++j) tile.sums[j] = totals.of[j] + c * lanes;
-            Reducing::shift(tile, tile, first + c, 0);
-            if (!locate_line(tile, lines, region.first_column + first + c, width)) continue;
-            call.kernels(set, tile);
-          }
-        }
-        reducer.join_lanes(totals, channels, lanes, first, into);
+        totals.clear(reducer.sums_, tile.rows * lanes);
+        sum_channels(reducer, set, tile, lines, region.first_column + first, row, end);
+        reducer.join_lanes(totals, tile.rows, lanes, first, into);
       }
     }
   }
 
-  /// A line, and room for its operands.
-  struct Lines {
-    explicit Lines(const GatheredList& list) : line(list.layout_) {
-      for (T(&each)[room] : packed) std::fill_n(each, room, T(0));
+  void set_run_steps(Tile<T>& tile, const Reducing& reducer) const {
+    tile.prefetch = reducer.from_memory_;
+    const bool next_sample =
+        !layout_.has_one_axis() &&
+        layout_.inner() * static_cast<Index>(sizeof(T)) <= max_run_prefetched_whole;
+    for (std::size_t i = 0; i < data_.inputs; ++i) {
+      tile.from_step[i] = layout_.of(i).column_stride;
+      tile.ahead[i] =
+          next_sample ? layout_.of(i).outer_stride : prefetch_bytes / static_cast<Index>(sizeof(T));
     }
-    static constexpr Index room = margin + ListLine::capacity + margin;
-    ListLine line;
-    T packed[max_inputs][room];
-  };
+  }
+
+  /// The ranks [begin, end) of tile.rows channels, row by row: where they are if that is one piece,
+  /// otherwise line by line, to the same bits.
+  void sum_channels(const Reducing& reducer, InstructionSet set, Tile<T>& tile, Lines& lines,
+                    Index channel, Index begin, Index end) const {
+    const KernelTable<T>& kernels = reducer.call_.kernels;
+    const Index width = kernels.width_of(set);
+    const bool direct = layout_.is_along_values() && !only_gradients_;
+    Pieces pieces(layout_);
+    for (Index rank = begin; rank < end;) {
+      const Index row_end = (std::min)(end, pieces.row_end(rank));
+      const Piece piece = pieces.at(rank);
+      tile.columns = row_end - rank;
+      if (direct && piece.length >= tile.columns && tile.columns >= width) {
+        for (std::size_t i = 0; i < data_.inputs; ++i) {
+          tile.from[i] = data_.from[i] + channel * layout_.of(i).column_stride +
+                         layout_.offset(i, piece.place);
+        }
+        data_.fill_unused(tile);
+        kernels(set, tile);
+        rank = row_end;
+        continue;
+      }
+      for (; rank < row_end; rank += lines.line.length()) {
+        lines.line.locate(rank, line_length(row_end - rank, width));
+        sum_line(kernels, set, tile, lines, channel);
+      }
+    }
+  }
+
+  void sum_line(const KernelTable<T>& kernels, InstructionSet set, const Tile<T>& model,
+                Lines& lines, Index channel) const {
+    const Index lanes = kernels.lanes_of(set);
+    for (Index c = 0; c < model.rows; ++c) {
+      Tile<T> tile = model;
+      tile.rows = 1;
+      Reducing::shift(tile, model, c, c * lanes);
+      if (!locate_line(tile, lines, channel + c, kernels.width_of(set))) continue;
+      kernels(set, tile);
+    }
+  }
 
   /// Points a tile to the values of a line, in place or packed.
   /// @return false where they contribute nothing

@@ -126,6 +126,13 @@ class Pieces {
     return {place, length};
   }
 
+  /// The end of the row that a rank is in.
+  Index row_end(Index rank) {
+    if (rank >= list_.row_end(row_)) ++row_;
+    if (rank < list_.row_end(row_ - 1) || rank >= list_.row_end(row_)) row_ = list_.row_of(rank);
+    return list_.row_end(row_);
+  }
+
  private:
   void find(Index rank) {
     const Index next = interval_ + 1;
@@ -137,6 +144,7 @@ class Pieces {
   const ValueList& list_;
   const ListLayout& layout_;
   Index interval_ = 0;
+  Index row_ = 0;
 };
 
 /// Some values of a list, of one channel after the other: copied from where they lie, and back.

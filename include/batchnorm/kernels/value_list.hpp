@@ -22,9 +22,14 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
 /// Some values of a channel. The place of a value is sample * positions + position, its rank counts
-/// the values of the list before it.
+/// the values of the list before it. A row is what is on the list of one sample.
 class ValueList {
  public:
+  void reserve(Index intervals, Index rows) {
+    begins_.reserve(static_cast<std::size_t>(intervals));
+    ranks_.reserve(static_cast<std::size_t>(intervals));
+    row_ends_.reserve(static_cast<std::size_t>(rows));
+  }
   /// Appends the places [begin, end).
   void add(Index begin, Index end) {
     if (begins_.empty() || end_ != begin) {
@@ -33,6 +38,14 @@ class ValueList {
     }
     count_ += end - begin;
     end_ = end;
+  }
+  void end_row() {
+    if (row_ends_.empty() ? count_ > 0 : count_ > row_ends_.back()) row_ends_.push_back(count_);
+  }
+  /// After the last row. Short rows become one, so that tiles are not short, too.
+  void end_list() {
+    if (count_ >= min_row * static_cast<Index>(row_ends_.size())) return;
+    row_ends_.assign(1, count_);
   }
 
   Index count() const { return count_; }
@@ -49,9 +62,22 @@ class ValueList {
            1;
   }
 
+  /// Of row r the ranks [row_end(r - 1), row_end(r)). Which values are in a row depends on nothing
+  /// that lies between them, so that sums may be cut at the ends of rows.
+  Index row_end(Index row) const {
+    return row < 0 ? 0 : row_ends_[static_cast<std::size_t>(row)];
+  }
+  Index row_of(Index rank) const {
+    return static_cast<Index>(std::upper_bound(row_ends_.begin(), row_ends_.end(), rank) -
+                              row_ends_.begin());
+  }
+
  private:
+  static constexpr Index min_row = 64;
+
   std::vector<Index> begins_;
   std::vector<Index> ranks_;
+  std::vector<Index> row_ends_;
   Index count_ = 0;
   Index end_ = 0;
 };
@@ -84,6 +110,8 @@ class Selector {
     // An Eigen vector of the positions of one sample is stored as one of samples.
     const bool along_vector = along_samples || mask_.one_axis;
     step_ = along_vector ? mask_.sample_stride : mask_.position_stride;
+    selection_.counted.reserve(rows, rows);
+    selection_.masked.reserve(rows, rows);
     for (Index row = 0; row < rows; ++row) {
       const Index first = row * mask_.sample_stride;
       if (mask_.read == nullptr) {
@@ -91,6 +119,8 @@ class Selector {
       } else {
         read_weights(row * length_, first);
       }
+      selection_.counted.end_row();
+      selection_.masked.end_row();
     }
     finish();
     return std::move(selection_);
@@ -169,6 +199,8 @@ class Selector {
   }
   void finish() {
     Selection& s = selection_;
+    s.counted.end_list();
+    s.masked.end_list();
     s.weight = s.squared_weight = static_cast<double>(s.counted.count());
     if (all_one_) {
       s.weights.clear();

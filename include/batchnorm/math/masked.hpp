@@ -11,6 +11,7 @@
 #include "batchnorm/execution.hpp"
 #include "batchnorm/kernels/gathered_list.hpp"
 #include "batchnorm/kernels/gathered_map.hpp"
+#include "batchnorm/kernels/gradient_scan.hpp"
 #include "batchnorm/kernels/list_lines.hpp"
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/pack.hpp"
@@ -62,6 +63,10 @@ class ListedValues final : public SelectedValues<T> {
     for (ViewShape& each : dense) each = dense_shape(list.count(), inputs[0]);
     const Plan plan(nullptr, 0, dense, data.inputs);
     const ListLayout layout(list, nullptr, 0, inputs, data.inputs);
+    if (which == ListOf::masked &&
+        !GradientScan<T>(layout, 1, data.from[1], 0, inputs[0].channels).any(execution)) {
+      return;
+    }
     const double* const weights =
         which == ListOf::weighted && !what().weights.empty() ? what().weights.data() : nullptr;
     Operands<T> listed = data;
