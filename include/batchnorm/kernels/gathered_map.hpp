@@ -11,6 +11,7 @@
 #include "batchnorm/kernels/list_lines.hpp"
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/pack.hpp"
+#include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/kernels/tile.hpp"
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/tuning.hpp"
@@ -42,32 +43,58 @@ void for_parts(const Execution& given, Index count, Index channels, const Body& 
   }
 }
 
+/// Copies one piece of some channels, or fills it with zeros where there is nothing to copy.
+template <class T>
+void fill_piece(T* to, const Layout& to_layout, const T* from, const Layout& from_layout,
+                Index length, Index channels) {
+  // The narrower steps inside.
+  const bool across = to_layout.column_stride == 1 && channels > 1;
+  const Index lines = across ? length : channels;
+  const Index count = across ? channels : length;
+  const auto step = [&](const Layout& layout, bool of_lines) {
+    return across == of_lines ? layout.inner_stride : layout.column_stride;
+  };
+  const Index inside = step(to_layout, false);
+  const Index from_inside = step(from_layout, false);
+  for (Index line = 0; line < lines; ++line) {
+    T* const at = to + line * step(to_layout, true);
+    const T* const source = from == nullptr ? nullptr : from + line * step(from_layout, true);
+    if (inside == 1 && source == nullptr) {
+      std::fill_n(at, count, T(0));
+    } else if (inside == 1 && from_inside == 1) {
+      if (at != source) std::copy(source, source + count, at);
+    } else {
+      for (Index i = 0; i < count; ++i) {
+        at[i * inside] = source == nullptr ? T(0) : source[i * from_inside];
+      }
+    }
+  }
+}
+
 /// Gives the first output what an input holds, or zero without one, and other outputs zero.
 ///
 /// @param layout  of the outputs, then the inputs
 /// @param input   the number of the input, or -1
 template <class T>
 void fill_list(const Execution& execution, const ListLayout& layout, const Operands<T>& data,
-               Index channels, int input) {
-  const auto at = [&](auto* first, std::size_t operand, Index channel) {
-    return first + channel * layout.of(operand).column_stride;
+               const ChannelRange& channels, int input) {
+  const auto at = [&](auto* first, std::size_t operand, Index place) {
+    return first + layout.offset(operand, place) +
+           channels.first * layout.of(operand).column_stride;
   };
-  for_parts(execution, layout.list().count(), channels, [&](Index begin, Index end) {
-    ListLine line(layout);
-    T copied[ListLine::capacity];
-    std::fill_n(copied, ListLine::capacity, T(0));
-    for (Index rank = begin; rank < end; rank += line.length()) {
-      line.locate(rank, (std::min)(packed_elements, end - rank));
-      for (Index channel = 0; channel < channels; ++channel) {
-        if (input >= 0) {
-          const std::size_t i = static_cast<std::size_t>(input);
-          line.copy(data.outputs + i, at(data.from[i], data.outputs + i, channel), copied);
-        }
-        line.copy(0, at(data.to[0], 0, channel), static_cast<const T*>(copied));
-        for (std::size_t o = 1; o < data.outputs; ++o) {
-          line.fill(o, at(data.to[o], o, channel), T(0));
-        }
+  for_parts(execution, layout.list().count(), channels.count(), [&](Index begin, Index end) {
+    Pieces pieces(layout);
+    for (Index rank = begin; rank < end;) {
+      const Piece piece = pieces.at(rank);
+      const Index length = (std::min)(piece.length, end - rank);
+      for (std::size_t o = 0; o < data.outputs; ++o) {
+        const bool copies = o == 0 && input >= 0;
+        const std::size_t i = copies ? static_cast<std::size_t>(input) : 0;
+        fill_piece(at(data.to[o], o, piece.place), layout.of(o),
+                   copies ? at(data.from[i], data.outputs + i, piece.place) : nullptr,
+                   layout.of(data.outputs + i), length, channels.count());
       }
+      rank += length;
     }
   });
 }
@@ -78,12 +105,14 @@ class GatheredMap {
   using C = parameter_t<T>;
 
  public:
-  /// @param layout  of the outputs, then the inputs
+  /// @param layout     of the outputs, then the inputs
+  /// @param streaming  whether outputs go past the cache
   GatheredMap(const ListLayout& layout, const FormulaCall<T>& call, const Operands<T>& data,
-              Index channels)
+              Index channels, bool streaming)
       : layout_(layout),
         call_(call),
         data_(data),
+        streaming_(streaming),
         joins_(channels < width_of() && layout.all([=](const Layout& each) {
           return each.column_stride == 1 && each.inner_stride == channels;
         })) {
@@ -93,9 +122,11 @@ class GatheredMap {
     if (joins_) shape_.columns = (std::max<Index>)(1, max_joined_row / channels) * channels;
   }
 
-  void run(const Execution& given) const {
-    for_parts(given, layout_.list().count(), shape_.channels,
-              [&](Index begin, Index end) { map_part(set_of(given), begin, end); });
+  void run(const Execution& given, const ChannelRange& range) const {
+    for_parts(given, layout_.list().count(), range.count(), [&](Index begin, Index end) {
+      map_part(set_of(given), begin, end, range);
+      if (streaming_) finish_streaming();
+    });
   }
 
   /// dL/dx where values have weights. `call` has constant statistics, and `mean_terms` is the same
@@ -105,13 +136,13 @@ class GatheredMap {
   ///
   /// The second term is what the formula gives for dy = 0. Kernels know no weights; so both terms
   /// are made by them and joined here.
-  void run_weighted(const Execution& given, const FormulaCall<T>& mean_terms,
-                    const double* weights) const {
-    for_parts(given, layout_.list().count(), shape_.channels, [&](Index begin, Index end) {
+  void run_weighted(const Execution& given, const ChannelRange& range,
+                    const FormulaCall<T>& mean_terms, const double* weights) const {
+    for_parts(given, layout_.list().count(), range.count(), [&](Index begin, Index end) {
       Lines lines(*this);
       for (Index rank = begin; rank < end; rank += lines.line.length()) {
         lines.line.locate(rank, (std::min)(packed_elements, end - rank));
-        for (Index channel = 0; channel < shape_.channels; ++channel) {
+        for (Index channel = range.first; channel < range.last; ++channel) {
           map_weighted_line(set_of(given), lines, channel, mean_terms, weights + rank);
         }
       }
@@ -138,7 +169,7 @@ class GatheredMap {
     T outputs[max_outputs][room];
   };
 
-  void map_part(InstructionSet set, Index begin, Index end) const {
+  void map_part(InstructionSet set, Index begin, Index end, const ChannelRange& range) const {
     const bool across = layout_.is_along_channels() && shape_.channels >= width_of();
     const ColumnTables<C> tables(call_.source, call_.coefficients(), shape_);
     TableRoom<C> room;
@@ -155,8 +186,8 @@ class GatheredMap {
       return;
     }
     const Index together = tables.most_columns();
-    for (Index first = 0; first < shape_.channels; first += together) {
-      const Index channels = (std::min)(together, shape_.channels - first);
+    for (Index first = range.first; first < range.last; first += together) {
+      const Index channels = (std::min)(together, range.last - first);
       if (across && channels < width_of()) {
         // What is left of many channels, as the tables are cut.
         map_lines(set, lines, tables.of(first, channels, true, room), begin, end, first, channels);
@@ -167,11 +198,11 @@ class GatheredMap {
         for (Index rank = begin; rank < end;) {
           const Piece piece = pieces.at(rank);
           const Index length = (std::min)(piece.length, end - rank);
-          map_piece(set, k, piece.place, length, first, channels, true);
+          map_piece(set, k, piece.place, length, {first, first + channels}, true);
           rank += length;
         }
       } else {
-        map_runs(set, lines, pieces, k, begin, end, first, channels);
+        map_runs(set, lines, pieces, k, begin, end, {first, first + channels, range.next});
       }
     }
   }
@@ -183,6 +214,7 @@ class GatheredMap {
     const Index rows = length / per_row;
     Tile<T> tile = call_.tile(data_, true);
     tile.k = k;
+    tile.streaming = streaming_;
     tile.from_step.fill(shape_.columns);
     tile.to_step.fill(shape_.columns);
     locate(tile, place, 0);
@@ -203,6 +235,7 @@ class GatheredMap {
       tile.from[i] = lines.inputs[i] + margin;
     }
     for (std::size_t o = 0; o < data_.outputs; ++o) tile.to[o] = lines.outputs[o] + margin;
+    tile.streaming = false;
     data_.fill_unused(tile);
     call_.kernels(set, tile);
     for (std::size_t o = 0; o < data_.outputs; ++o) {
@@ -211,14 +244,14 @@ class GatheredMap {
   }
 
   void map_runs(InstructionSet set, Lines& lines, Pieces& pieces, const Tables<C>& k, Index begin,
-                Index end, Index first, Index channels) const {
+                Index end, const ChannelRange& range) const {
     const Index shortest = width_of();
     const bool direct = layout_.is_along_values();
     for (Index rank = begin; rank < end;) {
       Piece piece = pieces.at(rank);
       piece.length = (std::min)(piece.length, end - rank);
       if (direct && piece.length >= shortest) {
-        map_piece(set, k, piece.place, piece.length, first, channels, false);
+        map_piece(set, k, piece.place, piece.length, range, false);
         rank += piece.length;
         continue;
       }
@@ -229,27 +262,31 @@ class GatheredMap {
         length += piece.length;
       }
       length = (std::min)({length, packed_elements, end - rank});
-      map_lines(set, lines, k, rank, rank + length, first, channels);
+      map_lines(set, lines, k, rank, rank + length, range.first, range.count());
       rank += length;
     }
   }
 
   /// One piece of some channels, where it is.
-  void map_piece(InstructionSet set, const Tables<C>& k, Index place, Index length, Index first,
-                 Index channels, bool across) const {
+  void map_piece(InstructionSet set, const Tables<C>& k, Index place, Index length,
+                 const ChannelRange& range, bool across) const {
     Tile<T> tile = call_.tile(data_, across);
     tile.k = k;
-    tile.rows = across ? length : channels;
-    tile.columns = across ? channels : length;
+    tile.rows = across ? length : range.count();
+    tile.columns = across ? range.count() : length;
+    tile.streaming = streaming_;
+    tile.prefetch = !across && (streaming_ || range.next != 0);
     for (std::size_t i = 0; i < data_.inputs; ++i) {
       const Layout& layout = layout_.of(data_.outputs + i);
       tile.from_step[i] = across ? layout.inner_stride : layout.column_stride;
+      tile.ahead[i] = range.next != 0 ? range.next * layout.column_stride
+                                      : prefetch_bytes / static_cast<Index>(sizeof(T));
     }
     for (std::size_t o = 0; o < data_.outputs; ++o) {
       const Layout& layout = layout_.of(o);
       tile.to_step[o] = across ? layout.inner_stride : layout.column_stride;
     }
-    locate(tile, place, first);
+    locate(tile, place, range.first);
     call_.kernels(set, tile);
   }
 
@@ -331,6 +368,7 @@ class GatheredMap {
   const FormulaCall<T>& call_;
   const Operands<T>& data_;
   Traversal shape_;
+  bool streaming_;
   bool joins_;
 };
 

@@ -13,6 +13,7 @@
 #include "batchnorm/execution.hpp"
 #include "batchnorm/kernels/gathered_map.hpp"
 #include "batchnorm/kernels/list_lines.hpp"
+#include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/version.hpp"
@@ -74,18 +75,17 @@ class AnyBits<T, false> {
   bool any_ = false;
 };
 
-/// Looks for an element that is not 0 among the values of a list, of the channels [first, last) of
-/// one operand.
+/// Looks for an element that is not 0 among the values of a list, of some channels of one operand.
 template <class T>
 class GradientScan {
  public:
-  GradientScan(const ListLayout& layout, std::size_t operand, const T* data, Index first,
-               Index last)
+  GradientScan(const ListLayout& layout, std::size_t operand, const T* data,
+               const ChannelRange& channels)
       : list_(layout),
         operand_(operand),
         layout_(layout.of(operand)),
-        at_(data + first * layout_.column_stride),
-        channels_(last - first) {}
+        at_(data + channels.first * layout_.column_stride),
+        channels_(channels.count()) {}
 
   bool any(const Execution& execution) const {
     std::atomic<bool> found{false};

@@ -40,8 +40,7 @@ class ListLayout {
     }
     inner_ = even || lead.positions == 1 ? lead.samples * lead.positions : lead.positions;
     total_ = lead.samples * lead.positions;
-    const bool fragmented = list.intervals() * min_interval > list.count();
-    if (fragmented && !is_along_channels()) remember_offsets();
+    if (list.is_fragmented() && !is_along_channels()) remember_offsets();
   }
 
   const ValueList& list() const { return list_; }
@@ -72,8 +71,6 @@ class ListLayout {
   }
 
  private:
-  static constexpr Index min_interval = 16;
-
   /// Operands with the same steps share them.
   void remember_offsets() {
     const std::size_t values = static_cast<std::size_t>(list_.count());

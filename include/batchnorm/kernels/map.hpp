@@ -86,6 +86,8 @@ class Mapper {
   }
 
   const Traversal& traversal() const { return shape_; }
+  /// Whether outputs are written past the cache.
+  bool streams() const { return streaming_; }
 
   /// Maps everything, on as many threads as are worth it.
   void run(const Execution& given) const {

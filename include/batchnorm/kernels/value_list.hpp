@@ -49,6 +49,8 @@ class ValueList {
   }
 
   Index count() const { return count_; }
+  /// Whether intervals are so short that values are better found one by one.
+  bool is_fragmented() const { return intervals() * min_interval > count_; }
   Index intervals() const { return static_cast<Index>(begins_.size()); }
   Index begin(Index interval) const { return begins_[static_cast<std::size_t>(interval)]; }
   /// Of the first value of an interval; that of the end is count().
@@ -74,6 +76,7 @@ class ValueList {
 
  private:
   static constexpr Index min_row = 64;
+  static constexpr Index min_interval = 16;
 
   std::vector<Index> begins_;
   std::vector<Index> ranks_;

@@ -9,6 +9,7 @@
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
+#include "batchnorm/kernels/fused.hpp"
 #include "batchnorm/kernels/gathered_list.hpp"
 #include "batchnorm/kernels/gathered_map.hpp"
 #include "batchnorm/kernels/gradient_scan.hpp"
@@ -55,60 +56,107 @@ class ListedValues final : public SelectedValues<T> {
   }
 
   void reduce(const Execution& execution, Reduction<T>& reduction, const FormulaCall<T>& call,
-              const Operands<T>& data, const ViewShape* inputs, std::size_t sums,
-              ListOf which) const override {
+              const Operands<T>& data, const ViewShape* inputs, std::size_t sums, ListOf which,
+              const ChannelRange& channels) const override {
     const ValueList& list = which == ListOf::masked ? what().masked : what().counted;
     if (list.count() == 0) return;
+    const ListLayout layout(list, nullptr, 0, inputs, data.inputs);
+    if (which == ListOf::masked &&
+        !GradientScan<T>(layout, 1, data.from[1], channels).any(execution)) {
+      return;
+    }
     ViewShape dense[max_inputs];
     for (ViewShape& each : dense) each = dense_shape(list.count(), inputs[0]);
     const Plan plan(nullptr, 0, dense, data.inputs);
-    const ListLayout layout(list, nullptr, 0, inputs, data.inputs);
-    if (which == ListOf::masked &&
-        !GradientScan<T>(layout, 1, data.from[1], 0, inputs[0].channels).any(execution)) {
-      return;
-    }
     const double* const weights =
         which == ListOf::weighted && !what().weights.empty() ? what().weights.data() : nullptr;
     Operands<T> listed = data;
     const GatheredList<T> gathered(layout, weights, which == ListOf::masked, listed, plan);
     listed.gathered = &gathered;
     Reducer<T>(reduction, call, listed, plan, sums)
-        .run(execution.for_elements(plan.traversal().elements()), 0, plan.traversal().channels);
+        .run(execution.for_elements(plan.traversal().elements()), channels.first, channels.last);
   }
 
   void map(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
            const ViewShape* outputs, const ViewShape* inputs) const override {
     const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
-    GatheredMap<T>(counted, call, data, inputs[0].channels).run(execution);
+    const ChannelRange all{0, inputs[0].channels};
+    GatheredMap<T>(counted, call, data, all.last, streams(call, data, outputs, inputs))
+        .run(execution, all);
     fill(execution, data, outputs, inputs, 0);
   }
 
   void map_gradient(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
-                    const ViewShape* outputs, const ViewShape* inputs) const override {
+                    const ViewShape* outputs, const ViewShape* inputs,
+                    const ChannelRange& channels) const override {
     const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
     FormulaCall<T> constant = call;
     constant.options.fixed_statistics = true;
-    const Index channels = inputs[0].channels;
+    const Index all = inputs[0].channels;
+    const bool streaming = streams(call, data, outputs, inputs);
     if (what().weights.empty() || call.options.fixed_statistics) {
-      GatheredMap<T>(counted, call, data, channels).run(execution);
+      GatheredMap<T>(counted, call, data, all, streaming).run(execution, channels);
     } else {
-      GatheredMap<T>(counted, constant, data, channels)
-          .run_weighted(execution, call, what().weights.data());
+      GatheredMap<T>(counted, constant, data, all, false)
+          .run_weighted(execution, channels, call, what().weights.data());
     }
-    if (!this->maps_all()) return fill(execution, data, outputs, inputs, 1);
+    if (what().masked.count() == 0) return;
     const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
-    GatheredMap<T>(masked, constant, data, channels).run(execution);
+    if (this->maps_all()) {
+      GatheredMap<T>(masked, constant, data, all, streaming).run(execution, channels);
+    } else {
+      fill_list<T>(execution, masked, data, channels, kept(1));
+    }
+  }
+
+  void reduce_and_map_gradient(const Execution& given, const ReduceAndMap<T>& work,
+                               MaskedSums<T>& masked, const ViewShape* outputs,
+                               const ViewShape* inputs) const override {
+    const Plan reduced = plan_of(work.reduced, outputs, inputs);
+    const Plan mapped = plan_of(work.mapped, outputs, inputs);
+    const Index elements = reduced.traversal().elements();
+    const Index bytes = elements * static_cast<Index>(sizeof(T) * work.mapped.inputs);
+    const Execution execution = given.for_elements(elements);
+    const auto run = [&](const Execution& part, const ChannelRange& channels) {
+      reduce(part, work.reduction, work.reduce_call, work.reduced, inputs, work.sums,
+             ListOf::counted, channels);
+      if (this->maps_all() && what().masked.count() > 0) {
+        reduce(part, masked.reduction(), work.reduce_call, work.reduced, inputs, work.sums,
+               ListOf::masked, channels);
+        masked.join(channels.first, channels.last);
+      }
+      map_gradient(part, work.map_call, work.mapped, outputs, inputs, channels);
+    };
+    const Index channels = inputs[0].channels;
+    const bool in_pieces = !what().counted.is_fragmented() && !what().masked.is_fragmented();
+    const Index together =
+        in_pieces
+            ? fused_channels(reduced.traversal(), mapped.traversal(), bytes, execution.threads())
+            : 0;
+    if (together == 0) return run(given, {0, channels});
+    const Execution alone = Execution::serial().with(execution.instruction_set());
+    for_groups(execution, channels, together, [&](Index first, Index last, Index end) {
+      run(alone, {first, last, last < end ? last - first : 0});
+    });
   }
 
   void fill(const Execution& execution, const Operands<T>& data, const ViewShape* outputs,
             const ViewShape* inputs, int kept_input) const override {
+    if (what().masked.count() == 0) return;
     const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
-    const bool keep = what().output == MaskedOutput::keep;
-    fill_list<T>(execution, masked, data, inputs[0].channels, keep ? kept_input : -1);
+    fill_list<T>(execution, masked, data, {0, inputs[0].channels}, kept(kept_input));
   }
 
  private:
   explicit ListedValues(Selection selection) : SelectedValues<T>(std::move(selection)) {}
+
+  /// The number of the input that masked outputs keep, or -1.
+  int kept(int input) const { return what().output == MaskedOutput::keep ? input : -1; }
+
+  static bool streams(const FormulaCall<T>& call, const Operands<T>& data, const ViewShape* outputs,
+                      const ViewShape* inputs) {
+    return Mapper<T>(call, data, plan_of(data, outputs, inputs)).streams();
+  }
 };
 
 template <class In>
