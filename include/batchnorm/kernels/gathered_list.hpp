@@ -246,8 +246,9 @@ class GatheredList final : public Gathered<T> {
     typename Reducing::LaneTotals totals;
     for (std::size_t j = 0; j < reducer.sums_; ++j) tile.sums[j] = totals.of[j];
     const Index lanes = call.kernels.lanes_of(set);
-    // Channel by channel where the runs are long, otherwise as they lie in memory.
-    const Index together = layout_.inner() < min_long_run ? channels_per_tile : 1;
+    // Channel by channel where long runs come from memory, otherwise as they lie there.
+    const bool in_turn = reducer.from_memory_ && layout_.inner() >= min_long_run;
+    const Index together = in_turn ? 1 : channels_per_tile;
     for (Index first = 0; first < region.columns(); first += together) {
       tile.rows = (std::min)(together, region.columns() - first);
       for (std::size_t i = 0; i < max_coefficients; ++i) {

@@ -37,9 +37,12 @@ class AnyBits {
     Word some[4] = {};
     Index i = 0;
     for (; i + 4 * per_word <= count; i += 4 * per_word) {
-      Word words[4];
-      std::memcpy(words, at + i, sizeof words);
-      for (int w = 0; w < 4; ++w) some[w] |= words[w];
+#pragma GCC unroll 4
+      for (Index w = 0; w < 4; ++w) {
+        Word word;
+        std::memcpy(&word, at + i + w * per_word, sizeof word);
+        some[w] |= word;
+      }
     }
     bits_ |= some[0] | some[1] | some[2] | some[3];
     for (; i < count; ++i) add(at[i]);

@@ -163,7 +163,17 @@ class Selector {
     return end == nullptr ? length_ : static_cast<Index>(static_cast<const bool*>(end) - row);
   }
   Index end_of_strided_run(const bool* row, Index i, bool counts) const {
-    while (i < length_ && row[i * step_] == counts) ++i;
+    const auto same = [&](Index first, Index count) {
+      bool other = false;
+      for (Index j = first; j < first + count; ++j) other |= row[j * step_] != counts;
+      return !other;
+    };
+    // The end of a short run first, then eight elements at a time.
+    for (const Index near = (std::min)(length_, i + 8); i < near; ++i) {
+      if (!same(i, 1)) return i;
+    }
+    while (i + 8 <= length_ && same(i, 8)) i += 8;
+    while (i < length_ && same(i, 1)) ++i;
     return i;
   }
 

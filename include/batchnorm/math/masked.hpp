@@ -61,10 +61,7 @@ class ListedValues final : public SelectedValues<T> {
     const ValueList& list = which == ListOf::masked ? what().masked : what().counted;
     if (list.count() == 0) return;
     const ListLayout layout(list, nullptr, 0, inputs, data.inputs);
-    if (which == ListOf::masked &&
-        !GradientScan<T>(layout, 1, data.from[1], channels).any(execution)) {
-      return;
-    }
+    if (which == ListOf::masked && !has_gradients(execution, layout, data, channels)) return;
     ViewShape dense[max_inputs];
     for (ViewShape& each : dense) each = dense_shape(list.count(), inputs[0]);
     const Plan plan(nullptr, 0, dense, data.inputs);
@@ -79,33 +76,32 @@ class ListedValues final : public SelectedValues<T> {
 
   void map(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
            const ViewShape* outputs, const ViewShape* inputs) const override {
-    const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
-    const ChannelRange all{0, inputs[0].channels};
-    GatheredMap<T>(counted, call, data, all.last, streams(call, data, outputs, inputs))
-        .run(execution, all);
+    map_counted(execution, call, data, outputs, inputs, {0, inputs[0].channels});
     fill(execution, data, outputs, inputs, 0);
   }
 
   void map_gradient(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
                     const ViewShape* outputs, const ViewShape* inputs,
                     const ChannelRange& channels) const override {
-    const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
     FormulaCall<T> constant = call;
     constant.options.fixed_statistics = true;
     const Index all = inputs[0].channels;
-    const bool streaming = streams(call, data, outputs, inputs);
     if (what().weights.empty() || call.options.fixed_statistics) {
-      GatheredMap<T>(counted, call, data, all, streaming).run(execution, channels);
+      map_counted(execution, call, data, outputs, inputs, channels);
     } else {
+      const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
       GatheredMap<T>(counted, constant, data, all, false)
           .run_weighted(execution, channels, call, what().weights.data());
     }
     if (what().masked.count() == 0) return;
     const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
-    if (this->maps_all()) {
-      GatheredMap<T>(masked, constant, data, all, streaming).run(execution, channels);
-    } else {
+    if (!this->maps_all()) {
       fill_list<T>(execution, masked, data, channels, kept(1));
+    } else if (!has_gradients(execution, masked, data, channels)) {
+      // Less work than the formula, which would give the same zeros.
+      fill_list<T>(execution, masked, data, channels, -1);
+    } else {
+      GatheredMap<T>(masked, constant, data, all, false).run(execution, channels);
     }
   }
 
@@ -153,9 +149,40 @@ class ListedValues final : public SelectedValues<T> {
   /// The number of the input that masked outputs keep, or -1.
   int kept(int input) const { return what().output == MaskedOutput::keep ? input : -1; }
 
-  static bool streams(const FormulaCall<T>& call, const Operands<T>& data, const ViewShape* outputs,
-                      const ViewShape* inputs) {
-    return Mapper<T>(call, data, plan_of(data, outputs, inputs)).streams();
+  /// Whether any output of the list has a gradient, which is the second input.
+  static bool has_gradients(const Execution& execution, const ListLayout& layout,
+                            const Operands<T>& data, const ChannelRange& channels) {
+    return GradientScan<T>(layout, data.outputs + 1, data.from[1], channels).any(execution);
+  }
+
+  /// Maps what counts. Where that is less work it maps everything: what is masked is written
+  /// afterwards, and must not be lost before, as it would be where an output is an input.
+  void map_counted(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
+                   const ViewShape* outputs, const ViewShape* inputs,
+                   const ChannelRange& channels) const {
+    const Mapper<T> mapper(call, data, plan_of(data, outputs, inputs));
+    const Index all = inputs[0].channels;
+    const bool written_twice = what().masked.is_fragmented() || !mapper.streams();
+    if (written_twice && !is_in_place(data)) {
+      if (channels.count() == all) {
+        mapper.run(execution);
+      } else {
+        mapper.run_channels(execution.instruction_set(), channels.first, channels.last,
+                            channels.next == 0 ? channels.last : all);
+      }
+      return;
+    }
+    const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
+    GatheredMap<T>(counted, call, data, all, mapper.streams()).run(execution, channels);
+  }
+
+  static bool is_in_place(const Operands<T>& data) {
+    for (std::size_t o = 0; o < data.outputs; ++o) {
+      for (std::size_t i = 0; i < data.inputs; ++i) {
+        if (data.to[o] == data.from[i]) return true;
+      }
+    }
+    return false;
   }
 };
 
