@@ -247,7 +247,7 @@ class GatheredList final : public Gathered<T> {
     for (std::size_t j = 0; j < reducer.sums_; ++j) tile.sums[j] = totals.of[j];
     const Index lanes = call.kernels.lanes_of(set);
     // Channel by channel where long runs come from memory, otherwise as they lie there.
-    const bool in_turn = reducer.from_memory_ && layout_.inner() >= min_long_run;
+    const bool in_turn = reducer.from_memory_ && layout_.inner() >= 4 * min_long_run;
     const Index together = in_turn ? 1 : channels_per_tile;
     for (Index first = 0; first < region.columns(); first += together) {
       tile.rows = (std::min)(together, region.columns() - first);

@@ -12,6 +12,7 @@
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/pack.hpp"
 #include "batchnorm/kernels/selected.hpp"
+#include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/kernels/tile.hpp"
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/tuning.hpp"
@@ -46,11 +47,15 @@ void for_parts(const Execution& given, Index count, Index channels, const Body& 
 /// Copies one piece of some channels, or fills it with zeros where there is nothing to copy.
 template <class T>
 void fill_piece(T* to, const Layout& to_layout, const T* from, const Layout& from_layout,
-                Index length, Index channels) {
+                Index length, Index channels, bool streaming) {
   // The narrower steps inside.
   const bool across = to_layout.column_stride == 1 && channels > 1;
-  const Index lines = across ? length : channels;
-  const Index count = across ? channels : length;
+  // Places that follow one another without gaps are one line.
+  const bool dense =
+      across && to_layout.inner_stride == channels &&
+      (from == nullptr || (from_layout.column_stride == 1 && from_layout.inner_stride == channels));
+  const Index lines = dense ? 1 : across ? length : channels;
+  const Index count = dense ? length * channels : across ? channels : length;
   const auto step = [&](const Layout& layout, bool of_lines) {
     return across == of_lines ? layout.inner_stride : layout.column_stride;
   };
@@ -60,7 +65,7 @@ void fill_piece(T* to, const Layout& to_layout, const T* from, const Layout& fro
     T* const at = to + line * step(to_layout, true);
     const T* const source = from == nullptr ? nullptr : from + line * step(from_layout, true);
     if (inside == 1 && source == nullptr) {
-      std::fill_n(at, count, T(0));
+      simd::fill_zeros(at, count, streaming);
     } else if (inside == 1 && from_inside == 1) {
       if (at != source) std::copy(source, source + count, at);
     } else {
@@ -73,11 +78,12 @@ void fill_piece(T* to, const Layout& to_layout, const T* from, const Layout& fro
 
 /// Gives the first output what an input holds, or zero without one, and other outputs zero.
 ///
-/// @param layout  of the outputs, then the inputs
-/// @param input   the number of the input, or -1
+/// @param layout     of the outputs, then the inputs
+/// @param input      the number of the input, or -1
+/// @param streaming  whether zeros go past the cache
 template <class T>
 void fill_list(const Execution& execution, const ListLayout& layout, const Operands<T>& data,
-               const ChannelRange& channels, int input) {
+               const ChannelRange& channels, int input, bool streaming) {
   const auto at = [&](auto* first, std::size_t operand, Index place) {
     return first + layout.offset(operand, place) +
            channels.first * layout.of(operand).column_stride;
@@ -92,10 +98,11 @@ void fill_list(const Execution& execution, const ListLayout& layout, const Opera
         const std::size_t i = copies ? static_cast<std::size_t>(input) : 0;
         fill_piece(at(data.to[o], o, piece.place), layout.of(o),
                    copies ? at(data.from[i], data.outputs + i, piece.place) : nullptr,
-                   layout.of(data.outputs + i), length, channels.count());
+                   layout.of(data.outputs + i), length, channels.count(), streaming);
       }
       rank += length;
     }
+    if (streaming) finish_streaming();
   });
 }
 

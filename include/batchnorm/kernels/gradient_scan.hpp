@@ -12,6 +12,7 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/kernels/gathered_map.hpp"
+#include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/list_lines.hpp"
 #include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/kernels/simd.hpp"
@@ -53,7 +54,9 @@ class AnyBits {
     bits_ |= bits;
   }
   /// Whether any number was not 0; NaN is not.
-  bool any() const { return (bits_ & ~signs()) != 0; }
+  bool any() const {
+    return (bits_ & ~signs()) != 0;
+  }
 
  private:
   static constexpr Word signs() {
@@ -116,10 +119,20 @@ class GradientScan {
     for (Index rank = begin; rank < end && !bits.any();) {
       const Piece piece = pieces.at(rank);
       const Index length = (std::min)(piece.length, end - rank);
-      add_piece(bits, at_ + list_.offset(operand_, piece.place), length);
       rank += length;
+      if (rank < end) prefetch(pieces.at(rank));
+      add_piece(bits, at_ + list_.offset(operand_, piece.place), length);
     }
     return bits.any();
+  }
+
+  /// One channel's next piece, which does not follow in memory.
+  void prefetch(const Piece& piece) const {
+    if (channels_ > 1) return;
+    const Index bytes = (std::min)(piece.length * static_cast<Index>(sizeof(T)), prefetch_bytes);
+    const Index step = cache_line_bytes / static_cast<Index>(sizeof(T));
+    const T* const at = at_ + list_.offset(operand_, piece.place);
+    for (Index i = 0; i < bytes / static_cast<Index>(sizeof(T)); i += step) prefetch_line(at, i);
   }
 
   void add_piece(AnyBits<T>& bits, const T* at, Index length) const {

@@ -109,9 +109,17 @@ class SelectedValues {
                    const ViewShape* outputs, const ViewShape* inputs) const = 0;
   /// The same with dL/dx, and with dL/dresidual as second output; for maps_all() with constant
   /// statistics instead of filling.
+  ///
+  /// @param masked_gradients  false where what is masked is known to have no gradient
   virtual void map_gradient(const Execution& execution, const FormulaCall<T>& call,
                             const Operands<T>& data, const ViewShape* outputs,
-                            const ViewShape* inputs, const ChannelRange& channels) const = 0;
+                            const ViewShape* inputs, const ChannelRange& channels,
+                            bool masked_gradients) const = 0;
+  /// Whether an output that is masked adds to the sums, perhaps: for maps_all(), whether any has a
+  /// gradient, the second operand, that is not 0.
+  virtual bool has_masked_gradients(const Execution& execution, const Operands<T>& data,
+                                    const ViewShape* inputs,
+                                    const ChannelRange& channels) const = 0;
   /// Reduces what counts, and what is masked where maps_all(), then maps gradients: some channels
   /// at a time where that saves a pass over memory.
   virtual void reduce_and_map_gradient(const Execution& execution, const ReduceAndMap<T>& work,

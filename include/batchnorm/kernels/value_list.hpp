@@ -66,9 +66,7 @@ class ValueList {
 
   /// Of row r the ranks [row_end(r - 1), row_end(r)). Which values are in a row depends on nothing
   /// that lies between them, so that sums may be cut at the ends of rows.
-  Index row_end(Index row) const {
-    return row < 0 ? 0 : row_ends_[static_cast<std::size_t>(row)];
-  }
+  Index row_end(Index row) const { return row < 0 ? 0 : row_ends_[static_cast<std::size_t>(row)]; }
   Index row_of(Index rank) const {
     return static_cast<Index>(std::upper_bound(row_ends_.begin(), row_ends_.end(), rank) -
                               row_ends_.begin());

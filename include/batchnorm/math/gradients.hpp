@@ -313,7 +313,7 @@ class BackwardPass {
     const GradientOperands<T> outputs(operands_, out);
     if (selected_ != nullptr) {
       selected_->map_gradient(execution, map_call_, outputs.data, outputs.shapes, inputs_,
-                              {0, sums.channels()});
+                              {0, sums.channels()}, true);
     } else {
       map<T>(execution, map_call_, outputs.data, outputs.shapes, inputs_);
     }
@@ -341,7 +341,7 @@ class BackwardPass {
     GradientReduction<T, Channels> reduction(tables_, sums, divisor_);
     selected_->reduce(execution, reduction, sum_call_, operands_, inputs_, count, ListOf::counted,
                       all);
-    if (!selected_->maps_all() || selected_->what().masked.count() == 0) return;
+    if (!selected_->has_masked_gradients(execution, operands_, inputs_, all)) return;
     MaskedGradients<T, Channels> masked(tables_, sums, divisor_);
     selected_->reduce(execution, masked.reduction(), sum_call_, operands_, inputs_, count,
                       ListOf::masked, all);

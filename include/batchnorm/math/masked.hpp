@@ -61,7 +61,6 @@ class ListedValues final : public SelectedValues<T> {
     const ValueList& list = which == ListOf::masked ? what().masked : what().counted;
     if (list.count() == 0) return;
     const ListLayout layout(list, nullptr, 0, inputs, data.inputs);
-    if (which == ListOf::masked && !has_gradients(execution, layout, data, channels)) return;
     ViewShape dense[max_inputs];
     for (ViewShape& each : dense) each = dense_shape(list.count(), inputs[0]);
     const Plan plan(nullptr, 0, dense, data.inputs);
@@ -77,12 +76,15 @@ class ListedValues final : public SelectedValues<T> {
   void map(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
            const ViewShape* outputs, const ViewShape* inputs) const override {
     map_counted(execution, call, data, outputs, inputs, {0, inputs[0].channels});
-    fill(execution, data, outputs, inputs, 0);
+    if (what().masked.count() == 0) return;
+    const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
+    fill_list<T>(execution, masked, data, {0, inputs[0].channels}, kept(0),
+                 streams(call, data, outputs, inputs));
   }
 
   void map_gradient(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
-                    const ViewShape* outputs, const ViewShape* inputs,
-                    const ChannelRange& channels) const override {
+                    const ViewShape* outputs, const ViewShape* inputs, const ChannelRange& channels,
+                    bool masked_gradients) const override {
     FormulaCall<T> constant = call;
     constant.options.fixed_statistics = true;
     const Index all = inputs[0].channels;
@@ -95,13 +97,11 @@ class ListedValues final : public SelectedValues<T> {
     }
     if (what().masked.count() == 0) return;
     const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
-    if (!this->maps_all()) {
-      fill_list<T>(execution, masked, data, channels, kept(1));
-    } else if (!has_gradients(execution, masked, data, channels)) {
-      // Less work than the formula, which would give the same zeros.
-      fill_list<T>(execution, masked, data, channels, -1);
-    } else {
+    if (this->maps_all() && masked_gradients) {
       GatheredMap<T>(masked, constant, data, all, false).run(execution, channels);
+    } else {
+      fill_list<T>(execution, masked, data, channels, this->maps_all() ? -1 : kept(1),
+                   streams(call, data, outputs, inputs));
     }
   }
 
@@ -116,19 +116,19 @@ class ListedValues final : public SelectedValues<T> {
     const auto run = [&](const Execution& part, const ChannelRange& channels) {
       reduce(part, work.reduction, work.reduce_call, work.reduced, inputs, work.sums,
              ListOf::counted, channels);
-      if (this->maps_all() && what().masked.count() > 0) {
+      const bool more = has_masked_gradients(part, work.reduced, inputs, channels);
+      if (more) {
         reduce(part, masked.reduction(), work.reduce_call, work.reduced, inputs, work.sums,
                ListOf::masked, channels);
         masked.join(channels.first, channels.last);
       }
-      map_gradient(part, work.map_call, work.mapped, outputs, inputs, channels);
+      map_gradient(part, work.map_call, work.mapped, outputs, inputs, channels, more);
     };
     const Index channels = inputs[0].channels;
     const bool in_pieces = !what().counted.is_fragmented() && !what().masked.is_fragmented();
-    const Index together =
-        in_pieces
-            ? fused_channels(reduced.traversal(), mapped.traversal(), bytes, execution.threads())
-            : 0;
+    const Index together = in_pieces ? fused_channels(reduced.traversal(), mapped.traversal(),
+                                                      bytes, execution.threads())
+                                     : 0;
     if (together == 0) return run(given, {0, channels});
     const Execution alone = Execution::serial().with(execution.instruction_set());
     for_groups(execution, channels, together, [&](Index first, Index last, Index end) {
@@ -140,7 +140,14 @@ class ListedValues final : public SelectedValues<T> {
             const ViewShape* inputs, int kept_input) const override {
     if (what().masked.count() == 0) return;
     const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
-    fill_list<T>(execution, masked, data, {0, inputs[0].channels}, kept(kept_input));
+    fill_list<T>(execution, masked, data, {0, inputs[0].channels}, kept(kept_input), false);
+  }
+
+  bool has_masked_gradients(const Execution& execution, const Operands<T>& data,
+                            const ViewShape* inputs, const ChannelRange& channels) const override {
+    if (!this->maps_all() || what().masked.count() == 0) return false;
+    const ListLayout masked(what().masked, nullptr, 0, inputs, data.inputs);
+    return GradientScan<T>(masked, 1, data.from[1], channels).any(execution);
   }
 
  private:
@@ -149,10 +156,9 @@ class ListedValues final : public SelectedValues<T> {
   /// The number of the input that masked outputs keep, or -1.
   int kept(int input) const { return what().output == MaskedOutput::keep ? input : -1; }
 
-  /// Whether any output of the list has a gradient, which is the second input.
-  static bool has_gradients(const Execution& execution, const ListLayout& layout,
-                            const Operands<T>& data, const ChannelRange& channels) {
-    return GradientScan<T>(layout, data.outputs + 1, data.from[1], channels).any(execution);
+  static bool streams(const FormulaCall<T>& call, const Operands<T>& data, const ViewShape* outputs,
+                      const ViewShape* inputs) {
+    return Mapper<T>(call, data, plan_of(data, outputs, inputs)).streams();
   }
 
   /// Maps what counts. Where that is less work it maps everything: what is masked is written
