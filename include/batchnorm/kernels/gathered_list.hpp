@@ -7,6 +7,7 @@
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/kernels/coefficients.hpp"
+#include "batchnorm/kernels/leave_out.hpp"
 #include "batchnorm/kernels/list_lines.hpp"
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/pack.hpp"
@@ -51,6 +52,8 @@ class GatheredList final : public Gathered<T> {
   using C = parameter_t<T>;
   using typename Gathered<T>::Targets;
   using Reducing = RegionReducer<T>;
+  /// Sixteen rows of 512 bytes: many calls of a copy would cost more than what they copy.
+  static constexpr Index packed_list = 8192 / static_cast<Index>(sizeof(T));
 
  public:
   /// @param weights  of the values of the list; null where all are 1
@@ -89,11 +92,11 @@ class GatheredList final : public Gathered<T> {
 
   void sum_rows(const Reducing& reducer, InstructionSet set, const Tile<T>& model,
                 const Region& region, Index begin, Index end, Index columns) const override {
-    PackedTile<T> packed(reducer.plan_, reducer.data_);
+    PackedTile<T, packed_list> packed(reducer.plan_, reducer.data_);
     Pieces pieces(layout_);
     Tile<T> tile = model;
     const Index together = reducer.rows_per_tile();
-    const Index width = packed_elements / max_terms_per_total;
+    const Index width = packed_list / max_terms_per_total;
     const bool can_be_direct =
         are_rows_in_place() && columns >= reducer.call_.kernels.width_of(set);
     Index rows = 0;
@@ -114,7 +117,7 @@ class GatheredList final : public Gathered<T> {
         Reducing::shift(tile, model, first, first);
         packed.pack(tile, region.first_column + first, (std::min)(width, columns - first), row,
                     rows);
-        if (only_gradients_) leave_out(tile);
+        if (only_gradients_) leave_out(tile, data_.inputs);
         reducer.call_.kernels(set, tile);
       }
     }
@@ -208,7 +211,7 @@ class GatheredList final : public Gathered<T> {
     for (const Index end = rank + values_of(rows, columns); rank < end; ++rank) {
       const T* const at = data_.from[1] + layout_.offset(1, pieces.at(rank).place);
       for (Index c = first; c < first + channels; ++c) {
-        if (!is_zero(at[c * layout.column_stride])) return true;
+        if (!adds_nothing(at[c * layout.column_stride])) return true;
       }
     }
     return false;
@@ -325,7 +328,7 @@ class GatheredList final : public Gathered<T> {
     if (only_gradients_) {
       copy_line(lines, 1, channel);
       const T* const dy = lines.packed[1] + margin;
-      if (std::all_of(dy, dy + tile.columns, is_zero)) return false;
+      if (std::all_of(dy, dy + tile.columns, adds_nothing<T>)) return false;
     }
     for (std::size_t i = 0; i < data_.inputs; ++i) {
       if (direct) {
@@ -338,40 +341,13 @@ class GatheredList final : public Gathered<T> {
     }
     tile.prefetch = tile.prefetch && direct;
     data_.fill_unused(tile);
-    if (only_gradients_) leave_out(tile);
+    if (only_gradients_) leave_out(tile, data_.inputs);
     return true;
   }
 
   void copy_line(Lines& lines, std::size_t operand, Index channel) const {
     lines.line.copy(operand, data_.from[operand] + channel * layout_.of(operand).column_stride,
                     lines.packed[operand] + margin);
-  }
-
-  // ---- gradients of what is masked
-
-  /// NaN, too: it adds nothing either.
-  static bool is_zero(const T& value) { return !(value < T(0)) && !(value > T(0)); }
-
-  /// Whether an output adds to the sums: one without a gradient does not, nor one that is not
-  /// finite.
-  static bool adds(const T& x, const T& dy) {
-    return !is_zero(dy) && is_finite(convert<C>(dy)) && is_finite(convert<C>(x));
-  }
-
-  /// Gives elements of a packed tile that add nothing a gradient of 0 and the pivot for x, so that
-  /// their terms are 0.
-  void leave_out(Tile<T>& tile) const {
-    for (Index row = 0; row < tile.rows; ++row) {
-      for (Index c = 0; c < tile.columns; ++c) {
-        T* at[max_inputs];
-        for (std::size_t i = 0; i < data_.inputs; ++i) {
-          at[i] = const_cast<T*>(tile.from[i]) + row * tile.from_step[i] + c;  // of a packed tile
-        }
-        if (adds(*at[0], *at[1])) continue;
-        *at[0] = convert<T>(tile.k[0][tile.per_column ? c : row * tile.row_step]);
-        for (std::size_t i = 1; i < data_.inputs; ++i) *at[i] = T(0);
-      }
-    }
   }
 
   // ---- in the accumulator: weights, and sums beyond the range of the lanes

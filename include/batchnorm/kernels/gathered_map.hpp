@@ -12,99 +12,19 @@
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/pack.hpp"
 #include "batchnorm/kernels/selected.hpp"
-#include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/kernels/tile.hpp"
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/kernels/value_list.hpp"
 #include "batchnorm/version.hpp"
 
-// The mapping loop over a list of values, and what else is written where values are on a list. An
-// element is read and written once, so that outputs may be inputs.
-// Longer than most: maps, weighted maps and fills cut one list in one way.
+// The mapping loop over a list of values. An element is read and written once, so that outputs may
+// be inputs.
+// Longer than most: maps with and without weights cut one list in one way.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
-
-/// Cuts a list for threads: body(first rank, end). An element's bits do not depend on it.
-template <class Body>
-void for_parts(const Execution& given, Index count, Index channels, const Body& body) {
-  const Execution execution = given.for_elements(count * channels);
-  const Index parts =
-      (std::max<Index>)(1, (std::min)({16 * execution.threads(),
-                                       count * channels / elements_per_task, count}));
-  const auto cut = [&](Index part) {
-    return part * (count / parts) + (std::min)(part, count % parts);
-  };
-  if (execution.threads() == 1) {
-    body(0, count);
-  } else {
-    execution.for_each(parts, [&](Index part) { body(cut(part), cut(part + 1)); });
-  }
-}
-
-/// Copies one piece of some channels, or fills it with zeros where there is nothing to copy.
-template <class T>
-void fill_piece(T* to, const Layout& to_layout, const T* from, const Layout& from_layout,
-                Index length, Index channels, bool streaming) {
-  // The narrower steps inside.
-  const bool across = to_layout.column_stride == 1 && channels > 1;
-  // Places that follow one another without gaps are one line.
-  const bool dense =
-      across && to_layout.inner_stride == channels &&
-      (from == nullptr || (from_layout.column_stride == 1 && from_layout.inner_stride == channels));
-  const Index lines = dense ? 1 : across ? length : channels;
-  const Index count = dense ? length * channels : across ? channels : length;
-  const auto step = [&](const Layout& layout, bool of_lines) {
-    return across == of_lines ? layout.inner_stride : layout.column_stride;
-  };
-  const Index inside = step(to_layout, false);
-  const Index from_inside = step(from_layout, false);
-  for (Index line = 0; line < lines; ++line) {
-    T* const at = to + line * step(to_layout, true);
-    const T* const source = from == nullptr ? nullptr : from + line * step(from_layout, true);
-    if (inside == 1 && source == nullptr) {
-      simd::fill_zeros(at, count, streaming);
-    } else if (inside == 1 && from_inside == 1) {
-      if (at != source) std::copy(source, source + count, at);
-    } else {
-      for (Index i = 0; i < count; ++i) {
-        at[i * inside] = source == nullptr ? T(0) : source[i * from_inside];
-      }
-    }
-  }
-}
-
-/// Gives the first output what an input holds, or zero without one, and other outputs zero.
-///
-/// @param layout     of the outputs, then the inputs
-/// @param input      the number of the input, or -1
-/// @param streaming  whether zeros go past the cache
-template <class T>
-void fill_list(const Execution& execution, const ListLayout& layout, const Operands<T>& data,
-               const ChannelRange& channels, int input, bool streaming) {
-  const auto at = [&](auto* first, std::size_t operand, Index place) {
-    return first + layout.offset(operand, place) +
-           channels.first * layout.of(operand).column_stride;
-  };
-  for_parts(execution, layout.list().count(), channels.count(), [&](Index begin, Index end) {
-    Pieces pieces(layout);
-    for (Index rank = begin; rank < end;) {
-      const Piece piece = pieces.at(rank);
-      const Index length = (std::min)(piece.length, end - rank);
-      for (std::size_t o = 0; o < data.outputs; ++o) {
-        const bool copies = o == 0 && input >= 0;
-        const std::size_t i = copies ? static_cast<std::size_t>(input) : 0;
-        fill_piece(at(data.to[o], o, piece.place), layout.of(o),
-                   copies ? at(data.from[i], data.outputs + i, piece.place) : nullptr,
-                   layout.of(data.outputs + i), length, channels.count(), streaming);
-      }
-      rank += length;
-    }
-    if (streaming) finish_streaming();
-  });
-}
 
 template <class T>
 class GatheredMap {
@@ -132,6 +52,22 @@ class GatheredMap {
   void run(const Execution& given, const ChannelRange& range) const {
     for_parts(given, layout_.list().count(), range.count(), [&](Index begin, Index end) {
       map_part(set_of(given), begin, end, range);
+      if (streaming_) finish_streaming();
+    });
+  }
+
+  /// Maps what is on this list and on another one, a few places at a time: what they have in
+  /// between each other is read while it is in the cache.
+  void run_with(const GatheredMap& other, const Execution& given, const ChannelRange& range) const {
+    const Index step = (std::max<Index>)(1, elements_per_task / range.count());
+    for_parts(given, layout_.places(), range.count(), [&](Index begin, Index end) {
+      for (Index place = begin; place < end; place += step) {
+        const Index last = (std::min)(end, place + step);
+        for (const GatheredMap* const map : {this, &other}) {
+          const ValueList& list = map->layout_.list();
+          map->map_part(set_of(given), list.count_before(place), list.count_before(last), range);
+        }
+      }
       if (streaming_) finish_streaming();
     });
   }
@@ -170,7 +106,7 @@ class GatheredMap {
       for (T(&each)[room] : inputs) std::fill_n(each, room, T(0));
       for (T(&each)[room] : outputs) std::fill_n(each, room, T(0));
     }
-    static constexpr Index room = margin + ListLine::capacity;
+    static constexpr Index room = margin + ListLine::capacity + PlaceBits::per_byte;
     ListLine line;
     T inputs[max_inputs][room];
     T outputs[max_outputs][room];
@@ -252,6 +188,7 @@ class GatheredMap {
 
   void map_runs(InstructionSet set, Lines& lines, Pieces& pieces, const Tables<C>& k, Index begin,
                 Index end, const ChannelRange& range) const {
+    if (layout_.has_bits()) return map_lines(set, lines, k, begin, end, range.first, range.count());
     const Index shortest = width_of();
     const bool direct = layout_.is_along_values();
     for (Index rank = begin; rank < end;) {

@@ -11,7 +11,6 @@
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
-#include "batchnorm/kernels/gathered_map.hpp"
 #include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/list_lines.hpp"
 #include "batchnorm/kernels/selected.hpp"
@@ -105,12 +104,14 @@ class GradientScan {
  private:
   bool any_in(Index begin, Index end) const {
     AnyBits<T> bits;
-    if (const Index* const offsets = list_.offsets(operand_)) {
-      for (Index rank = begin; rank < end && !bits.any(); rank += packed_elements) {
-        const Index count = (std::min)(packed_elements, end - rank);
+    if (list_.list().is_fragmented() && !list_.is_along_channels()) {
+      ListLine line(list_);
+      T values[ListLine::capacity];
+      for (Index rank = begin; rank < end && !bits.any(); rank += line.length()) {
+        line.locate(rank, (std::min)(packed_elements, end - rank));
         for (Index c = 0; c < channels_; ++c) {
-          const T* const channel = at_ + c * layout_.column_stride;
-          for (Index n = rank; n < rank + count; ++n) bits.add(channel[offsets[n]]);
+          line.copy(operand_, at_ + c * layout_.column_stride, values);
+          bits.add(values, line.length());
         }
       }
       return bits.any();

@@ -77,6 +77,8 @@ class MaskedSums {
   virtual Reduction<T>& reduction() = 0;
   /// Adds the sums of the channels [first, last), and finishes with the coefficients of the map.
   virtual void join(Index first, Index last) = 0;
+  /// Finishes them alone.
+  virtual void finish(Index first, Index last) = 0;
 
   MaskedSums() = default;
   MaskedSums(const MaskedSums&) = delete;
@@ -115,13 +117,14 @@ class SelectedValues {
                             const Operands<T>& data, const ViewShape* outputs,
                             const ViewShape* inputs, const ChannelRange& channels,
                             bool masked_gradients) const = 0;
-  /// Whether an output that is masked adds to the sums, perhaps: for maps_all(), whether any has a
-  /// gradient, the second operand, that is not 0.
-  virtual bool has_masked_gradients(const Execution& execution, const Operands<T>& data,
-                                    const ViewShape* inputs,
-                                    const ChannelRange& channels) const = 0;
-  /// Reduces what counts, and what is masked where maps_all(), then maps gradients: some channels
-  /// at a time where that saves a pass over memory.
+  /// Reduces what counts, and for maps_all() what is masked and has a gradient, the second operand.
+  ///
+  /// @return whether any masked output has one
+  virtual bool reduce_gradient(const Execution& execution, Reduction<T>& reduction,
+                               const FormulaCall<T>& call, const Operands<T>& data,
+                               MaskedSums<T>& masked, const ViewShape* inputs, std::size_t sums,
+                               const ChannelRange& channels) const = 0;
+  /// The same, then maps gradients: some channels at a time where that saves a pass over memory.
   virtual void reduce_and_map_gradient(const Execution& execution, const ReduceAndMap<T>& work,
                                        MaskedSums<T>& masked, const ViewShape* outputs,
                                        const ViewShape* inputs) const = 0;

@@ -10,6 +10,7 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/kernels/place_bits.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/mask.hpp"
 
@@ -43,19 +44,34 @@ class ValueList {
     if (row_ends_.empty() ? count_ > 0 : count_ > row_ends_.back()) row_ends_.push_back(count_);
   }
   /// After the last row. Short rows become one, so that tiles are not short, too.
-  void end_list() {
-    if (count_ >= min_row * static_cast<Index>(row_ends_.size())) return;
-    row_ends_.assign(1, count_);
+  ///
+  /// @param rows, places  of the input, and of each of them
+  void end_list(Index rows, Index places) {
+    if (count_ < min_row * static_cast<Index>(row_ends_.size())) row_ends_.assign(1, count_);
+    if (!is_fragmented()) return;
+    bits_.reset(rows, places);
+    for (Index i = 0; i < intervals(); ++i) {
+      for (Index n = 0; n < rank(i + 1) - rank(i); ++n) bits_.set(begin(i) + n);
+    }
+    bits_.count();
   }
 
   Index count() const { return count_; }
   /// Whether intervals are so short that values are better found one by one.
   bool is_fragmented() const { return intervals() * min_interval > count_; }
+  /// Of a fragmented list.
+  const PlaceBits& bits() const { return bits_; }
   Index intervals() const { return static_cast<Index>(begins_.size()); }
   Index begin(Index interval) const { return begins_[static_cast<std::size_t>(interval)]; }
   /// Of the first value of an interval; that of the end is count().
   Index rank(Index interval) const {
     return interval == intervals() ? count_ : ranks_[static_cast<std::size_t>(interval)];
+  }
+  /// How many values lie before a place.
+  Index count_before(Index place) const {
+    const Index next = static_cast<Index>(std::upper_bound(begins_.begin(), begins_.end(), place) -
+                                          begins_.begin());
+    return next == 0 ? 0 : (std::min)(rank(next - 1) + place - begin(next - 1), rank(next));
   }
   /// The interval that the value of a rank lies in.
   Index interval_of(Index rank) const {
@@ -79,6 +95,7 @@ class ValueList {
   std::vector<Index> begins_;
   std::vector<Index> ranks_;
   std::vector<Index> row_ends_;
+  PlaceBits bits_;
   Index count_ = 0;
   Index end_ = 0;
 };
@@ -123,6 +140,8 @@ class Selector {
       selection_.counted.end_row();
       selection_.masked.end_row();
     }
+    selection_.counted.end_list(rows, length_);
+    selection_.masked.end_list(rows, length_);
     finish();
     return std::move(selection_);
   }
@@ -210,8 +229,6 @@ class Selector {
   }
   void finish() {
     Selection& s = selection_;
-    s.counted.end_list();
-    s.masked.end_list();
     s.weight = s.squared_weight = static_cast<double>(s.counted.count());
     if (all_one_) {
       s.weights.clear();

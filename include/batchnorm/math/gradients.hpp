@@ -214,8 +214,9 @@ class MaskedGradients final : public MaskedSums<T> {
     const Index count = last - first;
     sums_.output_gradient.segment(first, count) += masked_.output_gradient.segment(first, count);
     sums_.normalized.segment(first, count) += masked_.normalized.segment(first, count);
-    all_.finish_given(first, last);
+    finish(first, last);
   }
+  void finish(Index first, Index last) override { all_.finish_given(first, last); }
 
  private:
   Sums& sums_;
@@ -300,8 +301,13 @@ class BackwardPass {
 
   /// The sums of these inputs, which are a whole minibatch or a piece of one.
   void sum(const Execution& execution, Sums& sums) const {
-    if (selected_ != nullptr) return sum_selected(execution, sums);
     GradientReduction<T, Channels> reduction(tables_, sums, divisor_);
+    if (selected_ != nullptr) {
+      MaskedGradients<T, Channels> masked(tables_, sums, divisor_);
+      selected_->reduce_gradient(execution, reduction, sum_call_, operands_, masked, inputs_,
+                                 GradientTerms<Source>::sums, {0, sums.channels()});
+      return;
+    }
     const Plan plan = plan_of(operands_, nullptr, inputs_);
     Reducer<T>(reduction, sum_call_, operands_, plan, GradientTerms<Source>::sums)
         .run(execution.for_elements(plan.traversal().elements()), 0, plan.traversal().channels);
@@ -334,20 +340,6 @@ class BackwardPass {
   }
 
  private:
-  /// Over the values that count, and over outputs of others that have a gradient.
-  void sum_selected(const Execution& execution, Sums& sums) const {
-    constexpr std::size_t count = GradientTerms<Source>::sums;
-    const ChannelRange all{0, sums.channels()};
-    GradientReduction<T, Channels> reduction(tables_, sums, divisor_);
-    selected_->reduce(execution, reduction, sum_call_, operands_, inputs_, count, ListOf::counted,
-                      all);
-    if (!selected_->has_masked_gradients(execution, operands_, inputs_, all)) return;
-    MaskedGradients<T, Channels> masked(tables_, sums, divisor_);
-    selected_->reduce(execution, masked.reduction(), sum_call_, operands_, inputs_, count,
-                      ListOf::masked, all);
-    masked.join(0, sums.channels());
-  }
-
   GradientTables<T, Channels>& tables_;
   A divisor_;
   const SelectedValues<T>* selected_;

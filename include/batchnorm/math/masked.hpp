@@ -2,13 +2,17 @@
 #ifndef BATCHNORM_MATH_MASKED_HPP
 #define BATCHNORM_MATH_MASKED_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
+#include "batchnorm/kernels/blended_map.hpp"
+#include "batchnorm/kernels/fill_list.hpp"
 #include "batchnorm/kernels/fused.hpp"
 #include "batchnorm/kernels/gathered_list.hpp"
 #include "batchnorm/kernels/gathered_map.hpp"
@@ -88,16 +92,24 @@ class ListedValues final : public SelectedValues<T> {
     FormulaCall<T> constant = call;
     constant.options.fixed_statistics = true;
     const Index all = inputs[0].channels;
-    if (what().weights.empty() || call.options.fixed_statistics) {
-      map_counted(execution, call, data, outputs, inputs, channels);
-    } else {
-      const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
+    const bool maps_masked = this->maps_all() && masked_gradients && what().masked.count() > 0;
+    const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
+    const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
+    if (!what().weights.empty() && !call.options.fixed_statistics) {
       GatheredMap<T>(counted, constant, data, all, false)
           .run_weighted(execution, channels, call, what().weights.data());
+    } else if (maps_masked && masked.is_along_channels()) {
+      const bool streaming = streams(call, data, outputs, inputs);
+      GatheredMap<T>(counted, call, data, all, streaming)
+          .run_with(GatheredMap<T>(masked, constant, data, all, streaming), execution, channels);
+      return;
+    } else if (maps_masked && BlendedMap<T>::fits(masked, call)) {
+      return BlendedMap<T>(masked, call, constant, data, all).run(execution, channels);
+    } else {
+      map_counted(execution, call, data, outputs, inputs, channels);
     }
     if (what().masked.count() == 0) return;
-    const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
-    if (this->maps_all() && masked_gradients) {
+    if (maps_masked) {
       GatheredMap<T>(masked, constant, data, all, false).run(execution, channels);
     } else {
       fill_list<T>(execution, masked, data, channels, this->maps_all() ? -1 : kept(1),
@@ -114,21 +126,13 @@ class ListedValues final : public SelectedValues<T> {
     const Index bytes = elements * static_cast<Index>(sizeof(T) * work.mapped.inputs);
     const Execution execution = given.for_elements(elements);
     const auto run = [&](const Execution& part, const ChannelRange& channels) {
-      reduce(part, work.reduction, work.reduce_call, work.reduced, inputs, work.sums,
-             ListOf::counted, channels);
-      const bool more = has_masked_gradients(part, work.reduced, inputs, channels);
-      if (more) {
-        reduce(part, masked.reduction(), work.reduce_call, work.reduced, inputs, work.sums,
-               ListOf::masked, channels);
-        masked.join(channels.first, channels.last);
-      }
+      const bool more = reduce_gradient(part, work.reduction, work.reduce_call, work.reduced,
+                                        masked, inputs, work.sums, channels);
       map_gradient(part, work.map_call, work.mapped, outputs, inputs, channels, more);
     };
     const Index channels = inputs[0].channels;
-    const bool in_pieces = !what().counted.is_fragmented() && !what().masked.is_fragmented();
-    const Index together = in_pieces ? fused_channels(reduced.traversal(), mapped.traversal(),
-                                                      bytes, execution.threads())
-                                     : 0;
+    const Index together =
+        fused_channels(reduced.traversal(), mapped.traversal(), bytes, execution.threads());
     if (together == 0) return run(given, {0, channels});
     const Execution alone = Execution::serial().with(execution.instruction_set());
     for_groups(execution, channels, together, [&](Index first, Index last, Index end) {
@@ -143,15 +147,66 @@ class ListedValues final : public SelectedValues<T> {
     fill_list<T>(execution, masked, data, {0, inputs[0].channels}, kept(kept_input), false);
   }
 
+  /// Where masked outputs have gradients, too, channels are summed as without a mask, except those
+  /// of which something that is masked is not finite: it is left out value by value.
+  bool reduce_gradient(const Execution& execution, Reduction<T>& reduction,
+                       const FormulaCall<T>& call, const Operands<T>& data, MaskedSums<T>& masked,
+                       const ViewShape* inputs, std::size_t sums,
+                       const ChannelRange& channels) const override {
+    const bool more = has_masked_gradients(execution, data, inputs, channels);
+    std::vector<A> known;
+    if (more && what().counted.count() > 0) {
+      const Plan plan = plan_of(data, nullptr, inputs);
+      Reducer<T>(reduction, call, data, plan, sums)
+          .run(execution.for_elements(plan.traversal().elements()), channels.first, channels.last);
+      known = results_of(reduction, sums, channels);
+      if (std::all_of(known.begin(), known.end(), is_finite<A>)) return more;
+    }
+    reduce(execution, reduction, call, data, inputs, sums, ListOf::counted, channels);
+    if (!more) return more;
+    reduce(execution, masked.reduction(), call, data, inputs, sums, ListOf::masked, channels);
+    masked.join(channels.first, channels.last);
+    if (known.empty()) return more;
+    restore(reduction, known, sums, channels);
+    masked.finish(channels.first, channels.last);
+    return more;
+  }
+
+ private:
+  using A = accumulator_t<T>;
+
+  explicit ListedValues(Selection selection) : SelectedValues<T>(std::move(selection)) {}
+
+  static std::vector<A> results_of(Reduction<T>& reduction, std::size_t sums,
+                                   const ChannelRange& channels) {
+    std::vector<A> all;
+    all.reserve(sums * static_cast<std::size_t>(channels.count()));
+    for (std::size_t j = 0; j < sums; ++j) {
+      const A* const result = reduction.result(j);
+      all.insert(all.end(), result + channels.first, result + channels.last);
+    }
+    return all;
+  }
+  /// Those of channels all of whose results are finite.
+  static void restore(Reduction<T>& reduction, const std::vector<A>& known, std::size_t sums,
+                      const ChannelRange& channels) {
+    const auto of = [&](std::size_t j, Index c) {
+      return known[j * static_cast<std::size_t>(channels.count()) +
+                   static_cast<std::size_t>(c - channels.first)];
+    };
+    for (Index c = channels.first; c < channels.last; ++c) {
+      bool finite = true;
+      for (std::size_t j = 0; j < sums; ++j) finite = finite && is_finite(of(j, c));
+      for (std::size_t j = 0; finite && j < sums; ++j) reduction.result(j)[c] = of(j, c);
+    }
+  }
+
   bool has_masked_gradients(const Execution& execution, const Operands<T>& data,
-                            const ViewShape* inputs, const ChannelRange& channels) const override {
+                            const ViewShape* inputs, const ChannelRange& channels) const {
     if (!this->maps_all() || what().masked.count() == 0) return false;
     const ListLayout masked(what().masked, nullptr, 0, inputs, data.inputs);
     return GradientScan<T>(masked, 1, data.from[1], channels).any(execution);
   }
-
- private:
-  explicit ListedValues(Selection selection) : SelectedValues<T>(std::move(selection)) {}
 
   /// The number of the input that masked outputs keep, or -1.
   int kept(int input) const { return what().output == MaskedOutput::keep ? input : -1; }
@@ -166,20 +221,21 @@ class ListedValues final : public SelectedValues<T> {
   void map_counted(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
                    const ViewShape* outputs, const ViewShape* inputs,
                    const ChannelRange& channels) const {
-    const Mapper<T> mapper(call, data, plan_of(data, outputs, inputs));
+    const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
+    const bool streaming = streams(call, data, outputs, inputs);
+    const bool in_pieces = counted.is_along_channels() || !what().masked.is_fragmented();
     const Index all = inputs[0].channels;
-    const bool written_twice = what().masked.is_fragmented() || !mapper.streams();
-    if (written_twice && !is_in_place(data)) {
-      if (channels.count() == all) {
-        mapper.run(execution);
-      } else {
-        mapper.run_channels(execution.instruction_set(), channels.first, channels.last,
-                            channels.next == 0 ? channels.last : all);
-      }
+    if (is_in_place(data) || (streaming && in_pieces)) {
+      GatheredMap<T>(counted, call, data, all, streaming).run(execution, channels);
       return;
     }
-    const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
-    GatheredMap<T>(counted, call, data, all, mapper.streams()).run(execution, channels);
+    const Mapper<T> mapper(call, data, plan_of(data, outputs, inputs), true);
+    if (channels.count() == all) {
+      mapper.run(execution);
+    } else {
+      mapper.run_channels(execution.instruction_set(), channels.first, channels.last,
+                          channels.next == 0 ? channels.last : all);
+    }
   }
 
   static bool is_in_place(const Operands<T>& data) {
