@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Masks whose elements count or not at random, on long runs of neighbouring values: the formulas in
 // long double, in place or not, on any number of threads, beside NaN.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -210,4 +211,72 @@ TEST_CASE("scattered masks: NaN under the mask is not in the sums, nor in other 
   CHECK(results.gamma[2] == Approx(expected.gamma[2]).margin(1e-5));
   CHECK(results.beta[2] == Approx(expected.beta[2]).margin(1e-5));
   CHECK(results.beta[2] != Approx(clean.beta[2]).margin(1e-3));
+}
+
+namespace {
+
+/// Weights of the columns of a matrix, some of them 0: moments and gradients by the formulas.
+template <class T>
+void check_weighted_columns(Index channels, Index examples, double tolerance) {
+  using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
+  using RealMatrix = Eigen::Matrix<Real, Eigen::Dynamic, Eigen::Dynamic>;
+  Random random(142);
+  Matrix x(channels, examples), dy(x), r(x), y(x), dx(x), dr(x);
+  for (T& value : x.reshaped()) value = static_cast<T>(2 + random.normal());
+  for (T& value : dy.reshaped()) value = static_cast<T>(random.normal());
+  for (T& value : r.reshaped()) value = static_cast<T>(random.normal());
+  Eigen::VectorXd w(examples);
+  for (double& weight : w) weight = random.below(4) == 0 ? 0.0 : random.uniform(0.25, 4.0);
+  Options options;
+  options.epsilon = epsilon;
+  BatchNorm<T> layer(channels, options);
+  for (auto& gamma : layer.state().gamma) gamma = static_cast<T>(random.uniform(0.5, 2));
+
+  const auto in = weighted(with_residual(x, r), w, Weights::reliability);
+  const auto batch = layer.normalize(in, y);
+  const auto gradients = layer.backward(batch, in, dy, with_residual(dx, dr));
+
+  const RealMatrix xr = x.template cast<Real>(), g = dy.template cast<Real>();
+  const Eigen::Matrix<Real, Eigen::Dynamic, 1> weight = w.cast<Real>();
+  INFO(channels << " x " << examples);
+  for (Index c = 0; c < channels; ++c) {
+    const Real mean = xr.row(c).dot(weight) / weight.sum();
+    const auto deviation = (xr.row(c).array() - mean).matrix().eval();
+    const Real variance = deviation.array().square().matrix().dot(weight) / weight.sum();
+    const Real s = 1 / std::sqrt(variance + static_cast<Real>(epsilon));
+    const Real sum = g.row(c).sum(), with_h = g.row(c).dot(deviation) * s;
+    CHECK(batch.mean[c] == Approx(static_cast<double>(mean)).epsilon(1e-14));
+    CHECK(batch.population_variance()[c] == Approx(static_cast<double>(variance)).epsilon(1e-13));
+    CHECK(static_cast<double>(gradients.gamma[c]) ==
+          Approx(static_cast<double>(with_h)).margin(tolerance));
+    Real most = 0;
+    for (Index i = 0; i < examples; ++i) {
+      const Real share = weight[i] / weight.sum();
+      const Real expected = static_cast<Real>(layer.state().gamma[c]) * s *
+                            (g(c, i) - share * (sum + deviation[i] * s * with_h));
+      most = (std::max)(most, std::abs(expected - static_cast<Real>(dx(c, i))));
+    }
+    CHECK(static_cast<double>(most) < tolerance);
+  }
+  CHECK(dr == dy);
+  Matrix over = dy;
+  const auto again = layer.backward(batch, in, over, with_residual(over, dr));
+  CHECK(over == dx);
+  CHECK(again.gamma == gradients.gamma);
+  const auto threads = Execution::parallel_for(from_the_end, 5);
+  Matrix shared(x);
+  layer.backward(batch, in, dy, with_residual(shared, dr), threads);
+  CHECK(shared == dx);
+  CHECK(layer.normalize(in, y, threads).sum_of_squares == batch.sum_of_squares);
+}
+
+}  // namespace
+
+TEST_CASE("weights of the columns of a matrix: moments and gradients are those of the formulas") {
+  check_weighted_columns<double>(3, 150, 1e-13);
+  check_weighted_columns<double>(16, 150, 1e-13);
+  check_weighted_columns<double>(70, 150, 1e-13);
+  check_weighted_columns<float>(19, 333, 1e-5);
+  check_weighted_columns<float>(530, 40, 1e-5);
+  check_weighted_columns<float>(300, 700, 2e-5);
 }

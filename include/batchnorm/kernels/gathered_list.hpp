@@ -19,6 +19,7 @@
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/kernels/value_list.hpp"
+#include "batchnorm/kernels/weighted_rows.hpp"
 #include "batchnorm/kernels/weighted_sums.hpp"
 #include "batchnorm/version.hpp"
 
@@ -31,20 +32,6 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
-
-/// The shape of a dense array of the values of a list: channels last where the channels of the
-/// first input are neighbours, otherwise channels first.
-inline ViewShape dense_shape(Index values, const ViewShape& like) {
-  ViewShape shape;
-  shape.samples = 1;
-  shape.channels = like.channels;
-  shape.positions = values;
-  const bool channels_last = like.channel_stride == 1 && like.channels > 1;
-  shape.sample_stride = values * like.channels;
-  shape.channel_stride = channels_last ? 1 : values;
-  shape.position_stride = channels_last ? like.channels : 1;
-  return shape;
-}
 
 template <class T>
 class GatheredList final : public Gathered<T> {
@@ -83,7 +70,9 @@ class GatheredList final : public Gathered<T> {
 
   void sum(const Reducing& reducer, InstructionSet set, const Region& region, bool in_accumulator,
            const Targets& into) const override {
-    if (in_accumulator || weights_ != nullptr) {
+    if (weights_ != nullptr && layout_.is_along_channels() && !shape_.channels_wrap()) {
+      sum_weighted_rows(layout_, data_, reducer.call_, weights_, region, into);
+    } else if (in_accumulator || weights_ != nullptr) {
       sum_in_accumulator(reducer, region, into);
     } else {
       sum_runs(reducer, set, region, into);

@@ -294,12 +294,13 @@ class GatheredMap {
     call_.source.write(channel, channel + 1, to);
     read(lines, channel);
     call_.kernels(set, tile);
-    // The same again with dy = 0, into what was the room of dy.
+    // The same again with dy = 0, into what was the room of dy; the gradient of a residual, 0, into
+    // that of the residual.
     T* const term = lines.inputs[1] + margin;
     std::fill_n(term, tile.columns, T(0));
     tile.options = &mean_terms.options;
-    tile.outputs = 1;
-    tile.to[0] = tile.to[1] = term;
+    tile.to[0] = term;
+    tile.to[1] = lines.inputs[2] + margin;
     mean_terms.kernels(set, tile);
     T* const dx = lines.outputs[0] + margin;
     for (Index i = 0; i < tile.columns; ++i) {

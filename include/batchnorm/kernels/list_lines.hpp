@@ -125,6 +125,20 @@ void for_parts(const Execution& given, Index count, Index channels, const Body& 
   }
 }
 
+/// The shape of a dense array of the values of a list: channels last where the channels of the
+/// first input are neighbours, otherwise channels first.
+inline ViewShape dense_shape(Index values, const ViewShape& like) {
+  ViewShape shape;
+  shape.samples = 1;
+  shape.channels = like.channels;
+  shape.positions = values;
+  const bool channels_last = like.channel_stride == 1 && like.channels > 1;
+  shape.sample_stride = values * like.channels;
+  shape.channel_stride = channels_last ? 1 : values;
+  shape.position_stride = channels_last ? like.channels : 1;
+  return shape;
+}
+
 /// Neighbouring places on one axis.
 struct Piece {
   Index place;

@@ -24,6 +24,7 @@
 #include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/value_list.hpp"
+#include "batchnorm/kernels/weighted_rows.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/argument.hpp"
 #include "batchnorm/view/batch_view.hpp"
@@ -95,7 +96,11 @@ class ListedValues final : public SelectedValues<T> {
     const bool maps_masked = this->maps_all() && masked_gradients && what().masked.count() > 0;
     const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
     const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
-    if (!what().weights.empty() && !call.options.fixed_statistics) {
+    const bool is_weighted = !what().weights.empty() && !call.options.fixed_statistics;
+    if (is_weighted && WeightedRowMap<T>::fits(counted, call, all)) {
+      WeightedRowMap<T>(counted, constant, call, data, all, what().weights.data())
+          .run(execution, channels);
+    } else if (is_weighted) {
       GatheredMap<T>(counted, constant, data, all, false)
           .run_weighted(execution, channels, call, what().weights.data());
     } else if (maps_masked && masked.is_along_channels()) {
