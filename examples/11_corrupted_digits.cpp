@@ -10,13 +10,14 @@
 // Prints, among other things (another compiler or processor may change the last digits),
 //
 //   digits   1437 to train, 360 to test: drawn by this program, seed 1
+//   trained for 20 epochs, reads 98.9 % of the test images as they are
 //   ...
-//   test accuracy in %       noise               contrast            brightness      one class at a
-//   time images at a time      1     8    64       1     8    64       1     8    64       1     8
-//   64
-//   source             75.6  75.6  75.6    38.6  38.6  38.6    54.2  54.2  54.2    98.9  98.9  98.9
-//   target             10.8  69.7  79.4    10.8  95.6  98.1    10.8  92.5  96.4    10.8  19.2  62.2
+//   target        10.8  70.8  79.4   10.8  95.6  98.1   10.8  92.5  96.4   10.8  18.9  62.5
 //   ...
+//   prior(16), stream  78.6  77.8  79.2   96.7  97.2  98.3   95.8  96.1  96.1   85.3  84.2  89.4
+//   ...
+//
+// for noise, contrast, brightness and one class at a time, with 1, 8 and 64 images each.
 
 #include <array>
 #include <cstddef>

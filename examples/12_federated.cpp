@@ -13,7 +13,16 @@
 // compiler or processor may change the last digits),
 //
 //   digits   1437 to train, 360 to test: drawn by this program, seed 1
-//   ...
+//   10 rounds; a client tells 808 and 552 bytes of moments of its 360 images in each of them
+//   merged they count 1437 images, totals that were merged again in every round 502267425
+//   between the clients lie 24 and 18 % of the variance in front of the two norms
+//
+//   test accuracy in %            client 1  client 2  client 3  client 4     mean    worst
+//   dropped                           22.5      12.2      14.4      11.4     15.1     11.4
+//   mean of variances                 96.7      91.9      25.0      76.1     72.4     25.0
+//   exact merge                       96.4      93.9      40.6      81.7     78.1     40.6
+//   kept per client                   97.8      97.5      98.1      97.2     97.6     97.2
+//   totals merged again               89.2      55.0      65.6      47.8     64.4     47.8
 
 #include <algorithm>
 #include <batchnorm/batchnorm.hpp>

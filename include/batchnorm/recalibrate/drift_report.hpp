@@ -55,7 +55,7 @@ inline std::string e_value_text(double log_e) {
   }
   const double decimal = log_e / 2.30258509299404568402;
   const double exponent = std::floor(decimal);
-  std::snprintf(room, sizeof room, "%.1fe%+.0f", std::pow(10.0, decimal - exponent), exponent);
+  std::snprintf(room, sizeof room, "%.1fe%+03.0f", std::pow(10.0, decimal - exponent), exponent);
   return room;
 }
 
