@@ -5,12 +5,13 @@
 // means and variances are averaged as if they were weights, so that what lies between the clients
 // is lost; the moments of all clients are merged, exactly; each client keeps its own (FedBN, Li et
 // al. 2021, arXiv:2102.07623), in a bank of four domains; and the totals of all are merged again in
-// every round, which counts the first round 4^k times.
+// every round, which counts the first of k rounds 4^(k - 1) times.
 //
 //   12_federated [--data FILE] [--csv FILE] [--plot FILE.svg] [--epochs N] [--seed N]
 //
-// --epochs are the rounds, of one epoch on each client. Prints, among other things (another
-// compiler or processor may change the last digits),
+// --epochs are the rounds, of one epoch on each client.
+//
+// Prints (another compiler or processor may change the last digits)
 //
 //   digits   1437 to train, 360 to test: drawn by this program, seed 1
 //   10 rounds; a client tells 808 and 552 bytes of moments of its 360 images in each of them
@@ -139,11 +140,11 @@ void print(const std::vector<Answer>& answers) {
 
 std::string table_of(const std::vector<Answer>& answers) {
   std::ostringstream table;
-  table << "statistics,client_1,client_2,client_3,client_4,mean,worst\n";
+  table << "statistics,client,test_accuracy_in_percent\n";
   for (const Answer& a : answers) {
-    table << "\"" << a.name << "\"";
-    for (const double accuracy : a.accuracies) table << "," << accuracy;
-    table << "," << a.mean() << "," << a.worst() << "\n";
+    for (std::size_t client = 0; client < a.accuracies.size(); ++client) {
+      table << "\"" << a.name << "\"," << client + 1 << "," << a.accuracies[client] << "\n";
+    }
   }
   return table.str();
 }
