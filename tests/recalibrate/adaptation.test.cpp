@@ -40,8 +40,8 @@ std::vector<double> draw(Random& random, Size count, double mean, double deviati
 
 TEST_CASE("the mixture is that of all values of both sets together") {
   Random random(4);
-  for (const Size source_count : {1, 3, 16, 500}) {
-    for (const Size target_count : {1, 2, 7, 64}) {
+  for (const Size source_count : {1u, 3u, 16u, 500u}) {
+    for (const Size target_count : {1u, 2u, 7u, 64u}) {
       INFO(source_count << " and " << target_count);
       std::vector<double> all = draw(random, source_count, 3, 2);
       const std::vector<double> target = draw(random, target_count, -50, 0.5);

@@ -124,9 +124,12 @@ class AdaptiveBatchNorm {
   /// @throws what FrozenBatchNorm(state, options) throws
   AdaptiveBatchNorm(State<T, Channels> source, const Options& options, const Adaptation& how,
                     const Forgetting& forgetting = Forgetting::never())
-      : source_(std::move(source)), options_(options), how_(how), forgetting_(forgetting) {
+      : source_(std::move(source)),
+        options_(options),
+        how_(how),
+        forgetting_(forgetting),
+        target_(source_.channels()) {
     const FrozenBatchNorm<T, Channels> tried(source_, options_);
-    target_ = Target(source_.channels());
   }
 
   /// Takes note of test data: their moments join those of what was seen before, some of which is
