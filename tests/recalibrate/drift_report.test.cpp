@@ -63,6 +63,8 @@ TEST_CASE("nothing to report") {
 
 TEST_CASE("e-values of any size are printed") {
   CHECK(detail::e_value_text(0) == "1");
+  CHECK(detail::e_value_text(std::log(9.97e7)) == "1.0e+08");
+  CHECK(detail::e_value_text(std::log(9.94e7)) == "9.9e+07");
   CHECK(detail::e_value_text(-5000) == "3.4e-2172");
   CHECK(detail::e_value_text(5000) == "3.0e+2171");
 }

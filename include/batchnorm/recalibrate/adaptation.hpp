@@ -44,7 +44,8 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 ///     a = D / (D + s_t^2 / n)                      that is N = n (1 - a) / a = s_t^2 / D values
 ///
 /// where var_s / n makes up for what the variance of n values lacks, so that s_t^2 is that of the
-/// source where n is 1. It looks at means: a channel whose variance alone has changed stays.
+/// source where n is 1. It looks at means: a channel whose variance alone has changed stays. Of
+/// a single value it takes every outlier for a shift: that wants prior(N), or a stream.
 ///
 /// When not to adapt. All three are known to make things worse than plain inference, and none can
 /// be told from the moments:

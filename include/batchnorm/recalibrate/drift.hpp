@@ -51,7 +51,8 @@ struct DriftOptions {
 /// that are not; the frames of a video are not independent examples), and about normal, as inputs
 /// of norms mostly are. Where in doubt, watch streams that are known to be good, and set alpha by
 /// them. A source whose statistics are running averages is known as well as the number of values
-/// that they are worth says: give it, or a long stream finds the error of the source.
+/// that they are worth says (Diagnosis::effective_batches times those of a minibatch): give it, or
+/// a long stream finds the error of the source.
 ///
 /// A plain struct. Not for several threads at once; report() and other const functions are. For the
 /// formulas see recalibrate/drift_score.hpp.

@@ -54,8 +54,12 @@ inline std::string e_value_text(double log_e) {
     return room;
   }
   const double decimal = log_e / 2.30258509299404568402;
-  const double exponent = std::floor(decimal);
-  std::snprintf(room, sizeof room, "%.1fe%+03.0f", std::pow(10.0, decimal - exponent), exponent);
+  double exponent = std::floor(decimal), mantissa = std::pow(10.0, decimal - exponent);
+  if (mantissa >= 9.95) {  // it would be printed as 10.0
+    mantissa = 1.0;
+    exponent += 1.0;
+  }
+  std::snprintf(room, sizeof room, "%.1fe%+03.0f", mantissa, exponent);
   return room;
 }
 
