@@ -123,6 +123,17 @@ void layer_that_is_not_re_estimated() {
       [&](batchnorm::Index, batchnorm::Index, auto& pass) { pass.see(other, some_data()); });
 }
 
+void adapted_to_one_value() {
+  batchnorm::adapt(batchnorm::State<float>(1), batchnorm::Options(),
+                   batchnorm::moments_of(Matrix::Ones(1, 1)), batchnorm::Adaptation::target());
+}
+
+void unknown_domain() {
+  batchnorm::StatisticBank<float> bank(batchnorm::State<float>(1), batchnorm::Options());
+  bank.set("day", batchnorm::State<float>(1));
+  bank.frozen("nigth");
+}
+
 void missing_file() {
   batchnorm::read_safetensors("no such file.safetensors");
 }
@@ -191,6 +202,8 @@ const std::vector<Call> calls = {no_channels,
                                  stale_statistics,
                                  bytes_of_something_else,
                                  layer_that_is_not_re_estimated,
+                                 adapted_to_one_value,
+                                 unknown_domain,
                                  missing_file,
                                  truncated_file,
                                  not_json,

@@ -38,6 +38,8 @@
 //   load_options, has_options             its Options, when they were saved
 //                                         (safetensors_options.hpp)
 //   load_moments, save_moments            Tensors <-> Moments (safetensors_moments.hpp)
+//   load_bank, save_bank                  Tensors <-> a StatisticBank (safetensors_bank.hpp, to be
+//                                         included by name)
 //
 // Checkpoints of other systems and sharded ones, a report about each layer, and files larger than
 // memory: checkpoint.hpp. Where the pieces are: safetensors_layout.hpp has the rules of the format,

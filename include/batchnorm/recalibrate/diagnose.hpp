@@ -12,6 +12,7 @@
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/recalibrate/diagnosis.hpp"
+#include "batchnorm/recalibrate/effective_values.hpp"
 #include "batchnorm/recalibrate/minibatch_series.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
@@ -142,14 +143,6 @@ inline void judge_errors(Diagnosis& d, Index c, double values, double variance, 
   const double independent = values / alike;
   d.mean_error[c] = std::sqrt(variance / independent);
   d.variance_error[c] = variance * std::sqrt(2.0 / independent);
-}
-
-/// How many values of equal weight have a mean of the same error: W where weights are frequencies,
-/// otherwise W^2 / sum(w^2) (Kish 1965, Survey Sampling, 8.2); n where nothing has a weight.
-inline double values_of_equal_weight(const Moments<double>& moments) {
-  const double weight = moments.weight();
-  return moments.weights() == Weights::frequency ? weight
-                                                 : weight * weight / moments.squared_weight();
 }
 
 /// What a series says about the values of an example.
