@@ -131,11 +131,13 @@ class GatheredMap {
     explicit Lines(const GatheredMap& map) : line(map.layout_) {
       for (T(&each)[room] : inputs) std::fill_n(each, room, T(0));
       for (T(&each)[room] : outputs) std::fill_n(each, room, T(0));
+      std::fill_n(unused, room, T(0));
     }
     static constexpr Index room = margin + ListLine::capacity;
     ListLine line;
     T inputs[max_inputs][room];
     T outputs[max_outputs][room];
+    T unused[room];  ///< for a second output that nobody wants
   };
 
   void map_part(InstructionSet set, Index begin, Index end) const {
@@ -318,7 +320,7 @@ class GatheredMap {
     std::fill_n(term, tile.columns, T(0));
     tile.options = &mean_terms.options;
     tile.outputs = 1;
-    tile.to[0] = tile.to[1] = term;
+    tile.to = {term, lines.unused + margin};
     mean_terms.kernels(set, tile);
     T* const dx = lines.outputs[0] + margin;
     for (Index i = 0; i < tile.columns; ++i) {
