@@ -159,7 +159,7 @@ class ReduceKernel {
       for (int part = 0; part < 2; ++part) {
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; ++v) {
-#pragma GCC unroll 2
+#pragma GCC unroll 8
           for (int j = 0; j < sums; ++j) s[part][v][j] = V{0};
         }
       }
@@ -217,7 +217,7 @@ class ReduceKernel {
       advance(at, setting);
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
-#pragma GCC unroll 2
+#pragma GCC unroll 8
         for (int j = 0; j < sums; ++j) {
           const V other = s[0][v][j];
           s[0][v][j] = s[1][v][j];
@@ -239,7 +239,7 @@ class ReduceKernel {
     /// Joins the partial sums of a lane and adds them to the totals of a unit or a row.
     template <bool PerColumn>
     [[gnu::always_inline]] static void add_to_totals(const Tile<T>& tile, const Sums& s, Index at) {
-#pragma GCC unroll 2
+#pragma GCC unroll 8
       for (std::size_t j = 0; j < sums; ++j) {
         V of_vector[vectors];
 #pragma GCC unroll 4
