@@ -36,6 +36,7 @@
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/running.hpp"
 #include "batchnorm/math/second_order.hpp"
+#include "batchnorm/math/single_value.hpp"
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/math/streaming_moments.hpp"
 #include "batchnorm/options.hpp"
