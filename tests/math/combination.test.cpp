@@ -12,24 +12,20 @@ const double k[] = {2, 10, 100, 1, 20, 30, 4, 5};  // centred x is 3
 
 }  // namespace
 
-TEST_CASE("two operands: k1 g + centred k2 + k3") {
-  double y[2] = {};
-  detail::Combination::apply<true>(y, values, k, {1.0, 1.0});
-  CHECK(y[0] == 10 * 3 + 3 * 100 + 1);
-  y[0] = 0;
-  detail::Combination::apply<false>(y, values, k, {1.0, 1.0});
-  CHECK(y[0] == 331);
+TEST_CASE("two operands: k1 v + centred k2 + k3") {
+  double y = 0;
+  detail::Combination::apply<true>(&y, values, k, {1.0, 1.0});
+  CHECK(y == 10 * 3 + 3 * 100 + 1);
 }
 
-TEST_CASE("three operands: a term in v, and a second output") {
+TEST_CASE("three operands and two outputs; constant statistics leave the term in g") {
   detail::FormulaOptions<double> options{1.0, 1.0};
-  options.rectified = options.residual = true;
   double y[2] = {};
-  detail::Combination::apply<false>(y, values, k, options);
+  detail::TwoCombinations::apply<true>(y, values, k, options);
   CHECK(y[0] == 331 + 20 * 7);
   CHECK(y[1] == 30 * 7 + 3 * 4 + 5);
   options.fixed_statistics = true;
-  detail::Combination::apply<false>(y, values, k, options);
+  detail::TwoCombinations::apply<true>(y, values, k, options);
   CHECK(y[0] == 30);
   CHECK(y[1] == 227);
 }
@@ -52,16 +48,20 @@ TEST_CASE("a value that is the pivot beside zeros adds nothing") {
   for (const double sum : sums) CHECK(sum == 0);
 }
 
+TEST_CASE("tables lie one behind the other") {
+  detail::CombinationTables<float> tables(3);
+  CHECK(tables.channels() == 3);
+  CHECK(tables.pivot() == tables.k(0));
+  CHECK(tables.k(5) == tables.k(0) + 15);
+  CHECK(tables.rounded_inverse() == tables.k(7) + 3);
+  CHECK(tables.pivot_error() == tables.inverse() + 3);
+}
+
 TEST_CASE("coefficients of h become those of the centred value and a summand") {
   // h = (x - mean) r = centred r - (mean - pivot) r
-  detail::CombinationTables<float> tables(2);
-  CHECK(tables.channels() == 2);
-  tables.inverse()[1] = 0.5;
-  tables.pivot_error()[1] = 0.25;
-  tables.set(1, 1, 3.0);
-  tables.set_linear(2, 1, 8.0, 1.5);
-  CHECK(tables.table(1)[1] == 3.0f);
-  CHECK(tables.table(2)[1] == 4.0f);   // 8 r
-  CHECK(tables.table(3)[1] == -0.5f);  // 1.5 - 8 * 0.25
-  CHECK(tables.table(3)[0] == 0.0f);
+  float multiplier[2] = {}, constant[2] = {};
+  detail::store_linear<double, 1>(multiplier, constant, {1, 1}, 8.0, 1.5, 0.5, 0.25);
+  CHECK(multiplier[1] == 4.0f);  // 8 r
+  CHECK(constant[1] == -0.5f);   // 1.5 - 8 * 0.25
+  CHECK(constant[0] == 0.0f);
 }

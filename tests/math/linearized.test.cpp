@@ -35,15 +35,19 @@ TEST_CASE("a layer at an input: pivot, inverse deviation and gamma") {
   CHECK(norm.tables.inverse()[0] == 0.5);
   CHECK(norm.tables.rounded_inverse()[0] == 0.5);
   CHECK(norm.tables.pivot_error()[0] == 0);
-  CHECK(norm.gamma[0] == 2);
+  CHECK(norm.tables.k(1)[0] == 1);  // gamma r
+  CHECK(norm.parameters.gamma[0] == 2);
   exact.options.scale = false;
-  CHECK(exact.norm().gamma[0] == 1);
+  CHECK(exact.norm().parameters.gamma == nullptr);
 }
 
-TEST_CASE("a direction that is not there is zero") {
-  const double numbers[] = {4, 5};
-  CHECK(detail::ParameterDirection<double>::at<double>(nullptr, 1) == 0);
-  CHECK(detail::ParameterDirection<double>::at<double>(numbers, 1) == 5);
+TEST_CASE("a table that is not there has one number for all") {
+  const float numbers[] = {4, 5};
+  double read = 0;
+  detail::load_or<double, 1, float>(read, nullptr, {1, 1}, 7);
+  CHECK(read == 7);
+  detail::load_or<double, 1>(read, numbers, {1, 1}, 7);
+  CHECK(read == 5);
 }
 
 TEST_CASE("sums lose what the rounding of the pivot has put there") {
@@ -52,7 +56,7 @@ TEST_CASE("sums lose what the rounding of the pivot has put there") {
   norm.tables.pivot_error()[0] = 0.5;
   detail::ProductReduction<double> reduction(norm, 5, nullptr);
   reduction.sums << 4, 10, 6, 20, 7;
-  CHECK(reduction.finish(0, 0, true) == detail::Outcome::done);
+  CHECK(reduction.finish_many(0, 1) == 1);
   CHECK(reduction.sums(0, 1) == 8);
   CHECK(reduction.sums(0, 3) == 17);
   CHECK(reduction.sums(0, 4) == 7);
@@ -82,9 +86,9 @@ TEST_CASE("weighted products: sum w v and sum w v h, of what counts") {
   const auto in = weighted(exact.x, w, Weights::importance);
   const Input<double> input(in);
   const auto selected = detail::selected_of("test", input);
-  detail::ProductReduction<double>::Sums sums = detail::ProductReduction<double>::Sums::Zero(1, 5);
+  detail::ProductReduction<double> reduction(norm, 2, nullptr);
   const auto view = examples_in_columns(v);
-  detail::weighted_products<double>(*selected, input.view(), view, norm, sums, {});
-  CHECK(sums(0, 0) == 2 + 10 + 50);
-  CHECK(sums(0, 1) == -2 - 10 + 50);  // h is -1, -1, 1, 1
+  detail::weighted_products<double>(*selected, input.view(), view, norm, reduction, {});
+  CHECK(reduction.sums(0, 0) == 2 + 10 + 50);
+  CHECK(reduction.sums(0, 1) == -2 - 10 + 50);  // h is -1, -1, 1, 1
 }

@@ -9,10 +9,11 @@
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
+#include "batchnorm/kernels/channels.hpp"
 #include "batchnorm/kernels/list_lines.hpp"
-#include "batchnorm/kernels/pack.hpp"
 #include "batchnorm/kernels/reduce.hpp"
 #include "batchnorm/kernels/selected.hpp"
+#include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/combination.hpp"
 #include "batchnorm/math/statistics.hpp"
@@ -33,12 +34,15 @@ template <class C>
 struct ParameterDirection {
   const C* gamma = nullptr;
   const C* beta = nullptr;
-
-  template <class A>
-  static A at(const C* numbers, Index channel) {
-    return numbers != nullptr ? convert<A>(numbers[channel]) : A(0);
-  }
 };
+
+/// Reads the entries of some channels of a table that need not be there.
+template <class A, int Lanes, class C>
+[[gnu::always_inline]] inline void load_or(simd::Vector<A, Lanes>& numbers, const C* table,
+                                           const ChannelGroup& group, const A& otherwise) {
+  simd::broadcast<A, Lanes>(numbers, otherwise);
+  if (table != nullptr) load_channels<A, Lanes>(numbers, table, group);
+}
 
 /// A layer at an input: what its derivatives are made of.
 template <class T>
@@ -50,37 +54,69 @@ struct LinearizedNorm {
   LinearizedNorm(const Options& options, const State<T, Channels>& state,
                  const StatisticsView<A>& statistics, const MinibatchDivisor<A>& minibatch,
                  const ParameterDirection<C>& towards)
-      : tables(state.channels()), gamma(state.channels()), direction(towards), divisor(minibatch) {
-    for (Index channel = 0; channel < state.channels(); ++channel) {
-      const A& mean = statistics.mean[channel];
-      A& r = tables.inverse()[channel];
-      inverse_std_dev<A, 1>(r, A(statistics.variance[channel] / statistics.divisor),
-                            options.epsilon);
-      const C pivot = convert<C>(mean);
-      tables.pivot()[channel] = pivot;
-      tables.rounded_inverse()[channel] = convert<C>(r);
-      tables.pivot_error()[channel] = A(mean - convert<A>(pivot)) * r;
-      gamma[channel] = gamma_of(options, state, channel);
-    }
+      : tables(state.channels()),
+        parameters(parameters_of(options, state)),
+        direction(towards),
+        divisor(minibatch) {
+    CentredCoefficients<A, C> coefficients{statistics, parameters};
+    coefficients.pivot = tables.pivot();
+    coefficients.scale = tables.k(1);
+    coefficients.shift = tables.k(2);
+    coefficients.rounded_inverse = tables.rounded_inverse();
+    coefficients.inverse = tables.inverse();
+    coefficients.pivot_error = tables.pivot_error();
+    for_channels<A>(0, state.channels(), coefficients);
   }
 
   CombinationTables<T> tables;
-  Eigen::Array<A, Eigen::Dynamic, 1> gamma;
+  ParameterView<C> parameters;
   ParameterDirection<C> direction;
   MinibatchDivisor<A> divisor;
 };
 
-/// Writes the coefficients of a map from the sums of a channel.
+/// Writes the coefficients of a map from sums of products.
 template <class T>
 class DerivativeCoefficients {
  public:
   using A = accumulator_t<T>;
-  virtual void write(Index channel, const A* sums) = 0;
+  /// @param sums  five tables, in the order of ProductTerms
+  virtual void write(Index first, Index last, const A* const* sums) = 0;
 
   DerivativeCoefficients() = default;
   DerivativeCoefficients(const DerivativeCoefficients&) = default;
   DerivativeCoefficients& operator=(const DerivativeCoefficients&) = default;
   virtual ~DerivativeCoefficients() = default;
+};
+
+/// Takes from sums with h what the rounding of the pivot has put there. Stops at a group with a sum
+/// that is not finite, unless these sums are final.
+template <class A>
+struct CorrectProducts {
+  A* const* sums;
+  int count;
+  const A* pivot_error;
+  bool final;
+  Index& reached;
+
+  template <int Lanes>
+  [[gnu::always_inline]] bool run(const ChannelGroup& group) const {
+    using V = simd::Vector<A, Lanes>;
+    V sum[5], error;
+    AllLanes<A, Lanes> good;
+    for (int j = 0; j < count; ++j) {
+      load_channels<A, Lanes>(sum[j], sums[j], group);
+      good.finite(sum[j]);
+    }
+    if (!final && !good.passed()) {
+      reached = group.first;
+      return false;
+    }
+    load_channels<A, Lanes>(error, pivot_error, group);
+    for (int j = 1; j < count; j += 2) {
+      store_channels<A, Lanes>(sums[j] + group.first, group, V(sum[j] - error * sum[j - 1]));
+    }
+    return true;
+  }
 };
 
 /// Reduces channels to sums of products, two (of jvp) or five (ProductTerms), and has coefficients
@@ -91,40 +127,43 @@ class ProductReduction final : public Reduction<T> {
   static constexpr bool lanes_are_wide = std::is_same<A, parameter_t<T>>::value;
 
  public:
-  using Sums = Eigen::Matrix<A, Eigen::Dynamic, 5>;
-
   /// @param write  null: the sums are all that is wanted
   ProductReduction(LinearizedNorm<T>& norm, int count, DerivativeCoefficients<T>* write)
-      : sums(Sums::Zero(norm.tables.channels(), 5)), norm_(norm), count_(count), write_(write) {}
+      : sums(ChannelTables<A, Eigen::Dynamic, 5>::Zero(norm.tables.channels(), 5)),
+        pivot_error_(norm.tables.pivot_error()),
+        count_(count),
+        write_(write) {
+    for (Index j = 0; j < 5; ++j) tables_[j] = sums.data() + j * sums.rows();
+  }
 
-  A* result(std::size_t j) override { return sums.col(static_cast<Index>(j)).data(); }
+  A* result(std::size_t j) override { return tables_[j]; }
   void prepare(const Plan&, const Operands<T>&, InstructionSet, Index, Index) override {}
   Index finish_many(Index first, Index last) override {
-    while (first < last && finish(first, 0, lanes_are_wide) == Outcome::done) ++first;
-    return first;
+    return finish_some(first, last, lanes_are_wide);
   }
   /// A sum of floats that overflowed may fit in double.
   Outcome finish(Index channel, int, bool in_accumulator) override {
-    for (int j = 0; j < count_ && !in_accumulator; ++j) {
-      if (!is_finite(sums(channel, j))) return Outcome::retry_in_accumulator;
-    }
-    const A& error = norm_.tables.pivot_error()[channel];
-    sums(channel, 1) -= error * sums(channel, 0);
-    if (count_ > 2) sums(channel, 3) -= error * sums(channel, 2);
-    if (write_ != nullptr) write(channel, *write_);
-    return Outcome::done;
+    const Index reached = finish_some(channel, channel + 1, in_accumulator);
+    return reached > channel ? Outcome::done : Outcome::retry_in_accumulator;
   }
 
-  void write(Index channel, DerivativeCoefficients<T>& coefficients) const {
-    A row[5];
-    for (int j = 0; j < 5; ++j) row[j] = sums(channel, j);
-    coefficients.write(channel, row);
+  /// Has all coefficients written from sums that are there already.
+  void write(DerivativeCoefficients<T>& coefficients) const {
+    coefficients.write(0, sums.rows(), tables_);
   }
 
-  Sums sums;
+  ChannelTables<A, Eigen::Dynamic, 5> sums;
 
  private:
-  LinearizedNorm<T>& norm_;
+  Index finish_some(Index first, Index last, bool final) {
+    Index reached = last;
+    for_channels<A>(first, last, CorrectProducts<A>{tables_, count_, pivot_error_, final, reached});
+    if (write_ != nullptr) write_->write(first, reached, tables_);
+    return reached;
+  }
+
+  A* tables_[5];
+  const A* pivot_error_;
   int count_;
   DerivativeCoefficients<T>* write_;
 };
@@ -134,7 +173,7 @@ class ProductReduction final : public Reduction<T> {
 template <class T>
 void weighted_products(const SelectedValues<T>& selected, const BatchView<const T>& x,
                        const BatchView<const T>& v, LinearizedNorm<T>& norm,
-                       typename ProductReduction<T>::Sums& sums, const Execution& execution) {
+                       ProductReduction<T>& into, const Execution& execution) {
   using A = accumulator_t<T>;
   const ValueList& list = selected.what().counted;
   const ViewShape shapes[] = {ViewShape(x), ViewShape(v)};
@@ -157,27 +196,10 @@ void weighted_products(const SelectedValues<T>& selected, const BatchView<const 
         product += weighted * ((convert<A>(values[0][i]) - pivot) * r - error);
       }
     }
-    sums(channel, 0) = sum;
-    sums(channel, 1) = product;
+    into.result(0)[channel] = sum;
+    into.result(1)[channel] = product;
   });
 }
-
-/// The operands of one loop, in the order of a formula.
-template <class T>
-struct DerivativeOperands {
-  Operands<T> data;
-  ViewShape outputs[2];
-  ViewShape inputs[3];
-
-  void read(const BatchView<const T>& view) {
-    data.from[data.inputs] = view.data();
-    inputs[data.inputs++] = ViewShape(view);
-  }
-  void write(const BatchView<T>& view) {
-    data.to[data.outputs] = view.data();
-    outputs[data.outputs++] = ViewShape(view);
-  }
-};
 
 }  // namespace detail
 }  // namespace BATCHNORM_INLINE_NAMESPACE

@@ -55,20 +55,37 @@ template <class T>
 class JvpCoefficients final : public DerivativeCoefficients<T> {
   using A = accumulator_t<T>;
 
+  struct Body {
+    LinearizedNorm<T>& norm;
+    const A* const* sums;
+
+    template <int Lanes>
+    [[gnu::always_inline]] bool run(const ChannelGroup& group) const {
+      using V = simd::Vector<A, Lanes>;
+      CombinationTables<T>& tables = norm.tables;
+      V r, error, gamma, factor, summand, sum, product;
+      load_channels<A, Lanes>(r, tables.inverse(), group);
+      load_channels<A, Lanes>(error, tables.pivot_error(), group);
+      load_or<A, Lanes>(gamma, norm.parameters.gamma, group, A(1));
+      load_or<A, Lanes>(factor, norm.direction.gamma, group, A(0));
+      load_or<A, Lanes>(summand, norm.direction.beta, group, A(0));
+      const V scale = gamma * r;
+      if (!norm.divisor.fixed) {
+        load_channels<A, Lanes>(sum, sums[0], group);
+        load_channels<A, Lanes>(product, sums[1], group);
+        factor -= scale * (product / norm.divisor.divisor);
+        summand -= scale * (sum / norm.divisor.divisor);
+      }
+      store_channels<A, Lanes>(tables.k(1) + group.first, group, scale);
+      store_linear<A, Lanes>(tables.k(2), tables.k(3), group, factor, summand, r, error);
+      return true;
+    }
+  };
+
  public:
   explicit JvpCoefficients(LinearizedNorm<T>& norm) : norm_(norm) {}
-
-  void write(Index channel, const A* sums) override {
-    const A scale = norm_.gamma[channel] * norm_.tables.inverse()[channel];
-    const auto& towards = norm_.direction;
-    A factor = towards.template at<A>(towards.gamma, channel);
-    A summand = towards.template at<A>(towards.beta, channel);
-    if (!norm_.divisor.fixed) {
-      factor -= scale * sums[1] / norm_.divisor.divisor;
-      summand -= scale * sums[0] / norm_.divisor.divisor;
-    }
-    norm_.tables.set(1, channel, scale);
-    norm_.tables.set_linear(2, channel, factor, summand);
+  void write(Index first, Index last, const A* const* sums) override {
+    for_channels<A>(first, last, Body{norm_, sums});
   }
 
  private:
@@ -81,46 +98,72 @@ class SecondOrderCoefficients final : public DerivativeCoefficients<T> {
   using A = accumulator_t<T>;
   using C = parameter_t<T>;
 
+  struct Body {
+    LinearizedNorm<T>& norm;
+    const A* const* sums;
+    C* to_gamma;
+
+    template <int Lanes>
+    [[gnu::always_inline]] bool run(const ChannelGroup& group) const {
+      using V = simd::Vector<A, Lanes>;
+      CombinationTables<T>& tables = norm.tables;
+      V r, error, gamma, u, t, sum[5];
+      load_channels<A, Lanes>(r, tables.inverse(), group);
+      load_channels<A, Lanes>(error, tables.pivot_error(), group);
+      load_or<A, Lanes>(gamma, norm.parameters.gamma, group, A(1));
+      load_or<A, Lanes>(u, norm.direction.gamma, group, A(0));
+      load_or<A, Lanes>(t, norm.direction.beta, group, A(0));
+      for (int j = 0; j < 5; ++j) load_channels<A, Lanes>(sum[j], sums[j], group);
+      const A inverse_weight = norm.divisor.fixed ? A(0) : A(A(1) / norm.divisor.divisor);
+      const V scale = gamma * r;
+      const V mean = sum[0] * inverse_weight, product = sum[1] * inverse_weight;
+      const V all = sum[4] - mean * sum[2] - product * sum[3];
+      const V q = -scale * r;
+      const V to_gradient = q * product + u * r;  // of Q g
+      const V share = q * sum[3] * inverse_weight;
+      store_channels<A, Lanes>(to_gamma + group.first, group, V(r * all));
+      store_channels<A, Lanes>(tables.k(1) + group.first, group, to_gradient);
+      store_channels<A, Lanes>(tables.k(4) + group.first, group, share);
+      store_linear<A, Lanes>(
+          tables.k(2), tables.k(3), group,
+          V((q * (all - product * sum[3]) - to_gradient * sum[3]) * inverse_weight),
+          V(-share * mean - to_gradient * sum[2] * inverse_weight), r, error);
+      store_channels<A, Lanes>(tables.k(5) + group.first, group, scale);
+      store_linear<A, Lanes>(tables.k(6), tables.k(7), group, V(u - scale * product),
+                             V(t - scale * mean), r, error);
+      return true;
+    }
+  };
+
  public:
   /// @param to_gamma  one number per channel
   SecondOrderCoefficients(LinearizedNorm<T>& norm, C* to_gamma)
       : norm_(norm), to_gamma_(to_gamma) {}
-
-  void write(Index channel, const A* sums) override {
-    CombinationTables<T>& tables = norm_.tables;
-    const A r = tables.inverse()[channel];
-    const A scale = norm_.gamma[channel] * r;
-    const auto& towards = norm_.direction;
-    const A u = towards.template at<A>(towards.gamma, channel);
-    const A t = towards.template at<A>(towards.beta, channel);
-    if (norm_.divisor.fixed) {
-      to_gamma_[channel] = convert<C>(A(r * sums[4]));
-      tables.set(1, channel, A(u * r));
-      tables.set(4, channel, A(0));
-      tables.set_linear(2, channel, A(0), A(0));
-      tables.set(5, channel, scale);
-      tables.set_linear(6, channel, u, t);
-      return;
-    }
-    const A& weight = norm_.divisor.divisor;
-    const A mean = sums[0] / weight;
-    const A product = sums[1] / weight;
-    const A all = sums[4] - mean * sums[2] - product * sums[3];
-    const A factor = -scale * r;
-    to_gamma_[channel] = convert<C>(A(r * all));
-    const A to_gradient = factor * product + u * r;  // of Q g
-    tables.set(1, channel, to_gradient);
-    tables.set(4, channel, A(factor * sums[3] / weight));
-    tables.set_linear(2, channel,
-                      A((factor * (all - product * sums[3]) - to_gradient * sums[3]) / weight),
-                      A(-(factor * sums[3] * mean + to_gradient * sums[2]) / weight));
-    tables.set(5, channel, scale);
-    tables.set_linear(6, channel, A(u - scale * product), A(t - scale * mean));
+  /// With constant statistics every mean is 0, and so is what comes through them.
+  void write(Index first, Index last, const A* const* sums) override {
+    for_channels<A>(first, last, Body{norm_, sums, to_gamma_});
   }
 
  private:
   LinearizedNorm<T>& norm_;
   C* to_gamma_;
+};
+
+/// The operands of one loop, in the order of a formula.
+template <class T>
+struct DerivativeOperands {
+  Operands<T> data;
+  ViewShape outputs[2];
+  ViewShape inputs[3];
+
+  void read(const BatchView<const T>& view) {
+    data.from[data.inputs] = view.data();
+    inputs[data.inputs++] = ViewShape(view);
+  }
+  void write(const BatchView<T>& view) {
+    data.to[data.outputs] = view.data();
+    outputs[data.outputs++] = ViewShape(view);
+  }
 };
 
 /// y = gamma r P dx + dgamma h + dbeta.
@@ -136,8 +179,7 @@ class JvpPass {
         tangent_(tangent),
         coefficients_(norm),
         sum_source_{norm.tables.pivot(), norm.tables.rounded_inverse()},
-        map_source_{norm.tables.table(0), norm.tables.table(1), norm.tables.table(2),
-                    norm.tables.table(3)},
+        map_source_{norm.tables.k(0), norm.tables.k(1), norm.tables.k(2), norm.tables.k(3)},
         sum_call_(reduce_kernels<GradientTerms<FromInput<C>>, T>, sum_source_, {C(1), C(1)}),
         map_call_(map_kernels<Combination, T>, map_source_, {C(1), C(1)}) {
     operands_.read(in.x);
@@ -151,7 +193,7 @@ class JvpPass {
     if (norm_.divisor.empty) return fill(execution);
     if (in_.selected != nullptr) return run_selected(execution);
     if (norm_.divisor.fixed) {
-      write_all(ProductReduction<T>(norm_, 2, nullptr));
+      ProductReduction<T>(norm_, 2, nullptr).write(coefficients_);
       return map<T>(execution, map_call_, operands_.data, operands_.outputs, operands_.inputs);
     }
     ProductReduction<T> reduction(norm_, 2, &coefficients_);
@@ -165,20 +207,16 @@ class JvpPass {
     in_.selected->fill(execution, operands_.data, operands_.outputs, operands_.inputs, 1);
   }
 
-  void write_all(const ProductReduction<T>& reduction) {
-    for (Index c = 0; c < norm_.tables.channels(); ++c) reduction.write(c, coefficients_);
-  }
-
   void run_selected(const Execution& execution) {
     const SelectedValues<T>& selected = *in_.selected;
     ProductReduction<T> reduction(norm_, 2, nullptr);
     if (!norm_.divisor.fixed && !selected.what().weights.empty()) {
-      weighted_products(selected, in_.x, tangent_, norm_, reduction.sums, execution);
+      weighted_products(selected, in_.x, tangent_, norm_, reduction, execution);
     } else if (!norm_.divisor.fixed) {
       selected.reduce(execution, reduction, sum_call_, reduced_, operands_.inputs, 2,
                       ListOf::counted);
     }
-    write_all(reduction);
+    reduction.write(coefficients_);
     if (selected.maps_all()) {
       map<T>(execution, map_call_, operands_.data, operands_.outputs, operands_.inputs);
     } else {
@@ -199,13 +237,6 @@ class JvpPass {
   Operands<T> reduced_;
 };
 
-template <class C>
-FormulaOptions<C> combination_of_three() {
-  FormulaOptions<C> options{C(1), C(1)};
-  options.rectified = options.residual = true;
-  return options;
-}
-
 /// The gradients of double backward.
 template <class T>
 class SecondOrderPass {
@@ -221,11 +252,10 @@ class SecondOrderPass {
         to_gradient_(to_gradient),
         coefficients_(norm, to_gamma),
         sum_source_{norm.tables.pivot(), norm.tables.rounded_inverse()},
-        map_source_{norm.tables.table(0), norm.tables.table(1), norm.tables.table(2),
-                    norm.tables.table(3), norm.tables.table(4), norm.tables.table(5),
-                    norm.tables.table(6), norm.tables.table(7)},
+        map_source_{norm.tables.k(0), norm.tables.k(1), norm.tables.k(2), norm.tables.k(3),
+                    norm.tables.k(4), norm.tables.k(5), norm.tables.k(6), norm.tables.k(7)},
         sum_call_(reduce_kernels<ProductTerms, T>, sum_source_, {C(1), C(1)}),
-        map_call_(map_kernels<Combination, T>, map_source_, combination_of_three<C>()) {
+        map_call_(map_kernels<TwoCombinations, T>, map_source_, {C(1), C(1)}) {
     operands_.read(in.x);
     operands_.read(gradient);
     operands_.read(cotangent);
@@ -262,7 +292,7 @@ class SecondOrderPass {
     selected.reduce(execution, reduction, sum_call_, reduced_, operands_.inputs, sums,
                     ListOf::counted);
     if (!selected.what().weights.empty()) {
-      weighted_products(selected, in_.x, cotangent_, norm_, reduction.sums, execution);
+      weighted_products(selected, in_.x, cotangent_, norm_, reduction, execution);
     }
     if (selected.maps_all() && selected.what().masked.count() > 0) {
       ProductReduction<T> masked(norm_, sums, nullptr);
@@ -270,7 +300,7 @@ class SecondOrderPass {
                       ListOf::masked);
       reduction.sums.template rightCols<3>() += masked.sums.template rightCols<3>();
     }
-    for (Index c = 0; c < norm_.tables.channels(); ++c) reduction.write(c, coefficients_);
+    reduction.write(coefficients_);
     selected.map_gradient(execution, map_call_, operands_.data, operands_.outputs,
                           operands_.inputs);
     if (!selected.maps_all()) fill(execution);

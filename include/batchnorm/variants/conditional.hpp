@@ -175,14 +175,13 @@ class ModulatedBackward {
     auto made = modulated_.tables(n);
     CombinationTables<T> tables(x_.channels());
     for (Index c = 0; c < x_.channels(); ++c) {
-      const A r = made.wide_inverse()[c];
+      const A r = made.wide_inverse()[c], factor = -r * means(c, 1);
       tables.pivot()[c] = made.pivot()[c];
-      tables.inverse()[c] = r;
-      tables.pivot_error()[c] = made.pivot_error()[c];
-      tables.set(1, c, A(convert<A>(given_.gamma(c, n)) * r));
-      tables.set_linear(2, c, A(-r * means(c, 1)), A(-r * means(c, 0)));
+      tables.k(1)[c] = made.scale()[c];
+      tables.k(2)[c] = convert<C>(A(factor * r));
+      tables.k(3)[c] = convert<C>(A(-r * means(c, 0) - factor * made.pivot_error()[c]));
     }
-    const TableSource<C> source{tables.table(0), tables.table(1), tables.table(2), tables.table(3)};
+    const TableSource<C> source{tables.k(0), tables.k(1), tables.k(2), tables.k(3)};
     const FormulaCall<T> call(map_kernels<Combination, T>, source, {C(1), C(1)});
     DerivativeOperands<T> operands;
     operands.read(samples_of(x_, n, 1));
