@@ -270,6 +270,22 @@ TEST_CASE("a residual is said at the input, its gradient at the input gradient",
   CHECK(dr == Eigen::MatrixXd(dy.cwiseProduct((y.array() > 0.0).cast<double>().matrix())));
 }
 
+TEST_CASE("a fixed number of channels may be one", "[layer]") {
+  BatchNorm<float, 1> fixed;
+  BatchNorm<float> any(1);
+  Eigen::RowVectorXf x(5), y(5), other(5), dx(5), other_dx(5);
+  x << 1, 2, 4, 8, -3;
+  const auto batch = fixed.train(x, y);
+  const auto same = any.train(x, other);
+  CHECK(y == other);
+  fixed.backward(batch, x, y, dx);
+  any.backward(same, x, y, other_dx);
+  CHECK(dx == other_dx);
+  fixed.infer(x, y);
+  any.infer(x, other);
+  CHECK(y == other);
+}
+
 TEST_CASE("the number of channels may be fixed", "[layer]") {
   BatchNorm<float, 2> layer;
   const Eigen::Matrix<float, 2, 4> x = two_channels().cast<float>();

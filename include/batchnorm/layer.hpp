@@ -17,6 +17,7 @@
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/running.hpp"
+#include "batchnorm/math/single_value.hpp"
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
@@ -105,8 +106,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// Normalises a minibatch with its own statistics, then moves the running statistics on.
   ///
   /// @return the moments of the minibatch, which backward wants to have
-  /// @throws std::invalid_argument for wrong shapes, overlapping memory, or one value per channel
-  ///         (unless Options::single_value says otherwise)
+  /// @throws std::invalid_argument for wrong shapes, overlaps, one value per channel (SingleValue)
   /// @throws std::domain_error for NaN, infinity and overflow of the data (unless
   ///         Options::non_finite says otherwise) and of gamma, beta and gamma / sqrt(variance +
   ///         epsilon) (unless propagated), a running variance below zero, and for channels without
@@ -115,9 +115,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// the data; one read with NonFinite::propagate, where channels lie apart and fit the cache.
   [[gnu::noinline]] BatchMoments train(const Input<T>& in, const Output<T>& out,
                                        const Execution& execution = {}) {
-    Forward pass = forward("BatchNorm::train", in, out, execution, true);
-    if (pass.update) apply_running_update(options_, pass.batch, state_);
-    return std::move(pass.batch);
+    return forward("BatchNorm::train", in, out, execution, &state_);
   }
 
   /// The same into a new matrix or tensor of the kind of `in`.
@@ -132,7 +130,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// minibatch (recomputation) or on many threads. Throws what train throws.
   BatchMoments normalize(const Input<T>& in, const Output<T>& out,
                          const Execution& execution = {}) const {
-    return forward("BatchNorm::normalize", in, out, execution, false).batch;
+    return forward("BatchNorm::normalize", in, out, execution, nullptr);
   }
 
   /// Normalises a piece of a minibatch that does not lie in one place: samples of several matrices,
@@ -169,7 +167,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     detail::check_moments(function, batch, channels());
     if (batch.count == 0) return;
     detail::check_batch_size(function, options_, batch.count);
-    if (batch.count == 1 || !detail::check_finite<C>(function, options_, batch)) return;
+    if (!detail::may_update<C>(function, options_, batch)) return;
     check_running_update(function, options_, batch, state_);
     apply_running_update(options_, batch, state_);
   }
@@ -343,38 +341,40 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   using Selected = detail::SelectedInput<T>;
   using Divisor = detail::MinibatchDivisor<A>;
 
-  struct Forward {
-    BatchMoments batch;
-    bool update;  ///< whether the running statistics follow
-  };
-
-  /// Algorithm 1. When a commit follows, it is known before the output is written that it will
-  /// succeed: an output that is its input cannot be computed twice.
-  [[gnu::noinline]] Forward forward(const char* function, const Input<T>& in, const Output<T>& out,
-                                    const Execution& execution, bool commit_follows) const {
+  /// Algorithm 1, and the step of a state. It is known before the output is written that the step
+  /// will succeed: an output that is its input cannot be computed twice.
+  [[gnu::noinline]] BatchMoments forward(const char* function, const Input<T>& in,
+                                         const Output<T>& out, const Execution& execution,
+                                         State<T, Channels>* step) const {
     detail::check_state_shape(function, state_);
     detail::check_forward(function, channels(), in, out);
     const Selected chosen(function, in);
     if (chosen.count == 0) {
       detail::fill_output(chosen.views, out.view(), execution);
-      return {BatchMoments(channels()), false};
+      return BatchMoments(channels());
     }
     detail::check_batch_size(function, options_, chosen.count);
+    if (step != nullptr && detail::learns_from(options_, chosen.count)) {
+      return detail::learn_single_value(function, options_, state_given_, *step, chosen.views, out,
+                                        execution);
+    }
     // Where nothing can be rejected, a channel may be written before the next one is looked at.
     if (chosen.selected == nullptr && chosen.count > 1 &&
         options_.non_finite == NonFinite::propagate &&
         options_.epsilon > detail::min_invertible_variance) {
-      if (commit_follows) check_running_start(function, options_.running, chosen.count, state_);
-      return {detail::normalize_fused(options_, state_, chosen.views, out.view(), execution), true};
+      if (step != nullptr) check_running_start(function, options_.running, chosen.count, state_);
+      auto batch = detail::normalize_fused(options_, state_, chosen.views, out.view(), execution);
+      if (step != nullptr) apply_running_update(options_, batch, *step);
+      return batch;
     }
-    BatchMoments batch =
-        detail::moments_of_view<Channels, T>(in.view(), chosen.selected.get(), execution);
-    const bool update = chosen.count > 1 && detail::check_finite<C>(function, options_, batch);
+    auto batch = detail::moments_of_view<Channels, T>(in.view(), chosen.selected.get(), execution);
+    const bool update = detail::may_update<C>(function, options_, batch);
     const auto use = statistics(function, batch);
-    if (commit_follows && update) check_running_update(function, options_, batch, state_);
+    if (step != nullptr && update) check_running_update(function, options_, batch, state_);
     detail::normalize_with_tables<Channels>(options_, state_, use, chosen.views, out.view(),
                                             execution);
-    return {std::move(batch), update};
+    if (step != nullptr && update) apply_running_update(options_, batch, *step);
+    return batch;
   }
 
   /// Those of a minibatch itself; those of the layer where it has one value per channel.

@@ -16,6 +16,8 @@
 //   - the words momentum and decay mean the weight of the new batch in half of the frameworks and
 //     that of the old average in the other half, so neither exists here (RunningUpdate).
 
+// Longer than most: every convention is defined in one place.
+
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
@@ -165,8 +167,12 @@ enum class NonFinite {
 
 /// What happens when a minibatch has one value per channel: it has no variance to normalise with.
 enum class SingleValue {
-  reject,                 ///< throw
-  use_running_statistics  ///< normalise it with the running statistics, which stay as they are
+  reject,                  ///< throw
+  use_running_statistics,  ///< normalise it with the running statistics, which stay as they are
+  update_only  ///< the minibatch only moves the running statistics on, and is normalised with what
+               ///< they have become, constants in backward. For RunningUpdate::population() alone,
+               ///< which is exact then, as the spread between minibatches is part of it: any other
+               ///< rule averages variances, and one value has none
 };
 
 /// Everything that defines a layer and is not learned. A plain value: copy a preset, change fields.
@@ -262,12 +268,20 @@ void refuse_bare_number() {
 
 }  // namespace detail
 
-/// Checks what the types cannot: epsilon.
-/// @throws std::invalid_argument when epsilon is negative or not finite.
+/// Checks what the types cannot: epsilon, and rules that do not go together.
+/// @throws std::invalid_argument when epsilon is negative or not finite, or
+/// SingleValue::update_only
+///         stands beside another rule than RunningUpdate::population().
 inline void validate(const Options& options) {
   if (!detail::is_finite(options.epsilon) || options.epsilon < 0.0) {
     detail::fail_argument("Options", "epsilon is added to a variance",
                           "a finite number, zero or larger", detail::text(options.epsilon));
+  }
+  if (options.single_value == SingleValue::update_only &&
+      options.running.rule() != RunningUpdate::Rule::population) {
+    detail::fail_argument("Options",
+                          "SingleValue::update_only pools values, which have no variance",
+                          "Options::running = RunningUpdate::population()", "another rule");
   }
 }
 

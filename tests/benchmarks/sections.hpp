@@ -26,6 +26,9 @@ std::string alignment_section();
 /// What masks and weights take, in times of the same call without.
 std::string masks_section();
 
+/// What forward mode and double backward take, in times of backward.
+std::string derivatives_section();
+
 /// What the headers cost to compile, and what one layer adds to a program. Adds its numbers to the
 /// facts.
 std::string build_cost_section(Facts& facts);

@@ -250,6 +250,32 @@ TEST_CASE("weights decide mean and variance, and their kind the sample variance"
                        std::invalid_argument, says("what the weights of both say"));
 }
 
+TEST_CASE("weights beside a residual: both gradients are those of the formula") {
+  Eigen::RowVectorXd x(5), r(5), w(5), dy(5), dx(5), dr(5);
+  x << 1, 4, -2, 7, 3;
+  r << 2, -1, 0.5, 3, -4;
+  w << 1, 0.5, 2, 0.25, 0;
+  dy << 1, -2, 0.5, 3, -1;
+  BatchNorm<double> layer(1);
+  layer.state().gamma[0] = 1.5;
+  Eigen::RowVectorXd y(5);
+  const auto batch = layer.normalize(weighted(with_residual(x, r), w, Weights::importance), y);
+  layer.backward(batch, weighted(with_residual(x, r), w, Weights::importance), dy,
+                 with_residual(dx, dr));
+  const double total = w.sum();
+  const double mean = x.dot(w) / total;
+  const double root =
+      std::sqrt(((x.array() - mean).square() * w.array()).sum() / total + layer.options().epsilon);
+  const Eigen::ArrayXd h = (x.array() - mean).transpose() / root;
+  const double sum = dy.sum(), product = (dy.transpose().array() * h).sum();
+  for (Index i = 0; i < 5; ++i) {
+    const double share = w[i] / total;
+    CHECK(dx[i] ==
+          Approx(1.5 / root * (dy[i] - share * sum - share * h[i] * product)).epsilon(1e-12));
+    CHECK(dr[i] == dy[i]);
+  }
+}
+
 TEST_CASE("weights that are all 1 give the bits of none") {
   const Eigen::MatrixXd x = powers();
   const Eigen::VectorXd ones = Eigen::VectorXd::Ones(5);

@@ -80,6 +80,14 @@ using ChannelVector = Eigen::Matrix<T, Channels, 1, detail::channel_vector_optio
 
 namespace detail {
 
+/// `Count` numbers per channel, those of one kind next to one another. Eigen refuses one row by
+/// columns; where there is one channel it is the same memory by rows.
+template <class T, int Channels, int Count>
+using ChannelTables = Eigen::Matrix<T, Channels, Count,
+                                    (Channels == 1 ? static_cast<int>(Eigen::RowMajor)
+                                                   : static_cast<int>(Eigen::ColMajor)) |
+                                        static_cast<int>(Eigen::DontAlign)>;
+
 /// A count as a number of type A; scalars of other libraries are reached through double.
 template <class A>
 A from_index(Index count) {

@@ -47,7 +47,8 @@ inline constexpr NamedValue<NonFinite> non_finite_names[] = {
     {"propagate", NonFinite::propagate}};
 inline constexpr NamedValue<SingleValue> single_value_names[] = {
     {"reject", SingleValue::reject},
-    {"use_running_statistics", SingleValue::use_running_statistics}};
+    {"use_running_statistics", SingleValue::use_running_statistics},
+    {"update_only", SingleValue::update_only}};
 
 inline constexpr NamedValue<Staleness> staleness_names[] = {
     {"fresh", Staleness::fresh},

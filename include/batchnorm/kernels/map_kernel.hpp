@@ -216,7 +216,7 @@ class MapKernel {
       }
 #pragma GCC unroll 2
       for (std::size_t i = 0; i < outputs; ++i) {
-        if (i > 0 && !setting.options.residual) break;
+        if (i > 0 && !Base::always_plain && !setting.options.residual) break;
         if (count < width) {
           if (can_stream && !Plain && setting.streaming) {
             simd::store_between<C, Lanes, vectors>(row.to[i] + at, y[i], first, count);

@@ -68,8 +68,11 @@ class ReduceKernel {
     using typename Base::RowCoefficients;
     using typename Base::V;
     static constexpr int sums = Formula::sums;
-    /// Two partial sums of everything, so that additions do not wait for one another.
-    using Sums = V[2][vectors][sums];
+    /// Two partial sums of everything, so that additions do not wait for one another; one where
+    /// there are so many sums that they do not wait, and that twice as many would fill the
+    /// registers.
+    static constexpr int parts = sums > 2 ? 1 : 2;
+    using Sums = V[parts][vectors][sums];
 
     [[gnu::always_inline]] static void run(const Tile<T>& tile) {
       if (Base::is_plain(tile)) return Base::template walk<Loop>(tile, Setting<true>(tile));
@@ -156,10 +159,10 @@ class ReduceKernel {
     /// Zero is spelled out: the default of another library's scalar need not be zero.
     [[gnu::always_inline]] static void clear(Sums& s) {
 #pragma GCC unroll 2
-      for (int part = 0; part < 2; ++part) {
+      for (int part = 0; part < parts; ++part) {
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; ++v) {
-#pragma GCC unroll 2
+#pragma GCC unroll 8
           for (int j = 0; j < sums; ++j) s[part][v][j] = V{0};
         }
       }
@@ -193,7 +196,7 @@ class ReduceKernel {
         for (int part = 0; part < 2; ++part) {
           V x[vectors][Base::inputs];
           Base::template load_inputs<Plain>(x, at, 0, setting.options.residual, setting.prefetch);
-          add_unit(s[part], x, k, setting);
+          add_unit(s[part % parts], x, k, setting);
           advance(at, setting);
         }
       }
@@ -215,13 +218,14 @@ class ReduceKernel {
       }
       add_unit(s[0], x, k, setting);
       advance(at, setting);
+      if (parts == 1) return;
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
-#pragma GCC unroll 2
+#pragma GCC unroll 8
         for (int j = 0; j < sums; ++j) {
           const V other = s[0][v][j];
-          s[0][v][j] = s[1][v][j];
-          s[1][v][j] = other;
+          s[0][v][j] = s[parts - 1][v][j];
+          s[parts - 1][v][j] = other;
         }
       }
     }
@@ -239,11 +243,14 @@ class ReduceKernel {
     /// Joins the partial sums of a lane and adds them to the totals of a unit or a row.
     template <bool PerColumn>
     [[gnu::always_inline]] static void add_to_totals(const Tile<T>& tile, const Sums& s, Index at) {
-#pragma GCC unroll 2
+#pragma GCC unroll 8
       for (std::size_t j = 0; j < sums; ++j) {
         V of_vector[vectors];
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) of_vector[v] = s[0][v][j] + s[1][v][j];
+        for (int v = 0; v < vectors; ++v) {
+          of_vector[v] = s[0][v][j];
+          if constexpr (parts == 2) of_vector[v] += s[1][v][j];
+        }
         if constexpr (!PerColumn) {
 #pragma GCC unroll 4
           for (int v = 1; v < vectors; ++v) of_vector[0] += of_vector[v];

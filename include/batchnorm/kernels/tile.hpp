@@ -20,8 +20,8 @@ namespace detail {
 /// The most operands, coefficients per channel and sums per channel that any formula has.
 inline constexpr std::size_t max_inputs = 3;
 inline constexpr std::size_t max_outputs = 2;
-inline constexpr std::size_t max_coefficients = 6;
-inline constexpr std::size_t max_sums = 2;
+inline constexpr std::size_t max_coefficients = 8;
+inline constexpr std::size_t max_sums = 5;
 
 /// Numbers in the longest vector of any kernel.
 inline constexpr Index max_lanes = 16;

@@ -19,11 +19,16 @@ namespace detail {
 /// Refuses one value per channel, which has no variance, unless the running statistics are to be
 /// used for it.
 inline void check_batch_size(const char* function, const Options& options, Index values) {
-  if (values != 1 || options.single_value == SingleValue::use_running_statistics) return;
+  if (values != 1 || options.single_value != SingleValue::reject) return;
   fail_argument(function, "a minibatch has a variance from two values per channel on",
                 "at least 2 values per channel",
                 "1; use infer() or freeze() for a single example, they normalise with the "
                 "running statistics");
+}
+
+/// Whether the running statistics learn from what has one value per channel.
+inline bool learns_from(const Options& options, Index values) {
+  return values == 1 && options.single_value == SingleValue::update_only;
 }
 
 /// Whether the running statistics may follow a minibatch; refuses statistics that are not finite
@@ -38,6 +43,13 @@ bool check_finite(const char* function, const Options& options, const Moments<A,
   fail_domain(function, "the statistics of a minibatch must be finite",
               "finite values in every channel",
               text("NaN, infinity or overflow in channel ", channel));
+}
+
+/// The same, and whether there are values enough, or the options want one to be learned from.
+template <class C, class A, int Channels>
+bool may_update(const char* function, const Options& options, const Moments<A, Channels>& batch) {
+  return (batch.count > 1 || learns_from(options, batch.count)) &&
+         check_finite<C>(function, options, batch);
 }
 
 /// Both, of moments from outside: nobody knows who has looked at them.

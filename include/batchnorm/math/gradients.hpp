@@ -81,9 +81,7 @@ class GradientTables {
   using A = accumulator_t<T>;
   using C = parameter_t<T>;
   template <class Number, int Count>
-  using Tables =
-      Eigen::Matrix<Number, Channels, Count,
-                    static_cast<int>(Eigen::ColMajor) | static_cast<int>(Eigen::DontAlign)>;
+  using Tables = ChannelTables<Number, Channels, Count>;
 
  public:
   explicit GradientTables(Index channels)

@@ -158,6 +158,8 @@ class RunningStep {
       merge_moments(mean, variance, batch_mean, batch_squares, weights_);
     } else {
       mean = batch_mean;
+      // One value has no sample variance; what stands there counts for nothing in the next step.
+      if (values_ == bessel_) return;
       variance = batch_squares;
     }
     variance /= divisor(seen_ + values_);

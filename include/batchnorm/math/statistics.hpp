@@ -83,10 +83,12 @@ template <class A, int Lanes>
 ///     shift = beta - (mean - pivot) scale
 ///
 /// and what backward wants besides, where there is room for it. Channel c goes to index c - first.
-template <class A, class C>
+///
+/// @tparam P  the type of the gamma and beta that are given: A where they follow from others
+template <class A, class C, class P = C>
 struct CentredCoefficients {
   StatisticsView<A> statistics;
-  ParameterView<C> parameters;
+  ParameterView<P> parameters;
   Index first = 0;
   C* pivot = nullptr;
   C* scale = nullptr;

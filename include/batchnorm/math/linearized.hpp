@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_MATH_LINEARIZED_HPP
+#define BATCHNORM_MATH_LINEARIZED_HPP
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <cstddef>
+#include <type_traits>
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/execution.hpp"
+#include "batchnorm/kernels/channels.hpp"
+#include "batchnorm/kernels/list_lines.hpp"
+#include "batchnorm/kernels/reduce.hpp"
+#include "batchnorm/kernels/selected.hpp"
+#include "batchnorm/kernels/simd.hpp"
+#include "batchnorm/math/backward.hpp"
+#include "batchnorm/math/combination.hpp"
+#include "batchnorm/math/statistics.hpp"
+#include "batchnorm/options.hpp"
+#include "batchnorm/state.hpp"
+#include "batchnorm/version.hpp"
+#include "batchnorm/view/batch_view.hpp"
+
+// A layer at one input, and the sums that its derivatives there depend on. What they are stands in
+// second_order.hpp.
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+
+/// Changes of gamma and beta, or cotangents of their gradients; null: none.
+template <class C>
+struct ParameterDirection {
+  const C* gamma = nullptr;
+  const C* beta = nullptr;
+};
+
+/// Reads the entries of some channels of a table that need not be there.
+template <class A, int Lanes, class C>
+[[gnu::always_inline]] inline void load_or(simd::Vector<A, Lanes>& numbers, const C* table,
+                                           const ChannelGroup& group, const A& otherwise) {
+  simd::broadcast<A, Lanes>(numbers, otherwise);
+  if (table != nullptr) load_channels<A, Lanes>(numbers, table, group);
+}
+
+/// A layer at an input: what its derivatives are made of.
+template <class T>
+struct LinearizedNorm {
+  using A = accumulator_t<T>;
+  using C = parameter_t<T>;
+
+  template <int Channels>
+  LinearizedNorm(const Options& options, const State<T, Channels>& state,
+                 const StatisticsView<A>& statistics, const MinibatchDivisor<A>& minibatch,
+                 const ParameterDirection<C>& towards)
+      : tables(state.channels()),
+        parameters(parameters_of(options, state)),
+        direction(towards),
+        divisor(minibatch) {
+    CentredCoefficients<A, C> coefficients{statistics, parameters};
+    coefficients.pivot = tables.pivot();
+    coefficients.scale = tables.k(1);
+    coefficients.shift = tables.k(2);
+    coefficients.rounded_inverse = tables.rounded_inverse();
+    coefficients.inverse = tables.inverse();
+    coefficients.pivot_error = tables.pivot_error();
+    for_channels<A>(0, state.channels(), coefficients);
+  }
+
+  CombinationTables<T> tables;
+  ParameterView<C> parameters;
+  ParameterDirection<C> direction;
+  MinibatchDivisor<A> divisor;
+};
+
+/// Writes the coefficients of a map from sums of products.
+template <class T>
+class DerivativeCoefficients {
+ public:
+  using A = accumulator_t<T>;
+  /// @param sums  five tables, in the order of ProductTerms
+  virtual void write(Index first, Index last, const A* const* sums) = 0;
+
+  DerivativeCoefficients() = default;
+  DerivativeCoefficients(const DerivativeCoefficients&) = default;
+  DerivativeCoefficients& operator=(const DerivativeCoefficients&) = default;
+  virtual ~DerivativeCoefficients() = default;
+};
+
+/// Takes from sums with h what the rounding of the pivot has put there. Stops at a group with a sum
+/// that is not finite, unless these sums are final.
+template <class A>
+struct CorrectProducts {
+  A* const* sums;
+  int count;
+  const A* pivot_error;
+  bool final;
+  Index& reached;
+
+  template <int Lanes>
+  [[gnu::always_inline]] bool run(const ChannelGroup& group) const {
+    using V = simd::Vector<A, Lanes>;
+    V sum[5], error;
+    AllLanes<A, Lanes> good;
+    for (int j = 0; j < count; ++j) {
+      load_channels<A, Lanes>(sum[j], sums[j], group);
+      good.finite(sum[j]);
+    }
+    if (!final && !good.passed()) {
+      reached = group.first;
+      return false;
+    }
+    load_channels<A, Lanes>(error, pivot_error, group);
+    for (int j = 1; j < count; j += 2) {
+      store_channels<A, Lanes>(sums[j] + group.first, group, V(sum[j] - error * sum[j - 1]));
+    }
+    return true;
+  }
+};
+
+/// Reduces channels to sums of products, two (of jvp) or five (ProductTerms), and has coefficients
+/// written from them.
+template <class T>
+class ProductReduction final : public Reduction<T> {
+  using A = accumulator_t<T>;
+  static constexpr bool lanes_are_wide = std::is_same<A, parameter_t<T>>::value;
+
+ public:
+  /// @param write  null: the sums are all that is wanted
+  ProductReduction(LinearizedNorm<T>& norm, int count, DerivativeCoefficients<T>* write)
+      : sums(ChannelTables<A, Eigen::Dynamic, 5>::Zero(norm.tables.channels(), 5)),
+        pivot_error_(norm.tables.pivot_error()),
+        count_(count),
+        write_(write) {
+    for (Index j = 0; j < 5; ++j) tables_[j] = sums.data() + j * sums.rows();
+  }
+
+  A* result(std::size_t j) override { return tables_[j]; }
+  void prepare(const Plan&, const Operands<T>&, InstructionSet, Index, Index) override {}
+  Index finish_many(Index first, Index last) override {
+    return finish_some(first, last, lanes_are_wide);
+  }
+  /// A sum of floats that overflowed may fit in double.
+  Outcome finish(Index channel, int, bool in_accumulator) override {
+    const Index reached = finish_some(channel, channel + 1, in_accumulator);
+    return reached > channel ? Outcome::done : Outcome::retry_in_accumulator;
+  }
+
+  /// Has all coefficients written from sums that are there already.
+  void write(DerivativeCoefficients<T>& coefficients) const {
+    coefficients.write(0, sums.rows(), tables_);
+  }
+
+  ChannelTables<A, Eigen::Dynamic, 5> sums;
+
+ private:
+  Index finish_some(Index first, Index last, bool final) {
+    Index reached = last;
+    for_channels<A>(first, last, CorrectProducts<A>{tables_, count_, pivot_error_, final, reached});
+    if (write_ != nullptr) write_->write(first, reached, tables_);
+    return reached;
+  }
+
+  A* tables_[5];
+  const A* pivot_error_;
+  int count_;
+  DerivativeCoefficients<T>* write_;
+};
+
+/// Sums of w v and w v h over the values that count, in the accumulator, as no kernel knows
+/// weights.
+template <class T>
+void weighted_products(const SelectedValues<T>& selected, const BatchView<const T>& x,
+                       const BatchView<const T>& v, LinearizedNorm<T>& norm,
+                       ProductReduction<T>& into, const Execution& execution) {
+  using A = accumulator_t<T>;
+  const ValueList& list = selected.what().counted;
+  const ViewShape shapes[] = {ViewShape(x), ViewShape(v)};
+  const ListLayout layout(list, nullptr, 0, shapes, 2);
+  const double* const weights = selected.what().weights.data();
+  execution.for_elements(list.count() * x.channels()).for_each(x.channels(), [&](Index channel) {
+    ListLine line(layout);
+    T values[2][ListLine::capacity];
+    const A pivot = convert<A>(norm.tables.pivot()[channel]);
+    const A r = norm.tables.inverse()[channel];
+    const A error = norm.tables.pivot_error()[channel];
+    A sum(0), product(0);
+    for (Index rank = 0; rank < list.count(); rank += line.length()) {
+      line.locate(rank, (std::min)(packed_elements, list.count() - rank));
+      line.copy(0, x.data() + channel * x.channel_stride(), values[0]);
+      line.copy(1, v.data() + channel * v.channel_stride(), values[1]);
+      for (Index i = 0; i < line.length(); ++i) {
+        const A weighted = A(weights[rank + i]) * convert<A>(values[1][i]);
+        sum += weighted;
+        product += weighted * ((convert<A>(values[0][i]) - pivot) * r - error);
+      }
+    }
+    into.result(0)[channel] = sum;
+    into.result(1)[channel] = product;
+  });
+}
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_MATH_LINEARIZED_HPP

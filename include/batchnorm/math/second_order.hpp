@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_MATH_SECOND_ORDER_HPP
+#define BATCHNORM_MATH_SECOND_ORDER_HPP
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/execution.hpp"
+#include "batchnorm/kernels/fused.hpp"
+#include "batchnorm/kernels/map.hpp"
+#include "batchnorm/kernels/map_kernel.hpp"
+#include "batchnorm/kernels/reduce_kernel.hpp"
+#include "batchnorm/kernels/selected.hpp"
+#include "batchnorm/math/backward.hpp"
+#include "batchnorm/math/combination.hpp"
+#include "batchnorm/math/gradients.hpp"
+#include "batchnorm/math/linearized.hpp"
+#include "batchnorm/math/normalize.hpp"
+#include "batchnorm/version.hpp"
+#include "batchnorm/view/batch_view.hpp"
+
+// Forward mode and second derivatives, for one channel. With r = 1 / sqrt(v + epsilon), the
+// normalised values h, weights w_i of sum W (all 1 and n where nothing was said), and <a> =
+// sum(w a) / W, the statistics being functions of x,
+//
+//     P u = u - <u> - h <h u>
+//
+// is what is left of a change u of x: dh = r P u. Hence, for a change dx of x and those of gamma
+// and beta,
+//
+//     dy = gamma r P dx + dgamma h + dbeta
+//
+// Backward (backward.hpp) is the transpose, with Q g = g - (w/W) sum(g) - (w/W) h sum(g h):
+//
+//     dL/dx = gamma r Q g     dL/dgamma = sum(g h)     dL/dbeta = sum(g)
+//
+// Where a loss depends on these three with cotangents v, u and t, it is gamma r sum(g P v) +
+// u sum(g h) + t sum(g) to first order. Let a = <v>, b = <h v>, S = sum(g), T = sum(g h). From
+// dr/dx_k = -r^2 (w_k / W) h_k, db/dx_k = r (w_k / W) (P v)_k and dT/dx_k = r (Q g)_k its gradients
+// are
+//
+//     to g:      gamma r P v + u h + t
+//     to gamma:  r A,   A = sum(v g) - a S - b T
+//     to x:      -gamma r^2 { (w/W) (h A + T P v) + b Q g } + u r Q g
+//
+// which is five sums and one map. Statistics held constant leave gamma r v + u h + t, r sum(v g)
+// and u r g. PyTorch's batchnorm_double_backward has the same for weights of 1.
+//
+// Third derivatives are those of these formulas, and the caller's.
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+
+/// Of jvp: y_0 = gamma r P dx + dgamma h + dbeta; sums of dx and dx h.
+template <class T>
+class JvpCoefficients final : public DerivativeCoefficients<T> {
+  using A = accumulator_t<T>;
+
+  struct Body {
+    LinearizedNorm<T>& norm;
+    const A* const* sums;
+
+    template <int Lanes>
+    [[gnu::always_inline]] bool run(const ChannelGroup& group) const {
+      using V = simd::Vector<A, Lanes>;
+      CombinationTables<T>& tables = norm.tables;
+      V r, error, gamma, factor, summand, sum, product;
+      load_channels<A, Lanes>(r, tables.inverse(), group);
+      load_channels<A, Lanes>(error, tables.pivot_error(), group);
+      load_or<A, Lanes>(gamma, norm.parameters.gamma, group, A(1));
+      load_or<A, Lanes>(factor, norm.direction.gamma, group, A(0));
+      load_or<A, Lanes>(summand, norm.direction.beta, group, A(0));
+      const V scale = gamma * r;
+      if (!norm.divisor.fixed) {
+        load_channels<A, Lanes>(sum, sums[0], group);
+        load_channels<A, Lanes>(product, sums[1], group);
+        factor -= scale * (product / norm.divisor.divisor);
+        summand -= scale * (sum / norm.divisor.divisor);
+      }
+      store_channels<A, Lanes>(tables.k(1) + group.first, group, scale);
+      store_linear<A, Lanes>(tables.k(2), tables.k(3), group, factor, summand, r, error);
+      return true;
+    }
+  };
+
+ public:
+  explicit JvpCoefficients(LinearizedNorm<T>& norm) : norm_(norm) {}
+  void write(Index first, Index last, const A* const* sums) override {
+    for_channels<A>(first, last, Body{norm_, sums});
+  }
+
+ private:
+  LinearizedNorm<T>& norm_;
+};
+
+/// Of double backward: y_0 is the gradient to x, y_1 that to g; sums as ProductTerms.
+template <class T>
+class SecondOrderCoefficients final : public DerivativeCoefficients<T> {
+  using A = accumulator_t<T>;
+  using C = parameter_t<T>;
+
+  struct Body {
+    LinearizedNorm<T>& norm;
+    const A* const* sums;
+    C* to_gamma;
+
+    template <int Lanes>
+    [[gnu::always_inline]] bool run(const ChannelGroup& group) const {
+      using V = simd::Vector<A, Lanes>;
+      CombinationTables<T>& tables = norm.tables;
+      V r, error, gamma, u, t, sum[5];
+      load_channels<A, Lanes>(r, tables.inverse(), group);
+      load_channels<A, Lanes>(error, tables.pivot_error(), group);
+      load_or<A, Lanes>(gamma, norm.parameters.gamma, group, A(1));
+      load_or<A, Lanes>(u, norm.direction.gamma, group, A(0));
+      load_or<A, Lanes>(t, norm.direction.beta, group, A(0));
+      for (int j = 0; j < 5; ++j) load_channels<A, Lanes>(sum[j], sums[j], group);
+      const A inverse_weight = norm.divisor.fixed ? A(0) : A(A(1) / norm.divisor.divisor);
+      const V scale = gamma * r;
+      const V mean = sum[0] * inverse_weight, product = sum[1] * inverse_weight;
+      const V all = sum[4] - mean * sum[2] - product * sum[3];
+      const V q = -scale * r;
+      const V to_gradient = q * product + u * r;  // of Q g
+      const V share = q * sum[3] * inverse_weight;
+      store_channels<A, Lanes>(to_gamma + group.first, group, V(r * all));
+      store_channels<A, Lanes>(tables.k(1) + group.first, group, to_gradient);
+      store_channels<A, Lanes>(tables.k(4) + group.first, group, share);
+      store_linear<A, Lanes>(
+          tables.k(2), tables.k(3), group,
+          V((q * (all - product * sum[3]) - to_gradient * sum[3]) * inverse_weight),
+          V(-share * mean - to_gradient * sum[2] * inverse_weight), r, error);
+      store_channels<A, Lanes>(tables.k(5) + group.first, group, scale);
+      store_linear<A, Lanes>(tables.k(6), tables.k(7), group, V(u - scale * product),
+                             V(t - scale * mean), r, error);
+      return true;
+    }
+  };
+
+ public:
+  /// @param to_gamma  one number per channel
+  SecondOrderCoefficients(LinearizedNorm<T>& norm, C* to_gamma)
+      : norm_(norm), to_gamma_(to_gamma) {}
+  /// With constant statistics every mean is 0, and so is what comes through them.
+  void write(Index first, Index last, const A* const* sums) override {
+    for_channels<A>(first, last, Body{norm_, sums, to_gamma_});
+  }
+
+ private:
+  LinearizedNorm<T>& norm_;
+  C* to_gamma_;
+};
+
+/// The operands of one loop, in the order of a formula.
+template <class T>
+struct DerivativeOperands {
+  Operands<T> data;
+  ViewShape outputs[2];
+  ViewShape inputs[3];
+
+  void read(const BatchView<const T>& view) {
+    data.from[data.inputs] = view.data();
+    inputs[data.inputs++] = ViewShape(view);
+  }
+  void write(const BatchView<T>& view) {
+    data.to[data.outputs] = view.data();
+    outputs[data.outputs++] = ViewShape(view);
+  }
+};
+
+/// y = gamma r P dx + dgamma h + dbeta.
+template <class T>
+class JvpPass {
+  using C = parameter_t<T>;
+
+ public:
+  JvpPass(LinearizedNorm<T>& norm, const InputViews<T>& in, const BatchView<const T>& tangent,
+          const BatchView<T>& out)
+      : norm_(norm),
+        in_(in),
+        tangent_(tangent),
+        coefficients_(norm),
+        sum_source_{norm.tables.pivot(), norm.tables.rounded_inverse()},
+        map_source_{norm.tables.k(0), norm.tables.k(1), norm.tables.k(2), norm.tables.k(3)},
+        sum_call_(reduce_kernels<GradientTerms<FromInput<C>>, T>, sum_source_, {C(1), C(1)}),
+        map_call_(map_kernels<Combination, T>, map_source_, {C(1), C(1)}) {
+    operands_.read(in.x);
+    operands_.read(tangent);
+    operands_.write(out);
+    reduced_ = operands_.data;
+    reduced_.outputs = 0;
+  }
+
+  void run(const Execution& execution) {
+    if (norm_.divisor.empty) return fill(execution);
+    if (in_.selected != nullptr) return run_selected(execution);
+    if (norm_.divisor.fixed) {
+      ProductReduction<T>(norm_, 2, nullptr).write(coefficients_);
+      return map<T>(execution, map_call_, operands_.data, operands_.outputs, operands_.inputs);
+    }
+    ProductReduction<T> reduction(norm_, 2, &coefficients_);
+    reduce_and_map<T>(execution, {reduction, sum_call_, reduced_, map_call_, operands_.data, 2},
+                      operands_.outputs, operands_.inputs);
+  }
+
+ private:
+  void fill(const Execution& execution) const {
+    if (in_.selected == nullptr) return;
+    in_.selected->fill(execution, operands_.data, operands_.outputs, operands_.inputs, 1);
+  }
+
+  void run_selected(const Execution& execution) {
+    const SelectedValues<T>& selected = *in_.selected;
+    ProductReduction<T> reduction(norm_, 2, nullptr);
+    if (!norm_.divisor.fixed && !selected.what().weights.empty()) {
+      weighted_products(selected, in_.x, tangent_, norm_, reduction, execution);
+    } else if (!norm_.divisor.fixed) {
+      selected.reduce(execution, reduction, sum_call_, reduced_, operands_.inputs, 2,
+                      ListOf::counted);
+    }
+    reduction.write(coefficients_);
+    if (selected.maps_all()) {
+      map<T>(execution, map_call_, operands_.data, operands_.outputs, operands_.inputs);
+    } else {
+      selected.map(execution, map_call_, operands_.data, operands_.outputs, operands_.inputs);
+      fill(execution);
+    }
+  }
+
+  LinearizedNorm<T>& norm_;
+  const InputViews<T>& in_;
+  const BatchView<const T>& tangent_;
+  JvpCoefficients<T> coefficients_;
+  TableSource<C> sum_source_;
+  TableSource<C> map_source_;
+  FormulaCall<T> sum_call_;
+  FormulaCall<T> map_call_;
+  DerivativeOperands<T> operands_;
+  Operands<T> reduced_;
+};
+
+/// The gradients of double backward.
+template <class T>
+class SecondOrderPass {
+  using C = parameter_t<T>;
+
+ public:
+  SecondOrderPass(LinearizedNorm<T>& norm, const InputViews<T>& in,
+                  const BatchView<const T>& gradient, const BatchView<const T>& cotangent,
+                  const BatchView<T>& to_x, const BatchView<T>& to_gradient, C* to_gamma)
+      : norm_(norm),
+        in_(in),
+        cotangent_(cotangent),
+        to_gradient_(to_gradient),
+        coefficients_(norm, to_gamma),
+        sum_source_{norm.tables.pivot(), norm.tables.rounded_inverse()},
+        map_source_{norm.tables.k(0), norm.tables.k(1), norm.tables.k(2), norm.tables.k(3),
+                    norm.tables.k(4), norm.tables.k(5), norm.tables.k(6), norm.tables.k(7)},
+        sum_call_(reduce_kernels<ProductTerms, T>, sum_source_, {C(1), C(1)}),
+        map_call_(map_kernels<TwoCombinations, T>, map_source_, {C(1), C(1)}) {
+    operands_.read(in.x);
+    operands_.read(gradient);
+    operands_.read(cotangent);
+    operands_.write(to_x);
+    operands_.write(to_gradient);
+    reduced_ = operands_.data;
+    reduced_.outputs = 0;
+  }
+
+  void run(const Execution& execution) {
+    if (norm_.divisor.empty) return fill(execution);
+    if (in_.selected != nullptr) return run_selected(execution);
+    ProductReduction<T> reduction(norm_, sums, &coefficients_);
+    reduce_and_map<T>(execution, {reduction, sum_call_, reduced_, map_call_, operands_.data, sums},
+                      operands_.outputs, operands_.inputs);
+  }
+
+ private:
+  static constexpr int sums = ProductTerms::sums;
+
+  /// What is masked depends on nothing, or is kept, dy = dx: then the gradient to g is v.
+  void fill(const Execution& execution) const {
+    if (in_.selected == nullptr) return;
+    in_.selected->fill(execution, operands_.data, operands_.outputs, operands_.inputs, -1);
+    DerivativeOperands<T> kept;
+    kept.read(cotangent_);
+    kept.write(to_gradient_);
+    in_.selected->fill(execution, kept.data, kept.outputs, kept.inputs, 0);
+  }
+
+  void run_selected(const Execution& execution) {
+    const SelectedValues<T>& selected = *in_.selected;
+    ProductReduction<T> reduction(norm_, sums, nullptr);
+    selected.reduce(execution, reduction, sum_call_, reduced_, operands_.inputs, sums,
+                    ListOf::counted);
+    if (!selected.what().weights.empty()) {
+      weighted_products(selected, in_.x, cotangent_, norm_, reduction, execution);
+    }
+    if (selected.maps_all() && selected.what().masked.count() > 0) {
+      ProductReduction<T> masked(norm_, sums, nullptr);
+      selected.reduce(execution, masked, sum_call_, reduced_, operands_.inputs, sums,
+                      ListOf::masked);
+      reduction.sums.template rightCols<3>() += masked.sums.template rightCols<3>();
+    }
+    reduction.write(coefficients_);
+    selected.map_gradient(execution, map_call_, operands_.data, operands_.outputs,
+                          operands_.inputs);
+    if (!selected.maps_all()) fill(execution);
+  }
+
+  LinearizedNorm<T>& norm_;
+  const InputViews<T>& in_;
+  const BatchView<const T>& cotangent_;
+  const BatchView<T>& to_gradient_;
+  SecondOrderCoefficients<T> coefficients_;
+  TableSource<C> sum_source_;
+  TableSource<C> map_source_;
+  FormulaCall<T> sum_call_;
+  FormulaCall<T> map_call_;
+  DerivativeOperands<T> operands_;
+  Operands<T> reduced_;
+};
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_MATH_SECOND_ORDER_HPP

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/math/linearized.hpp"
+
+#include <limits>
+
+#include "batchnorm/math/masked.hpp"
+#include "support/catch.hpp"
+
+using namespace batchnorm;
+
+namespace {
+
+/// Mean 3 and variance 4 of four values of one channel; epsilon 0, so that r = 1/2.
+struct Exact {
+  Eigen::RowVectorXd x{(Eigen::RowVectorXd(4) << 1, 1, 5, 5).finished()};
+  Options options;
+  State<double> state{1};
+  Moments<double> batch = moments_of(x);
+  Exact() {
+    options.epsilon = 0;
+    state.gamma[0] = 2;
+  }
+  detail::LinearizedNorm<double> norm() const {
+    return {
+        options, state, detail::statistics_of(batch), detail::MinibatchDivisor<double>(batch), {}};
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a layer at an input: pivot, inverse deviation and gamma") {
+  Exact exact;
+  auto norm = exact.norm();
+  CHECK(norm.tables.pivot()[0] == 3);
+  CHECK(norm.tables.inverse()[0] == 0.5);
+  CHECK(norm.tables.rounded_inverse()[0] == 0.5);
+  CHECK(norm.tables.pivot_error()[0] == 0);
+  CHECK(norm.tables.k(1)[0] == 1);  // gamma r
+  CHECK(norm.parameters.gamma[0] == 2);
+  exact.options.scale = false;
+  CHECK(exact.norm().parameters.gamma == nullptr);
+}
+
+TEST_CASE("a table that is not there has one number for all") {
+  const float numbers[] = {4, 5};
+  double read = 0;
+  detail::load_or<double, 1, float>(read, nullptr, {1, 1}, 7);
+  CHECK(read == 7);
+  detail::load_or<double, 1>(read, numbers, {1, 1}, 7);
+  CHECK(read == 5);
+}
+
+TEST_CASE("sums lose what the rounding of the pivot has put there") {
+  const Exact exact;
+  auto norm = exact.norm();
+  norm.tables.pivot_error()[0] = 0.5;
+  detail::ProductReduction<double> reduction(norm, 5, nullptr);
+  reduction.sums << 4, 10, 6, 20, 7;
+  CHECK(reduction.finish_many(0, 1) == 1);
+  CHECK(reduction.sums(0, 1) == 8);
+  CHECK(reduction.sums(0, 3) == 17);
+  CHECK(reduction.sums(0, 4) == 7);
+}
+
+TEST_CASE("sums of float that are not finite are made again in double") {
+  Options options;
+  State<float> state(1);
+  const Eigen::RowVectorXf x = Eigen::RowVectorXf::LinSpaced(4, 0, 3);
+  const auto batch = moments_of(x);
+  detail::LinearizedNorm<float> norm(options, state, detail::statistics_of(batch),
+                                     detail::MinibatchDivisor<double>(batch), {});
+  detail::ProductReduction<float> reduction(norm, 5, nullptr);
+  reduction.sums.setOnes();
+  reduction.sums(0, 4) = std::numeric_limits<double>::infinity();
+  CHECK(reduction.finish_many(0, 1) == 0);
+  CHECK(reduction.finish(0, 0, false) == detail::Outcome::retry_in_accumulator);
+  CHECK(reduction.finish(0, 1, true) == detail::Outcome::done);
+}
+
+TEST_CASE("weighted products: sum w v and sum w v h, of what counts") {
+  const Exact exact;
+  auto norm = exact.norm();
+  Eigen::RowVectorXd v(4), w(4);
+  v << 1, 10, 100, std::numeric_limits<double>::quiet_NaN();
+  w << 2, 1, 0.5, 0;
+  const auto in = weighted(exact.x, w, Weights::importance);
+  const Input<double> input(in);
+  const auto selected = detail::selected_of("test", input);
+  detail::ProductReduction<double> reduction(norm, 2, nullptr);
+  const auto view = examples_in_columns(v);
+  detail::weighted_products<double>(*selected, input.view(), view, norm, reduction, {});
+  CHECK(reduction.sums(0, 0) == 2 + 10 + 50);
+  CHECK(reduction.sums(0, 1) == -2 - 10 + 50);  // h is -1, -1, 1, 1
+}
