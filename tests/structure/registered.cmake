@@ -22,6 +22,10 @@ foreach(list IN ITEMS units cases consumers)
   endif()
 endforeach()
 
+# What needs ONNX is left out where it is not installed.
+if(NOT ONNX)
+  list(FILTER units EXCLUDE REGEX "^io/onnx")
+endif()
 foreach(file IN LISTS units)
   string(REGEX REPLACE "[.]test[.]cpp$" "" name "${file}")
   string(REPLACE "/" "_" name "${name}")

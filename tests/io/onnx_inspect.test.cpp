@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/io/onnx_inspect.hpp"
+
+#include <string>
+
+#include "support/catch.hpp"
+#include "support/onnx_models.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+using Catch::Matchers::Contains;
+
+TEST_CASE("the shortest decimal number of a float is the one that was meant") {
+  CHECK(detail::shortest_float(9.9999997473787516e-06) == "1e-05");
+  CHECK(detail::shortest_float(0.0010000000474974513) == "0.001");
+  CHECK(detail::shortest_float(1.0000000656873453e-05) == "1.0000001e-05");
+  CHECK(detail::shortest_float(0) == "0");
+}
+
+TEST_CASE("the table has a line for every node, and below it what should be looked at") {
+  ModelMaker maker = norm_alone();
+  maker.node("BatchNormalization", "b2", {"y", "s", "b", "m", "n"}, {"z"});
+  CHECK(
+      inspect(find_batch_norms(maker.model)) ==
+      "node  opset  channels  type  epsilon  stands behind          stands before                  "
+      " "
+      "input used by  frozen\n"
+      "bn    15     2         F32   1e-05    input x                BatchNormalization b2, output "
+      "y "
+      " -              yes\n"
+      "b2    15     2         F32   1e-05    BatchNormalization bn  -                              "
+      " "
+      "output y       no\n"
+      "\n"
+      "b2: error: tensor \"n\": input 4: expected numbers in the file, got nothing makes \"n\"\n");
+}
+
+TEST_CASE("names of a file cannot move the cursor") {
+  ModelMaker maker = norm_alone();
+  maker.graph().mutable_node(0)->set_name("evil\n\x1b[2J");
+  const std::string table = inspect(find_batch_norms(maker.model));
+  CHECK_THAT(table, Contains("evil\\x0a\\x1b[2J"));
+  CHECK(table.find('\x1b') == std::string::npos);
+}
+
+TEST_CASE("a model without a node has an empty table") {
+  ModelMaker maker;
+  CHECK_THAT(inspect(find_batch_norms(maker.model)), Contains("node  opset"));
+}
