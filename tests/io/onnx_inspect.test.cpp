@@ -17,22 +17,21 @@ TEST_CASE("the shortest decimal number of a float is the one that was meant") {
   CHECK(detail::shortest_float(0) == "0");
 }
 
-TEST_CASE("the table has a line for every node, and below it what should be looked at") {
+TEST_CASE("the table has a line for every node") {
+  CHECK(
+      inspect(find_batch_norms(norm_alone().model)) ==
+      "node  opset  channels  type  epsilon  stands behind  stands before  input used by  frozen\n"
+      "bn    15     2         F32   1e-05    input x        output y       -              yes\n");
+}
+
+TEST_CASE("what should be looked at stands below the table") {
   ModelMaker maker = norm_alone();
   maker.node("BatchNormalization", "b2", {"y", "s", "b", "m", "n"}, {"z"});
-  CHECK(
-      inspect(find_batch_norms(maker.model)) ==
-      "node  opset  channels  type  epsilon  stands behind          stands before                  "
-      " "
-      "input used by  frozen\n"
-      "bn    15     2         F32   1e-05    input x                BatchNormalization b2, output "
-      "y "
-      " -              yes\n"
-      "b2    15     2         F32   1e-05    BatchNormalization bn  -                              "
-      " "
-      "output y       no\n"
-      "\n"
-      "b2: error: tensor \"n\": input 4: expected numbers in the file, got nothing makes \"n\"\n");
+  CHECK_THAT(
+      inspect(find_batch_norms(maker.model)),
+      Contains("-              yes\n") && Contains("output y       no\n") &&
+          Catch::Matchers::EndsWith("\n\nb2: error: tensor \"n\": input 4: expected numbers in "
+                                    "the file, got nothing makes \"n\"\n"));
 }
 
 TEST_CASE("names of a file cannot move the cursor") {
