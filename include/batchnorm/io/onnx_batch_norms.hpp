@@ -33,6 +33,7 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 /// its numbers and does not need the model any more.
 struct OnnxBatchNorm {
   std::string node;      ///< its name, behind those of the nodes whose graphs or functions it is in
+  std::string path;      ///< of those other nodes; empty in the graph of the model itself
   Index opset = 0;       ///< version of the operators that it is written for
   Options options;       ///< epsilon and update rule of the node; as float numbers of the file
   FoundBatchNorm found;  ///< which values are gamma, beta, mean and variance: inputs 1 to 4
@@ -69,6 +70,7 @@ class OnnxNormExamination {
         scope_(scope),
         node_(node),
         norm_{scope.path() + onnx_label(node),
+              scope.path(),
               scope.opset(),
               Options::onnx(),
               {LayerPrefix(scope.path() + onnx_label(node)), Naming::onnx(), {}, 0, ""},
