@@ -24,7 +24,7 @@ endforeach()
 
 # What needs ONNX is left out where it is not installed.
 if(NOT ONNX)
-  list(FILTER units EXCLUDE REGEX "^io/onnx")
+  list(FILTER units EXCLUDE REGEX "^(io|fuzz)/onnx")
 endif()
 foreach(file IN LISTS units)
   string(REGEX REPLACE "[.]test[.]cpp$" "" name "${file}")
