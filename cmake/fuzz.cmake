@@ -60,10 +60,17 @@ if(NOT works)
 endif()
 
 set(CMAKE_CXX_COMPILER "${clang}")
-set(targets safetensors index)
+set(targets safetensors index tfjs)
 prepare()
 configure_and_build("${BUILD_DIR}" all -DBATCHNORM_BUILD_FUZZERS=ON -DBATCHNORM_BUILD_TESTS=OFF
                     -DBATCHNORM_BUILD_EXAMPLES=OFF -DBATCHNORM_INSTALL=OFF)
+
+# The reader of ONNX models is tried where protobuf and ONNX are.
+if(EXISTS "${BUILD_DIR}/tests/fuzz/fuzz_onnx")
+  list(APPEND targets onnx)
+else()
+  say("left out: fuzz_onnx, because libonnx-dev is not here")
+endif()
 
 # run(command...): a crash ends everything, and its input stays. Programs that are separated by
 # COMMAND run at the same time.

@@ -28,6 +28,7 @@
 
 #include "support/checks.hpp"
 #include "support/network_file.hpp"
+#include "support/network_onnx.hpp"
 #include "support/program.hpp"
 #include "support/report.hpp"
 #include "support/statistics.hpp"
@@ -89,6 +90,7 @@ void check_statistics(const Result& own, const Result& none, Eigen::Index images
 }
 
 int run(const Arguments& arguments) {
+  if (arguments.save) check_has_onnx(*arguments.save);
   std::optional<Network> loaded;
   if (arguments.load) loaded = load_network(*arguments.load);
   const DigitsData data = digits_of(arguments);
@@ -113,7 +115,11 @@ int run(const Arguments& arguments) {
   const Eigen::Index right = results.front().right;
   print_results(results, images);
   if (arguments.save) {
-    save_network(*arguments.save, network);
+    if (is_onnx_name(*arguments.save)) {
+      save_network_onnx(*arguments.save, network);
+    } else {
+      save_network(*arguments.save, network);
+    }
     std::printf("saved %s\n", arguments.save->c_str());
   }
 

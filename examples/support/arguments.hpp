@@ -35,7 +35,8 @@ inline std::string help_of(const std::string& option, const Program& program) {
            "own\n";
   }
   if (option == "--save") {
-    return "  --save FILE    save the trained network (safetensors, the names of PyTorch)\n";
+    return "  --save FILE    save the trained network: NAME.onnx, or safetensors with the names of "
+           "PyTorch\n";
   }
   if (option == "--load") return "  --load FILE    load a network instead of training one\n";
   if (option == "--csv") return "  --csv FILE     save the numbers as a table\n";

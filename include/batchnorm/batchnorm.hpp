@@ -7,6 +7,7 @@
 //   batchnorm/view/eigen_tensor.hpp  needs Eigen's unsupported/Eigen/CXX11/Tensor module
 //   batchnorm/io/safetensors.hpp     needs nlohmann/json
 //   batchnorm/io/checkpoint.hpp      needs nlohmann/json
+//   batchnorm/io/onnx.hpp            needs protobuf and onnx/onnx_pb.h, and nlohmann/json
 
 #include "batchnorm/execution.hpp"
 #include "batchnorm/fold/bias.hpp"

@@ -13,6 +13,7 @@
 #include "support/index_malformed.hpp"
 #include "support/safetensors_bytes.hpp"
 #include "support/safetensors_malformed.hpp"
+#include "support/tfjs_corpus.hpp"
 
 namespace batchnorm_test {
 
@@ -131,6 +132,7 @@ inline std::map<std::string, std::string> fuzz_corpus() {
   std::map<std::string, std::string> corpus;
   for (const auto& [name, bytes] : well_formed_files()) corpus["safetensors/" + name] = bytes;
   for (const auto& [name, bytes] : well_formed_indices()) corpus["index/" + name] = bytes;
+  for (const auto& [name, bytes] : tfjs_corpus()) corpus["tfjs/" + name] = bytes;
   for (const Malformed& malformed : malformed_files()) {
     corpus["safetensors/" + file_name_of(malformed.what)] = malformed.bytes;
   }

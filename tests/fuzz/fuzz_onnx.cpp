@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+// A model from a stranger, and all that the library does with it: finding and loading norms, the
+// table, folding. It may be refused with one of the library's own errors; anything else, and a fold
+// that makes an invalid graph of a valid one, is a crash.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+#include "batchnorm/io/onnx.hpp"
+
+namespace {
+
+using namespace batchnorm;
+
+/// Calls something that may refuse. @return whether it did not
+template <class Call>
+bool attempt(const Call& call) {
+  try {
+    call();
+  } catch (const std::runtime_error&) {
+    return false;
+  } catch (const std::domain_error&) {
+    return false;
+  } catch (const std::invalid_argument&) {
+    return false;
+  }
+  return true;
+}
+
+void require(bool condition) {
+  if (!condition) std::abort();
+}
+
+void use(const OnnxModel& model) {
+  const std::vector<OnnxBatchNorm> norms = find_batch_norms(model);
+  require(inspect(norms).find('\x1b') == std::string::npos);
+  for (const OnnxBatchNorm& norm : norms) {
+    const bool loaded = attempt([&] { load_state<float>(norm); });
+    require(!loaded || norm.can_be_frozen());
+    attempt([&] { load_state<double>(norm, OnnxTraining::accept).freeze(); });
+  }
+  FoldOptions options;
+  options.probes = 1;
+  const OnnxFoldResult result = fold_batch_norms(model, options);
+  require(result.folds.size() + result.left.size() == norms.size());
+  const bool valid = attempt([&] { check_onnx(model); });
+  if (valid) require(attempt([&] { check_onnx(result.model); }));
+  if (result.folds.empty()) {
+    require(result.model.proto.SerializeAsString() == model.proto.SerializeAsString());
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  attempt([&] { use(parse_onnx(data, size, "fuzz")); });
+  return 0;
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/io/onnx_inspect.hpp"
+
+#include <string>
+
+#include "support/catch.hpp"
+#include "support/onnx_models.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+using Catch::Matchers::Contains;
+
+TEST_CASE("the shortest decimal number of a float is the one that was meant") {
+  CHECK(detail::shortest_float(9.9999997473787516e-06) == "1e-05");
+  CHECK(detail::shortest_float(0.0010000000474974513) == "0.001");
+  CHECK(detail::shortest_float(1.0000000656873453e-05) == "1.0000001e-05");
+  CHECK(detail::shortest_float(0) == "0");
+}
+
+TEST_CASE("the table has a line for every node") {
+  CHECK(
+      inspect(find_batch_norms(norm_alone().model)) ==
+      "node  opset  channels  type  epsilon  stands behind  stands before  input used by  frozen\n"
+      "bn    15     2         F32   1e-05    input x        output y       -              yes\n");
+}
+
+TEST_CASE("what should be looked at stands below the table") {
+  ModelMaker maker = norm_alone();
+  maker.node("BatchNormalization", "b2", {"y", "s", "b", "m", "n"}, {"z"});
+  CHECK_THAT(
+      inspect(find_batch_norms(maker.model)),
+      Contains("-              yes\n") && Contains("output y       no\n") &&
+          Catch::Matchers::EndsWith("\n\nb2: error: tensor \"n\": input 4: expected numbers in "
+                                    "the file, got nothing makes \"n\"\n"));
+}
+
+TEST_CASE("names of a file cannot move the cursor") {
+  ModelMaker maker = norm_alone();
+  maker.graph().mutable_node(0)->set_name("evil\n\x1b[2J");
+  const std::string table = inspect(find_batch_norms(maker.model));
+  CHECK_THAT(table, Contains("evil\\x0a\\x1b[2J"));
+  CHECK(table.find('\x1b') == std::string::npos);
+}
+
+TEST_CASE("a model without a node has an empty table") {
+  ModelMaker maker;
+  CHECK_THAT(inspect(find_batch_norms(maker.model)), Contains("node  opset"));
+}

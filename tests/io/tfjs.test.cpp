@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/io/tfjs.hpp"
+
+#include <cstdint>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "batchnorm/io/checkpoint.hpp"
+#include "support/catch.hpp"
+#include "support/paths.hpp"
+#include "support/temporary_folder.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+using Catch::Matchers::Contains;
+using nlohmann::json;
+
+namespace {
+
+std::string float_bytes(const std::vector<float>& values) {
+  std::string bytes(values.size() * sizeof(float), '\0');
+  detail::copy_little_endian(&bytes[0], values.data(), values.size(), sizeof(float));
+  return bytes;
+}
+
+/// A model of one layer "bn" of two channels, whose weights lie in two files, cut within a number.
+struct Model {
+  TemporaryFolder folder;
+  json manifest = json::array();
+  json layers = json::array();
+  std::string bytes = float_bytes({4, 0.25f, 0.5f, -1, 2, 3, 1, -2});
+  bool old_form = false;
+
+  Model() {
+    json weights = json::array();
+    for (const char* name : {"moving_variance", "beta", "gamma", "moving_mean"}) {
+      weights.push_back(
+          {{"name", std::string("bn/") + name}, {"shape", {2}}, {"dtype", "float32"}});
+    }
+    manifest.push_back({{"paths", {"a.bin", "b.bin"}}, {"weights", weights}});
+    add_layer({{"name", "bn"}, {"epsilon", 0.01}, {"momentum", 0.75}});
+  }
+
+  void add_layer(const json& config) {
+    layers.push_back({{"class_name", "BatchNormalization"}, {"config", config}});
+  }
+
+  json& weight(std::size_t place) { return manifest[0]["weights"][place]; }
+
+  Tensors open() {
+    json topology = {{"class_name", "Model"}, {"config", {{"layers", layers}}}};
+    if (old_form) topology = {{"model_config", {{"class_name", "Sequential"}, {"config", layers}}}};
+    write({{"format", "layers-model"}, {"modelTopology", topology}, {"weightsManifest", manifest}});
+    return open_tfjs(folder.file("model.json"));
+  }
+
+  void write(const json& model) {
+    write_bytes(folder.file("model.json"), model.dump());
+    const std::size_t cut = std::min<std::size_t>(bytes.size(), 6);
+    write_bytes(folder.file("a.bin"), bytes.substr(0, cut));
+    write_bytes(folder.file("b.bin"), bytes.substr(cut));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a layer comes with its weights by name, and with epsilon and update rule") {
+  for (const bool old_form : {false, true}) {
+    Model model;
+    model.old_form = old_form;
+    const Tensors tensors = model.open();
+    const auto norms = find_batch_norms(tensors);
+    REQUIRE(norms.size() == 1);
+    const auto loaded = load_state<float>(tensors, norms[0].prefix, LoadOptions::saved());
+    CHECK(loaded.options.epsilon == 0.01);
+    CHECK(loaded.options.running == RunningUpdate::keep_old(0.75));
+    CHECK(loaded.options.running_variance == VarianceEstimator::population);
+    CHECK(loaded.state.gamma == Eigen::Vector2f(2, 3));
+    CHECK(loaded.state.beta == Eigen::Vector2f(0.5f, -1));
+    CHECK(loaded.state.running_mean == Eigen::Vector2d(1, -2));
+    CHECK(loaded.state.running_variance == Eigen::Vector2d(4, 0.25));
+    CHECK_THROWS_WITH(load_state<float>(tensors, "bn/", Epsilon(1e-3)), Contains("0.01"));
+  }
+}
+
+TEST_CASE("layers of models inside the model are found, wrapped ones too") {
+  Model model;
+  json inner = model.layers;
+  model.layers = json::array();
+  model.layers.push_back(
+      {{"class_name", "Functional"},
+       {"config",
+        {{"layers", {{{"class_name", "TimeDistributed"}, {"config", {{"layer", inner[0]}}}}}}}}});
+  CHECK(load_options(model.open(), "bn/").epsilon == 0.01);
+}
+
+TEST_CASE("without epsilon, or with two for one name, the caller has to say it") {
+  Model none;
+  none.layers[0]["config"].erase("epsilon");
+  CHECK_FALSE(has_options(none.open(), "bn/"));
+  Model two;
+  two.add_layer({{"name", "bn"}, {"epsilon", 0.5}, {"momentum", 0.75}});
+  const Tensors tensors = two.open();
+  CHECK_FALSE(has_options(tensors, "bn/"));
+  CHECK(load_state<float>(tensors, "bn/", Epsilon(1e-3)).options.epsilon == 1e-3);
+}
+
+TEST_CASE("a layer without scale has none") {
+  Model model;
+  model.manifest[0]["weights"].erase(2);
+  model.bytes = float_bytes({4, 0.25f, 0.5f, -1, 1, -2});
+  model.layers[0]["config"]["scale"] = false;
+  const auto loaded = load_state<float>(model.open(), "bn/", LoadOptions::saved());
+  CHECK_FALSE(loaded.options.scale);
+  CHECK(loaded.state.gamma == Eigen::Vector2f(1, 1));
+}
+
+TEST_CASE("quantised weights are q scale + min, and zero is zero") {
+  Model model;
+  // Variances 200 and 0; 67 is what stands for zero: 67 * 0.3 = 20.1 misses it by a rounding.
+  model.weight(0)["quantization"] = {{"dtype", "uint8"}, {"scale", 0.3}, {"min", -0.3 * 67}};
+  model.weight(1)["quantization"] = {{"dtype", "uint16"}, {"scale", 0.5}, {"min", 1}};
+  model.weight(3)["quantization"] = {{"dtype", "float16"}};
+  model.bytes = std::string("\xc8\x43", 2) + std::string("\x01\x00\x00\x02", 4) +
+                float_bytes({2, 3}) + std::string("\x00\x3c\x00\xc0", 4);  // half: 1, -2
+  const Tensors tensors = model.open();
+  CHECK(tensors.values<float>("bn/moving_variance") ==
+        std::vector<float>{static_cast<float>(200 * 0.3 - 0.3 * 67), 0});
+  CHECK(tensors.values<float>("bn/beta") == std::vector<float>{1.5f, 257});
+  CHECK(tensors.values<float>("bn/moving_mean") == std::vector<float>{1, -2});
+  CHECK_NOTHROW(load_state<float>(tensors, "bn/", LoadOptions::saved()));
+}
+
+TEST_CASE("integers without min and scale are no statistics") {
+  Model model;
+  model.weight(0)["dtype"] = "uint8";
+  model.bytes = std::string("\x04\x01", 2) + float_bytes({0.5f, -1, 2, 3, 1, -2});
+  const Tensors tensors = model.open();
+  CHECK_THROWS_WITH(load_state<float>(tensors, "bn/", LoadOptions::saved()),
+                    Contains("bn/moving_variance") && Contains("U8"));
+  model.weight(0)["quantization"] = {{"dtype", "uint8"}, {"scale", 0.3}};
+  CHECK_THROWS_WITH(model.open(), Contains("model.json\"") &&
+                                      Contains("tensor \"bn/moving_variance\": quantization"));
+}
+
+TEST_CASE("a graph-model says that nothing is left to read") {
+  Model model;
+  model.write({{"format", "graph-model"}, {"modelTopology", {{"node", json::array()}}}});
+  CHECK_THROWS_WITH(open_tfjs(model.folder.file("model.json")), Contains("graph-model"));
+  model.write({{"modelTopology", {{"node", json::array()}}}});
+  CHECK_THROWS_WITH(open_tfjs(model.folder.file("model.json")), Contains("/Scaled"));
+}
+
+TEST_CASE("a manifest that does not fit its files is refused with the names") {
+  const auto complaint = [](const auto& change) {
+    Model model;
+    change(model);
+    try {
+      model.open();
+    } catch (const std::runtime_error& error) {
+      CHECK_THAT(error.what(), Contains("open_tfjs: \""));
+      return std::string(error.what());
+    }
+    return std::string("none");
+  };
+  CHECK(complaint([](Model&) {}) == "none");
+  CHECK_THAT(complaint([](Model& m) { m.bytes.pop_back(); }),
+             Contains("tensor \"bn/moving_mean\"") && Contains("truncated"));
+  CHECK_THAT(complaint([](Model& m) { m.bytes += "x"; }), Contains("expected 32, got 33"));
+  CHECK_THAT(complaint([](Model& m) { m.manifest[0]["paths"][1] = "../b.bin"; }),
+             Contains("a way out of the folder"));
+  CHECK_THAT(complaint([](Model& m) { m.manifest[0]["paths"][1] = "c.bin"; }), Contains("c.bin"));
+  CHECK_THAT(complaint([](Model& m) { m.manifest[0]["paths"] = 1; }), Contains("paths"));
+  CHECK_THAT(complaint([](Model& m) { m.manifest[0]["weights"] = 1; }), Contains("weights"));
+  CHECK_THAT(complaint([](Model& m) { m.manifest = 1; }), Contains("weightsManifest"));
+  CHECK_THAT(complaint([](Model& m) { m.weight(1)["name"] = "bn/moving_variance"; }),
+             Contains("one of its own"));
+  CHECK_THAT(complaint([](Model& m) { m.weight(0)["shape"] = {-1}; }), Contains("shape"));
+  CHECK_THAT(complaint([](Model& m) {
+               m.weight(0)["shape"] = {4294967296u, 4294967296u};
+             }),
+             Contains("truncated"));
+  CHECK_THAT(complaint([](Model& m) { m.weight(0)["dtype"] = "string"; }), Contains("string"));
+  CHECK_THAT(complaint([](Model& m) { m.layers[0]["config"]["epsilon"] = -1; }),
+             Contains("layer \"bn\": epsilon"));
+  CHECK_THAT(complaint([](Model& m) { m.layers[0]["config"]["momentum"] = 2; }),
+             Contains("layer \"bn\": momentum"));
+}
+
+TEST_CASE("what is no model is refused") {
+  const TemporaryFolder folder;
+  for (const char* text : {"", "[]", "{", "7"}) {
+    write_bytes(folder.file("model.json"), text);
+    CHECK_THROWS_AS(open_tfjs(folder.file("model.json")), std::runtime_error);
+  }
+  CHECK_THROWS_WITH(open_tfjs(folder.file("no.json")), Contains("no.json"));
+}
