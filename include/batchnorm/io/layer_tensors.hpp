@@ -29,6 +29,13 @@ inline Index vector_size(const std::vector<Index>& shape) {
   return size;
 }
 
+/// Channels of a tensor of two numbers for each, as [C, 2], or as [2, C] where a reader has turned
+/// it. 0 when it is none, or when nobody can tell.
+inline Index moments_size(const std::vector<Index>& shape) {
+  if (shape.size() != 2 || shape[0] == shape[1]) return 0;
+  return shape[1] == 2 ? shape[0] : shape[0] == 2 ? shape[1] : 0;
+}
+
 // What optimizers call the folders of their own numbers (Keras, TensorFlow, Optax, PyTorch), and
 // what TensorFlow puts behind the name of the parameter to which such numbers belong.
 inline constexpr std::string_view optimizer_words[] = {"optimizer",
