@@ -130,7 +130,11 @@ inline bool is_plausible(const Tensors& tensors, const FoundBatchNorm& layer) {
   if (!naming.folder().empty() && !is_in_folder(prefix, naming.folder())) return false;
   if (naming.needs_epsilon() && !layer.has(Role::epsilon)) return false;
   if (!naming.is_list()) return true;
-  if (naming.has_scale_layer()) return layer.has(Role::factor) && is_called_batch_norm(prefix);
+  if (naming.has_scale_layer()) {
+    const bool is_three = layer.has(Role::factor) && !tensors.contains(prefix + "3") &&
+                          vector_size(tensors.shape(layer.key(Role::factor))) == 1;
+    return is_three && is_called_batch_norm(prefix);
+  }
   if (!naming.folder().empty()) return is_called_batch_norm(parent_of(prefix));
   return tensors.metadata().count(metadata_key(prefix)) != 0;
 }

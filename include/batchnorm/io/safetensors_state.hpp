@@ -215,6 +215,17 @@ void save_state(Tensors& tensors, const LayerPrefix& prefix, const State<T, Chan
   detail::save_layer(tensors, prefix, state, &options, naming, stored);
 }
 
+/// A layer alone, under the names of a system and in the form that it stores; see save_state.
+///
+///     write_safetensors("bn.safetensors", save_as(Naming::paddle(), "bn.", state, options));
+template <class T, int Channels>
+Tensors save_as(const Naming& naming, const LayerPrefix& prefix, const State<T, Channels>& state,
+                const Options& options, StoredStatistics stored = StoredStatistics::exact) {
+  Tensors tensors;
+  save_state(tensors, prefix, state, options, naming, stored);
+  return tensors;
+}
+
 /// Takes the state of a layer with PyTorch's names out of a collection, converting it to the scalar
 /// asked for.
 ///
