@@ -170,12 +170,20 @@ inline std::optional<FoundBatchNorm> locate(const Tensors& tensors, const LayerP
   std::optional<FoundBatchNorm> best = saved_layer(tensors, prefix.parameters);
   if (best && (!naming || best->naming == *naming)) return best;
   best.reset();
+  int most = 0;
   for (const Naming& candidate : naming ? std::vector<Naming>{*naming} : Naming::known()) {
     for (const LayerPrefix& place : places_of(prefix, candidate)) {
       FoundBatchNorm layer =
           look_at(tensors, with_scale_layer(tensors, place, candidate), candidate);
       if (is_of_optimizer(layer) || (!naming && !is_plausible(tensors, layer))) continue;
-      if (amount(layer) > (best ? amount(*best) : 0)) best = std::move(layer);
+      // Of two systems with the same names, the one whose prefixes end like this.
+      const std::string& end = place.statistics;
+      const bool is_usual =
+          end.empty() || candidate.separators().find(end.back()) != std::string::npos;
+      const int score = amount(layer) == 0 ? 0 : 2 * amount(layer) + (is_usual ? 1 : 0);
+      if (score <= most) continue;
+      most = score;
+      best = std::move(layer);
     }
   }
   return best;

@@ -64,7 +64,12 @@ inline std::optional<Options> keras_options(const FoundBatchNorm& layer,
 /// Puts what the JSON says beside the layers that were found. Of Keras 1 only epsilon, because what
 /// its files have in the place of the variance is for the caller to say.
 inline void add_keras_options(Tensors& tensors, const std::vector<KerasBatchNorm>& norms) {
-  for (const FoundBatchNorm& layer : find_batch_norms(tensors)) {
+  const std::vector<FoundBatchNorm> layers = find_batch_norms(tensors);
+  std::size_t lists = 0;
+  for (const FoundBatchNorm& layer : layers) lists += layer.naming.is_list() ? 1 : 0;
+  for (const FoundBatchNorm& layer : layers) {
+    // Folders are told by counting: as soon as one is missing, the others may be shifted.
+    if (layer.naming.is_list() && lists != norms.size()) continue;
     const std::optional<Options> options = keras_options(layer, norms);
     if (!options) continue;
     const std::string& prefix = layer.prefix.parameters;
