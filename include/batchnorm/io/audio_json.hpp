@@ -12,6 +12,7 @@
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/io/file_bytes.hpp"
+#include "batchnorm/io/layer_prefix.hpp"
 #include "batchnorm/io/naming.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/safetensors_options.hpp"
@@ -70,7 +71,10 @@ inline void read_json_arrays(const nlohmann::json& value, const std::string& pat
                              Tensors& tensors) {
   constexpr int deepest = 64;
   JsonArray array;
-  if (array.read(value)) {
+  // `weights` is a list of arrays, also where these happen to have one size.
+  const bool is_list = value.is_array() && !value.empty() && value[0].is_array() &&
+                       ends_with_name(path, "weights", ".");
+  if (!is_list && array.read(value)) {
     tensors.set(path, array.shape(), array.numbers());
     return;
   }
