@@ -41,7 +41,8 @@ TEST_CASE("the corpus is every file that the tests name, and no other") {
   const std::map<std::string, std::string> expected = fuzz_corpus();
   // No two of the list have one name.
   CHECK(expected.size() == malformed_files().size() + malformed_indices().size() +
-                               well_formed_files().size() + well_formed_indices().size());
+                               well_formed_files().size() + well_formed_indices().size() +
+                               well_formed_models().size());
   for (const auto& [name, bytes] : expected) {
     INFO(name);
     REQUIRE(files.count(name) == 1);

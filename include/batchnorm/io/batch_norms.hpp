@@ -237,6 +237,41 @@ inline std::vector<LayerPrefix> places_from_key(const std::string& key, const Na
   return places;
 }
 
+/// Layers that may be there, by how much speaks for them: what this library has saved first, then
+/// the most complete; in doubt the first of Naming::known().
+using Candidates = std::map<std::tuple<int, std::size_t, std::string, std::string>, FoundBatchNorm>;
+
+inline void add_candidate(Candidates& candidates, int surplus, std::size_t system,
+                          FoundBatchNorm layer) {
+  const auto order = std::make_tuple(-surplus - amount(layer), system, layer.prefix.parameters,
+                                     layer.prefix.statistics);
+  candidates.try_emplace(order, std::move(layer));
+}
+
+inline Candidates find_candidates(const Tensors& tensors) {
+  constexpr int saved_here = 1000;
+  Candidates candidates;
+  const std::string beginning = metadata_key("");
+  for (const auto& [key, value] : tensors.metadata()) {
+    if (key.compare(0, beginning.size(), beginning) != 0) continue;
+    auto layer = saved_layer(tensors, key.substr(beginning.size()));
+    if (!layer || !layer->has_statistics()) continue;
+    add_candidate(candidates, saved_here, 0, std::move(*layer));
+  }
+  const std::vector<Naming> known = Naming::known();
+  for (const std::string& key : tensors.keys()) {
+    for (std::size_t system = 0; system < known.size(); ++system) {
+      for (const LayerPrefix& place : places_from_key(key, known[system])) {
+        const LayerPrefix whole = with_scale_layer(tensors, place, known[system]);
+        FoundBatchNorm layer = look_at(tensors, whole, known[system]);
+        if (!is_batch_norm(tensors, layer)) continue;
+        add_candidate(candidates, 0, system, std::move(layer));
+      }
+    }
+  }
+  return candidates;
+}
+
 }  // namespace detail
 
 /// All batch norm layers of a checkpoint, found by the names and shapes of their tensors, sorted by
@@ -255,30 +290,7 @@ inline std::vector<LayerPrefix> places_from_key(const std::string& key, const Na
 /// that load_state takes.
 /// Cost: looks at names and shapes only, no element is read. Thread safe.
 inline std::vector<FoundBatchNorm> find_batch_norms(const Tensors& tensors) {
-  // What this library has saved first, then the most complete; in doubt the first of known().
-  using Order = std::tuple<int, std::size_t, std::string, std::string>;
-  std::map<Order, FoundBatchNorm> candidates;
-  const auto add = [&](int surplus, std::size_t system, FoundBatchNorm layer) {
-    const Order order{-surplus - detail::amount(layer), system, layer.prefix.parameters,
-                      layer.prefix.statistics};
-    candidates.try_emplace(order, std::move(layer));
-  };
-  for (const auto& [key, value] : tensors.metadata()) {
-    const std::string beginning = detail::metadata_key("");
-    if (key.compare(0, beginning.size(), beginning) != 0) continue;
-    auto layer = detail::saved_layer(tensors, key.substr(beginning.size()));
-    if (layer && layer->has_statistics()) add(1000, 0, std::move(*layer));
-  }
-  const std::vector<Naming> known = Naming::known();
-  for (const std::string& key : tensors.keys()) {
-    for (std::size_t system = 0; system < known.size(); ++system) {
-      for (const LayerPrefix& place : detail::places_from_key(key, known[system])) {
-        const LayerPrefix whole = detail::with_scale_layer(tensors, place, known[system]);
-        FoundBatchNorm layer = detail::look_at(tensors, whole, known[system]);
-        if (detail::is_batch_norm(tensors, layer)) add(0, system, std::move(layer));
-      }
-    }
-  }
+  detail::Candidates candidates = detail::find_candidates(tensors);
   std::set<std::string> taken;
   std::set<std::string> prefixes;
   std::vector<FoundBatchNorm> layers;
