@@ -25,6 +25,9 @@
 #include "batchnorm/io/tensors.hpp"
 #include "batchnorm/version.hpp"
 
+// Longer than most: what makes a layer plausible, and who wins where two systems explain the same
+// tensors, has to be seen together, by prefix and for a whole file.
+
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
@@ -142,8 +145,11 @@ inline bool is_plausible(const Tensors& tensors, const FoundBatchNorm& layer) {
 /// The naming and the place that this library has saved a layer under; none in files of others.
 inline std::optional<FoundBatchNorm> saved_layer(const Tensors& tensors,
                                                  const std::string& prefix) {
-  const FileContext context{"load_state", tensors.name()};
-  const nlohmann::json object = read_layer_metadata(context, tensors, prefix);
+  const auto entry = tensors.metadata().find(metadata_key(prefix));
+  if (entry == tensors.metadata().end()) return std::nullopt;
+  // What is wrong with the metadata is said when the layer is loaded.
+  const nlohmann::json object = nlohmann::json::parse(entry->second, nullptr, false);
+  if (!object.is_object()) return std::nullopt;
   const auto system = object.find("names");
   if (system == object.end() || !system->is_string()) return std::nullopt;
   for (const Naming& naming : Naming::all()) {
