@@ -170,6 +170,29 @@ TEST_CASE("what an optimizer keeps is no layer") {
   CHECK(found(keras) == Texts{"Keras bn/ gbmv 3 F32"});
 }
 
+TEST_CASE("an averaged copy of a network is not listed beside the network") {
+  for (const std::string ema : {"ema.", "state_dict_ema.", "model_ema.module."}) {
+    INFO(ema);
+    CHECK(found(with({pytorch_keys("bn1."), pytorch_keys(ema + "bn1.")})) ==
+          Texts{"PyTorch bn1. gbmv 3 F32"});
+    CHECK(found(with({pytorch_keys("model.bn1."), pytorch_keys(ema + "bn1.")})) ==
+          Texts{"PyTorch model.bn1. gbmv 3 F32"});
+    CHECK(found(with({pytorch_keys("bn2."), pytorch_keys(ema + "bn1.")})).size() == 2);
+    CHECK(found(with({pytorch_keys(ema + "bn1.")})) == Texts{"PyTorch " + ema + "bn1. gbmv 3 F32"});
+  }
+}
+
+TEST_CASE("what a quantiser has observed is no layer") {
+  for (const std::string prefix :
+       {"conv1.weight_fake_quant.", "act_Quant.", "x.observer.", "x.activation_post_process."}) {
+    INFO(prefix);
+    CHECK(found(with({{"", "", prefix + "running_mean", prefix + "running_var"}})).empty());
+    CHECK(found(with({{"", "", prefix + "mean", prefix + "var"}})).empty());
+  }
+  CHECK(found(with({pytorch_keys("quantized_block.bn.")})) ==
+        Texts{"PyTorch quantized_block.bn. gbmv 3 F32"});
+}
+
 TEST_CASE("a prefix is listed once, under the system that it is loaded as") {
   for (const auto& second : {LayerKeys{"x.gamma", "x.beta", "x.moving_mean", "x.moving_variance"},
                              LayerKeys{"x.scale", "x.shift", "x.mean", "x.var"},

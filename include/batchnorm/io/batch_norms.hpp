@@ -219,6 +219,7 @@ inline bool is_batch_norm(const Tensors& tensors, const FoundBatchNorm& layer) {
     return shapes && both && !is_long && (layer.has(Role::gamma) || layer.naming.list_shrinks());
   }
   const bool is_affine = layer.has(Role::gamma) || layer.has(Role::beta);
+  if (!is_affine && is_of_quantiser(layer.prefix.statistics)) return false;
   if (layer.has_statistics()) {
     return layer.naming.is_telling() || (both && shapes && (is_affine || is_called));
   }
@@ -241,6 +242,24 @@ inline std::vector<LayerPrefix> places_from_key(const std::string& key, const Na
     }
   }
   return places;
+}
+
+/// Takes the layers of averaged copies of a network away, where the network itself is there, too.
+inline void drop_averages(std::vector<FoundBatchNorm>& layers) {
+  std::vector<std::string> prefixes;
+  for (const FoundBatchNorm& layer : layers) {
+    if (name_in_average(layer.prefix.parameters).empty()) {
+      prefixes.push_back(layer.prefix.parameters);
+    }
+  }
+  const auto is_copy = [&](const FoundBatchNorm& layer) {
+    const std::string name = name_in_average(layer.prefix.parameters);
+    if (name.empty()) return false;
+    return std::any_of(prefixes.begin(), prefixes.end(), [&](const std::string& prefix) {
+      return ends_with_name(prefix, name, "./:");
+    });
+  };
+  layers.erase(std::remove_if(layers.begin(), layers.end(), is_copy), layers.end());
 }
 
 /// Layers that may be there, by how much speaks for them: what this library has saved first, then
@@ -290,7 +309,8 @@ inline Candidates find_candidates(const Tensors& tensors) {
 /// examine_batch_norm says what is wrong with it. Without any statistics batch norm looks like
 /// every other normalisation: such a layer is listed when the last part of its prefix says bn or
 /// batch norm. A list of arrays is listed when something says in which order they stand (see
-/// Naming). What an optimizer keeps for each parameter is no layer.
+/// Naming). What an optimizer keeps for each parameter is no layer, nor is the averaged copy of one
+/// that is there, nor what a quantiser has observed.
 ///
 /// No tensor belongs to two layers, and no prefix is listed twice: it is listed under the system
 /// that load_state takes.
@@ -311,6 +331,7 @@ inline std::vector<FoundBatchNorm> find_batch_norms(const Tensors& tensors) {
     }
     layers.push_back(std::move(layer));
   }
+  detail::drop_averages(layers);
   std::sort(layers.begin(), layers.end(), [](const FoundBatchNorm& a, const FoundBatchNorm& b) {
     return detail::natural_less(a.prefix.parameters, b.prefix.parameters);
   });
