@@ -60,7 +60,7 @@ if(NOT works)
 endif()
 
 set(CMAKE_CXX_COMPILER "${clang}")
-set(targets safetensors index tfjs)
+set(targets safetensors index models tfjs)
 prepare()
 configure_and_build("${BUILD_DIR}" all -DBATCHNORM_BUILD_FUZZERS=ON -DBATCHNORM_BUILD_TESTS=OFF
                     -DBATCHNORM_BUILD_EXAMPLES=OFF -DBATCHNORM_INSTALL=OFF)

@@ -80,6 +80,7 @@ TEST_CASE("presets say what the systems they are named after do") {
       {Options::haiku(0.9), RunningUpdate::keep_old_debiased(0.9), population, 1e-5},
       {Options::onnx(), RunningUpdate::keep_old(0.9), population, 1e-5},
       {Options::dlib(), RunningUpdate::windowed(100), sample, 1e-4},
+      {Options::darknet(), RunningUpdate::keep_old(0.99), sample, 1e-5},
       {Options::matlab(), RunningUpdate::take_new(0.1), population, 1e-5},
       {Options::paper(), RunningUpdate::cumulative(), sample, 1e-5},
   };

@@ -23,6 +23,10 @@ class CheckpointNames {
   CheckpointNames(const Tensors& tensors, const std::vector<FoundBatchNorm>& norms,
                   const FoldArguments& arguments)
       : tensors_(tensors), norms_(norms), arguments_(arguments) {
+    for (const FoundBatchNorm& norm : norms) {
+      const std::string& system = norm.naming.system();
+      is_of_paddle_ = is_of_paddle_ || system == "Paddle" || system == "Paddle, static";
+    }
     for (const auto& [name, epsilon] : arguments.epsilon_of) check_norm("--epsilon", name);
     for (const std::string& name : arguments.unpaired) check_norm("--unpaired", name);
     for (const std::string& name : arguments.unpadded) check_layer(name);
@@ -49,7 +53,9 @@ class CheckpointNames {
 
   std::optional<WeightLayer> find_layer(const std::string& name) const {
     for (const char* separator : {".", "/"}) {
-      if (const auto layer = find_weight_layer(tensors_, name + separator)) return layer;
+      auto layer = find_weight_layer(tensors_, name + separator);
+      if (layer && is_of_paddle_) layer->count_inputs_first(tensors_.shape(layer->weight));
+      if (layer) return layer;
     }
     return std::nullopt;
   }
@@ -131,6 +137,7 @@ class CheckpointNames {
   const std::vector<FoundBatchNorm>& norms_;
   const FoldArguments& arguments_;
   std::map<std::string, std::string> contradicted_;
+  bool is_of_paddle_ = false;
 };
 
 }  // namespace example

@@ -30,7 +30,8 @@ SYNOPSIS
 
 DESCRIPTION
   FILE and IN are safetensors files, or the index.json of several. Batch norms are found by the
-  names and shapes of their tensors: PyTorch, Keras, Flax, ONNX, and lists in RTNeural's order.
+  names and shapes of their tensors, as PyTorch, Keras, Flax, Paddle, MXNet and some thirty other
+  systems have them.
 
   inspect prints a table of them: channels, type, the range of their statistics, the layer that each
   folds into, and below it what looks wrong.
@@ -45,7 +46,7 @@ DESCRIPTION
 PAIRS
   A batch norm belongs to the layer before it
     by number   1 follows 0, features.4.1 follows features.4.0: PyTorch's Sequential
-    by name     bn1 follows conv1, or fc1, linear1, dense1; conv1_bn follows conv1
+    by name     bn1 follows conv1, or fc1, linear1, dense1; conv1_bn, conv1_BN, bn_conv1 follow conv1
   This is a convention and not in the file: look at the table before you trust it. Where bn1 stands
   in front of conv1 the shapes usually tell: when they contradict one pair of such names, no pair of
   these names is folded. A layer that may feed two batch norms is folded with neither, because the

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <batchnorm/io/checkpoint.hpp>
-#include <cctype>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -59,13 +58,18 @@ inline bool is_automatic_name(const std::string& leaf, const std::string& system
 /// are not what is multiplied with; "" when there is none.
 inline std::string quantisation_tensor(const Tensors& tensors) {
   for (const std::string& key : tensors.keys()) {
-    std::string lower = key;
-    for (char& letter : lower) {
-      letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
-    }
-    if (lower.find("quant") != std::string::npos) return key;
+    if (lower_case(key).find("quant") != std::string::npos) return key;
   }
   return "";
+}
+
+/// Why nobody can tell which axis of a layer's weights has the outputs; "" when it is known.
+inline std::string doubt_of_layout(const WeightLayer& layer, const FoundBatchNorm& norm) {
+  const bool is_known = norm.naming != batchnorm::Naming::burn() || !layer.is_linear();
+  return is_known ? ""
+                  : layer.name() +
+                        " is linear: burn counts its inputs first and Gluon its outputs, and "
+                        "names do not tell the two apart";
 }
 
 /// A tensor of a layer besides weights and bias, which may change its output (lora_A,

@@ -28,7 +28,8 @@ inline batchnorm::LoadOptions load_options_for(const Tensors& tensors, const Fou
   if (own != arguments.epsilon_of.end()) return batchnorm::Epsilon(own->second);
   // Where the file carries another one, load_state says so.
   if (arguments.epsilon) return batchnorm::Epsilon(*arguments.epsilon);
-  if (batchnorm::has_options(tensors, norm.prefix.parameters)) {
+  if (batchnorm::has_options(tensors, norm.prefix.parameters) ||
+      norm.has(batchnorm::Role::epsilon)) {
     return batchnorm::LoadOptions::saved();
   }
   throw UsageError("--epsilon is needed: the file does not carry that of " + name_of(norm));

@@ -59,6 +59,8 @@ class FoldPlanner {
   /// Plans `layer -> norm`, when the channels are right.
   void plan_behind(WeightLayer layer, const FoundBatchNorm& norm, const std::string& reason) {
     const std::string channels = std::to_string(norm.channels) + " channels";
+    const std::string layout = doubt_of_layout(layer, norm);
+    if (!layout.empty()) return leave(norm, layout);
     const bool transposed = arguments_.transposed.count(layer.name()) != 0;
     if (transposed && !layer.transpose(norm.channels)) {
       return leave(norm, layer.name() + " is no transposed convolution to " + channels);
@@ -110,6 +112,8 @@ class FoldPlanner {
 
   /// Plans `norm -> layer`: exact for linear layers, and convolutions that do not pad.
   void plan_front(const FoundBatchNorm& norm, WeightLayer layer, const std::string& reason) {
+    const std::string layout = doubt_of_layout(layer, norm);
+    if (!layout.empty()) return leave(norm, layout);
     if (layer.is_separable) {
       return leave(norm, layer.name() + " behind it is a separable convolution, with two kernels");
     }

@@ -71,6 +71,13 @@ struct WeightLayer {
     for (std::size_t axis = 2; axis < rank; ++axis) taps *= shape[first ? axis : axis - 2];
   }
 
+  /// The same tensor as in Paddle, whose linear layers count the inputs first.
+  void count_inputs_first(const std::vector<Index>& shape) {
+    if (!is_linear_) return;
+    order = Order::out_last;
+    set_shape(shape);
+  }
+
   /// The same tensor as the weights of a transposed convolution with so many output channels, whose
   /// groups follow from them. False when it cannot be one.
   bool transpose(Index channels) {

@@ -7,6 +7,8 @@
 //   batchnorm/view/eigen_tensor.hpp  needs Eigen's unsupported/Eigen/CXX11/Tensor module
 //   batchnorm/io/safetensors.hpp     needs nlohmann/json
 //   batchnorm/io/checkpoint.hpp      needs nlohmann/json
+//   batchnorm/io/audio_json.hpp      needs nlohmann/json
+//   batchnorm/io/keras.hpp           needs nlohmann/json and HDF5 (hdf5.h)
 //   batchnorm/io/onnx.hpp            needs protobuf and onnx/onnx_pb.h, and nlohmann/json
 
 #include "batchnorm/execution.hpp"

@@ -231,6 +231,14 @@ struct Options {
     return make(1e-4, RunningUpdate::windowed(100), VarianceEstimator::sample);
   }
 
+  /// Darknet, as AlexeyAB's and its GPU code have it: epsilon 1e-5 inside the root, weight of the
+  /// old average 0.99, sample variance. The CPU code of pjreddie's adds 1e-6 outside of the root
+  /// instead: (x - mean) / (sqrt(v) + 1e-6), which LoadOptions::epsilon_outside_root makes a layer
+  /// of.
+  static Options darknet() {
+    return make(1e-5, RunningUpdate::keep_old(0.99), VarianceEstimator::sample);
+  }
+
   /// MATLAB's batchNormalizationLayer: epsilon 1e-5, weight of the new minibatch 0.1. Its
   /// documentation gives one variance for the minibatch and the average: the population variance.
   static Options matlab() {

@@ -107,6 +107,8 @@ fold(keras 0 "conv1 -> conv1_bn .*dw -> dw_bn .*dense1 -> norm1 ")
 fold(flax 0 "params/conv1 -> params/bn1 ")
 fold(half 0 "1 folds of 1")
 fold(bfloat 0 "1 folds of 1")
+fold(capitals 0 "Conv2 -> bn_Conv2 .*conv1 -> conv1_BN .*3 folds of 3")
+fold(paddle 0 "fc1 -> bn1 .*2 folds of 2")
 fold(double 0 "1 folds of 1")
 fold(front 1 "left as it is: 0: 1 behind it is a convolution, and whether it pads is not in the file")
 expect_no_file(front.folded.safetensors)
@@ -124,8 +126,8 @@ fold(flat_keras 0 "last_norm -> fc " --pair last_norm=fc --flattened fc=nhwc)
 expect(2 "^$" "--flattened expects the order nchw or nhwc, got \"hwc\"" fold a b --flattened fc=hwc)
 fold(separable 0 "sep -> sep_bn ")
 checkpoints(check)
-if(NOT output STREQUAL "checked 23 layers\n")
-  message(SEND_ERROR "expected 23 layers to be checked, got ${output}")
+if(NOT output STREQUAL "checked 28 layers\n")
+  message(SEND_ERROR "expected 28 layers to be checked, got ${output}")
 endif()
 
 # ---- the folded file has nothing left to fold
@@ -217,6 +219,11 @@ fold(quantised 0 "1 folds of 1" --pair conv1=bn1 --dry-run)
 fold(quantised 0 "1 folds of 1" --unquantised --dry-run)
 fold(counted 1 "left as it is: batch_normalization_1: layers and norms are counted separately.* dense_1 .*left as it is: bn: .* dense .*1 folds of 3" --dry-run)
 fold(counted 0 "3 folds of 3" --pair dense_1=batch_normalization_1 --pair dense=bn --dry-run)
+
+fold(burn 1 "left as it is: bn1: fc1 is linear: burn counts its inputs first.*1 folds of 2" --dry-run)
+fold(burn 1 "left as it is: bn1: fc1 is linear.*1 folds of 2" --pair fc1=bn1 --dry-run)
+expect(2 "bn1/bn1 +Keras 1 .*error: tensor \"bn1/bn1_running_std\": variance of Keras 1: expected the word"
+       "^$" inspect keras1.safetensors)
 
 # ---- what a certificate means where weights are lost
 

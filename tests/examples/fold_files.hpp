@@ -25,6 +25,9 @@ struct NormKeys {
 inline NormKeys pytorch(const std::string& prefix) {
   return {prefix + "weight", prefix + "bias", prefix + "running_mean", prefix + "running_var"};
 }
+inline NormKeys paddle(const std::string& prefix) {
+  return {prefix + "weight", prefix + "bias", prefix + "_mean", prefix + "_variance"};
+}
 inline NormKeys keras(const std::string& prefix) {
   return {prefix + "gamma", prefix + "beta", prefix + "moving_mean", prefix + "moving_variance"};
 }

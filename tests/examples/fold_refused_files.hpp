@@ -47,6 +47,19 @@ inline void make_refused(const std::string& folder, example::Random& random) {
   batchnorm::save_state(ours, "1.", batchnorm::State<float>(2), batchnorm::Options::keras());
   batchnorm::write_safetensors(folder + "/ours.safetensors", ours);
 
+  Tensors burn;
+  add_layer(burn, "fc1.", {4, 4}, random);
+  add_norm(burn, {"bn1.gamma", "bn1.beta", "bn1.running_mean", "bn1.running_var"}, 4, random);
+  add_layer(burn, "conv2.", {4, 4, 1, 1}, random);
+  add_norm(burn, {"bn2.gamma", "bn2.beta", "bn2.running_mean", "bn2.running_var"}, 4, random);
+  batchnorm::write_safetensors(folder + "/burn.safetensors", burn);
+
+  Tensors keras1;
+  add_layer(keras1, "a/conv1_.", {4, 4, 1, 1}, random);
+  add_norm(keras1, {"bn1/bn1_gamma", "bn1/bn1_beta", "bn1/bn1_running_mean", "bn1/bn1_running_std"},
+           4, random);
+  batchnorm::write_safetensors(folder + "/keras1.safetensors", keras1);
+
   Tensors plain;
   add_layer(plain, "fc.", {2, 3}, random);
   batchnorm::write_safetensors(folder + "/plain.safetensors", plain);

@@ -43,7 +43,7 @@ TEST_CASE("the corpus is every file that the tests name, and no other") {
   // No two of the list have one name.
   CHECK(expected.size() == malformed_files().size() + malformed_indices().size() +
                                well_formed_files().size() + well_formed_indices().size() +
-                               tfjs_corpus().size());
+                               tfjs_corpus().size() + well_formed_models().size());
   for (const auto& [name, bytes] : expected) {
     INFO(name);
     REQUIRE(files.count(name) == 1);

@@ -40,3 +40,30 @@ TEST_CASE("numbers of optimizers are known by a part of their name") {
     CHECK_FALSE(detail::is_optimizer_slot(key));
   }
 }
+
+TEST_CASE("a tensor of two numbers for each channel has its channels on the other axis") {
+  CHECK(detail::moments_size(std::vector<Index>{5, 2}) == 5);
+  CHECK(detail::moments_size(std::vector<Index>{2, 5}) == 5);
+  CHECK(detail::moments_size(std::vector<Index>{2, 2}) == 0);
+  CHECK(detail::moments_size(std::vector<Index>{5, 3}) == 0);
+  CHECK(detail::moments_size(std::vector<Index>{2}) == 0);
+  CHECK(detail::moments_size(std::vector<Index>{1, 2}) == 1);
+}
+
+TEST_CASE("layers of averaged copies are known by a part of their prefix") {
+  CHECK(detail::name_in_average("ema.bn1.") == "bn1.");
+  CHECK(detail::name_in_average("a/state_dict_ema/net/bn/") == "net/bn/");
+  CHECK(detail::name_in_average("model_ema.module.bn1.") == "bn1.");
+  CHECK(detail::name_in_average("emanuel.bn1.") == "");
+  CHECK(detail::name_in_average("bn1.") == "");
+  CHECK(detail::name_in_average("") == "");
+}
+
+TEST_CASE("prefixes that speak of quantisation") {
+  for (const char* prefix :
+       {"conv.weight_fake_quant.", "act_Quant.", "a.observer.x.", "x/activation_post_process/"}) {
+    CHECK(detail::is_of_quantiser(prefix));
+  }
+  for (const char* prefix : {"", "bn.", "quality.bn."})
+    CHECK_FALSE(detail::is_of_quantiser(prefix));
+}

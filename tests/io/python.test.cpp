@@ -109,3 +109,32 @@ TEST_CASE("numpy reads what is written here, to the last bit") {
            << "flags bool [3] 010001\n";
   CHECK(read_bytes(folder.file("out")) == expected.str());
 }
+
+TEST_CASE("arrays of NumPy come here by way of the script of the examples") {
+  const TemporaryFolder folder;
+  const std::string python = python_with_numpy(folder);
+  if (python.empty()) {
+    WARN("left out: converting with numpy, because no Python with numpy is here");
+    return;
+  }
+  const std::string input = folder.file("net.npz");
+  const std::string output = folder.file("net.safetensors");
+  const std::string make =
+      "import numpy; numpy.savez('" + input +
+      "', **{'bn/gamma': numpy.float32([2, 1]), 'bn/beta': numpy.float64([0, 1]), "
+      "'bn/avg_mean': numpy.float32([1, -1]), 'bn/avg_var': numpy.float32([3.75, 0.75]), "
+      "'bn/N': numpy.int32(5), 'name': numpy.array('text')})";
+  const std::string script = source_dir() + "/examples/to_safetensors.py";
+  const std::string quiet = " >\"" + folder.file("out") + "\" 2>\"" + folder.file("err") + "\"";
+  REQUIRE(std::system((python + " -c \"" + make + "\"" + quiet).c_str()) == 0);
+  const int result = std::system(
+      (python + " \"" + script + "\" \"" + input + "\" \"" + output + "\"" + quiet).c_str());
+  INFO(read_bytes(folder.file("err")));
+  REQUIRE(result == 0);
+  const auto layers = find_batch_norms(output);
+  REQUIRE(layers.size() == 1);
+  CHECK(layers[0].naming == Naming::chainer());
+  const auto loaded = load_state<double>(output, "bn/", Epsilon(0.25));
+  // 2 (3 - 1) / 2 and (3 + 1) / 1 + 1
+  CHECK(loaded.freeze()(Eigen::Vector2d(3, 3)) == Eigen::Vector2d(2, 5));
+}

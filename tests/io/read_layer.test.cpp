@@ -2,7 +2,9 @@
 #include "batchnorm/io/read_layer.hpp"
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <vector>
 
@@ -17,7 +19,7 @@ namespace {
 State<float> state_of(const Tensors& tensors, const LayerPrefix& prefix = "bn.") {
   const auto layer = detail::locate(tensors, prefix, std::nullopt);
   REQUIRE(layer);
-  return detail::read_layer<float, Eigen::Dynamic>(tensors, *layer);
+  return detail::read_layer<float, Eigen::Dynamic>(tensors, *layer, detail::LayerNumbers());
 }
 
 constexpr Index unknown = State<float>::unknown;
@@ -69,6 +71,23 @@ TEST_CASE("counters come from the tensor, from the metadata, or are unknown") {
   tensors.metadata().clear();
   CHECK(state_of(tensors).batches_seen == unknown);
   CHECK(state_of(tensors).samples_seen == unknown);
+}
+
+TEST_CASE("numbers that were converted are taken instead of those of the file") {
+  const Tensors tensors = pytorch_layer();
+  const auto layer = detail::locate(tensors, "bn.", std::nullopt);
+  REQUIRE(layer);
+  detail::LayerNumbers numbers;
+  numbers.of(Role::variance) = {1.0, 2.0, 3.0};
+  numbers.of(Role::gamma) = {7.0, 8.0, 9.0};
+  numbers.is_converted[static_cast<std::size_t>(Role::variance)] = true;
+  const auto state = detail::read_layer<float, Eigen::Dynamic>(tensors, *layer, numbers);
+  CHECK(state.running_variance == Eigen::Vector3d(1, 2, 3));
+  CHECK(state.gamma == Eigen::Vector3f(1.5f, -2.0f, 0.5f));
+  numbers.of(Role::beta) = {1e39, 0.0, 0.0};
+  numbers.is_converted[static_cast<std::size_t>(Role::beta)] = true;
+  CHECK_THROWS_MATCHES((detail::read_layer<float, Eigen::Dynamic>(tensors, *layer, numbers)),
+                       std::domain_error, says("\"bn.bias\", channel 0"));
 }
 
 TEST_CASE("a layer is examined before it is read") {

@@ -81,9 +81,13 @@ std::string prefix_of(Index channels) {
   return "bn" + std::to_string(channels) + ".";
 }
 
+/// One of the systems that keep every bit, and need one prefix only.
 Naming naming_of(Index channels) {
-  const std::vector<Naming> known = Naming::known();
-  return known[static_cast<std::size_t>(channels) % known.size()];
+  std::vector<Naming> exact;
+  for (const Naming& naming : Naming::all()) {
+    if (naming.is_exact() && !naming.has_scale_layer()) exact.push_back(naming);
+  }
+  return exact[static_cast<std::size_t>(channels) % exact.size()];
 }
 
 using Scalars = std::tuple<double, float, Eigen::half, Eigen::bfloat16>;

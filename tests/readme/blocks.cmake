@@ -31,7 +31,7 @@ function(read_blocks file folder count_variable kinds_variable complaints_variab
       break()
     endif()
     string(SUBSTRING "${rest}" 0 ${line_end} kind)
-    if(NOT kind MATCHES "^(cpp|cmake|sh|text)$")
+    if(NOT kind MATCHES "^(cpp|cmake|sh|text|python)$")
       string(APPEND complaints "block ${count} is of the unknown kind '${kind}'\n")
       set(kind unknown)
     endif()

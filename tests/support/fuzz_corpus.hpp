@@ -14,6 +14,7 @@
 #include "support/safetensors_bytes.hpp"
 #include "support/safetensors_malformed.hpp"
 #include "support/tfjs_corpus.hpp"
+#include "support/zip_bytes.hpp"
 
 namespace batchnorm_test {
 
@@ -116,6 +117,16 @@ inline std::map<std::string, std::string> well_formed_files() {
            {"params/bn/scale", "params/bn/bias", "batch_stats/bn/mean", "batch_stats/bn/var"}, "")},
       {"good-keras-list", layer_file({"bn/vars/0", "bn/vars/1", "bn/vars/2", "bn/vars/3"}, "")},
       {"good-paddle", layer_file({"bn.weight", "bn.bias", "bn._mean", "bn._variance"}, "")},
+      {"good-mxnet",
+       layer_file({"arg:bn_gamma", "arg:bn_beta", "aux:bn_moving_mean", "aux:bn_moving_var"}, "")},
+      {"good-lasagne", layer_file({"l.gamma", "l.beta", "l.mean", "l.inv_std"}, "")},
+      {"good-ncnn", layer_file({"bn/slope", "bn/bias", "bn/mean", "bn/var"}, "")},
+      {"good-keras-1",
+       layer_file({"1.b_gamma", "1.b_beta", "1.b_running_mean", "1.b_running_std"}, "")},
+      {"good-list-of-three", layer_file({"bn/vars/0", "bn/vars/1", "bn/vars/2"}, "")},
+      {"good-saved-as-lasagne",
+       layer_file({"1.gamma", "1.beta", "1.mean", "1.inv_std"},
+                  options.substr(0, options.size() - 4) + R"(,\"names\":\"Lasagne\"}"},)")},
       {"good-list", layer_file({"bn/0", "bn/1", "bn/2", "bn/3"}, "")}});
   return files;
 }
@@ -127,12 +138,34 @@ inline std::map<std::string, std::string> well_formed_indices() {
           {"good-with-more", R"({"other":[1,{"a":null}],"weight_map":{"a":"x"},"metadata":1.5})"}};
 }
 
+/// Networks in JSON, the JSON of models of Keras, and archives.
+inline std::map<std::string, std::string> well_formed_models() {
+  const std::string norm =
+      R"({"class_name":"BatchNormalization","config":{"name":"a","epsilon":0.001,"momentum":0.99,)"
+      R"("scale":true,"center":false}})";
+  const std::string keras =
+      R"({"class_name":"Functional","config":{"layers":[)" + norm + "," + norm + "]}}";
+  return {{"good-keras", keras},
+          {"good-keras-1", R"({"class_name":"Sequential","config":[)" + norm + "]}"},
+          {"good-rtneural",
+           R"({"in_shape":[null,2],"layers":[{"type":"batchnorm","epsilon":0.5,"weights":)"
+           R"([[2,1],[0,1],[1,-1],[4,1]]},{"type":"dense","weights":[[[1,2]],[0]]}]})"},
+          {"good-pytorch",
+           R"({"bn":{"weight":[2],"bias":[0],"running_mean":[1],"running_var":[4],"eps":1e-5}})"},
+          {"good-nam",
+           R"({"architecture":"ConvNet","config":{"channels":1,"dilations":[1],"batchnorm":true},)"
+           R"("weights":[1,2,3,4,5,6,7,8,9]})"},
+          {"good-archive", zip_of({{"config.json", keras}, {"model.weights.h5", "weights"}})},
+          {"good-compressed", zip_of({{"config.json", keras}}, 8)}};
+}
+
 /// Path below tests/fuzz/corpus, and bytes.
 inline std::map<std::string, std::string> fuzz_corpus() {
   std::map<std::string, std::string> corpus;
   for (const auto& [name, bytes] : well_formed_files()) corpus["safetensors/" + name] = bytes;
   for (const auto& [name, bytes] : well_formed_indices()) corpus["index/" + name] = bytes;
   for (const auto& [name, bytes] : tfjs_corpus()) corpus["tfjs/" + name] = bytes;
+  for (const auto& [name, bytes] : well_formed_models()) corpus["models/" + name] = bytes;
   for (const Malformed& malformed : malformed_files()) {
     corpus["safetensors/" + file_name_of(malformed.what)] = malformed.bytes;
   }

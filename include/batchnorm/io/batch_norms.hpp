@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <string>
@@ -15,11 +16,17 @@
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/io/dtype.hpp"
+#include "batchnorm/io/layer_prefix.hpp"
 #include "batchnorm/io/layer_tensors.hpp"
 #include "batchnorm/io/naming.hpp"
+#include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/safetensors_options.hpp"
+#include "batchnorm/io/scale_layer.hpp"
 #include "batchnorm/io/tensors.hpp"
 #include "batchnorm/version.hpp"
+
+// Longer than most: what makes a layer plausible, and who wins where two systems explain the same
+// tensors, has to be seen together, by prefix and for a whole file.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -43,14 +50,38 @@ namespace detail {
 
 inline constexpr Role vector_roles[] = {Role::gamma, Role::beta, Role::mean, Role::variance};
 
-/// A list of two arrays holds the statistics; one of four holds everything. Others stay as they
-/// are, and examine.hpp refuses them.
+inline void swap_roles(FoundBatchNorm& layer, Role a, Role b) {
+  std::swap(layer.keys[static_cast<std::size_t>(a)], layer.keys[static_cast<std::size_t>(b)]);
+}
+
+/// The statistics are the last two arrays of a list. One of four holds everything, one of two
+/// nothing else; of three, nobody knows what the first is. Other lists stay as they are, and
+/// examine.hpp refuses them.
 inline void shift_list(FoundBatchNorm& layer) {
-  if (!layer.naming.is_list() || layer.has_statistics()) return;
-  std::swap(layer.keys[static_cast<std::size_t>(Role::gamma)],
-            layer.keys[static_cast<std::size_t>(Role::mean)]);
-  std::swap(layer.keys[static_cast<std::size_t>(Role::beta)],
-            layer.keys[static_cast<std::size_t>(Role::variance)]);
+  if (!layer.naming.is_list() || layer.naming.has_scale_layer() || layer.has(Role::variance))
+    return;
+  if (!layer.has(Role::mean)) {
+    swap_roles(layer, Role::gamma, Role::mean);
+    swap_roles(layer, Role::beta, Role::variance);
+  } else if (layer.naming.list_shrinks()) {
+    swap_roles(layer, Role::mean, Role::variance);
+    swap_roles(layer, Role::beta, Role::mean);
+  }
+}
+
+/// Gives the first of three arrays its role, when it is known that there is no gamma, or no beta.
+inline void assign_first_of_three(FoundBatchNorm& layer, std::optional<bool> scale,
+                                  std::optional<bool> shift) {
+  const bool is_three = layer.naming.list_shrinks() && layer.has(Role::gamma) &&
+                        !layer.has(Role::beta) && layer.has(Role::variance);
+  if (is_three && scale == false && shift != false) swap_roles(layer, Role::gamma, Role::beta);
+}
+
+/// Channels of the tensor in a role.
+inline Index channels_of(const Tensors& tensors, const FoundBatchNorm& layer, Role role) {
+  const std::vector<Index>& shape = tensors.shape(layer.key(role));
+  const bool is_statistic = role == Role::mean || role == Role::variance;
+  return layer.naming.has_moments() && is_statistic ? moments_size(shape) : vector_size(shape);
 }
 
 /// What of a layer lies in one place under the names of one system.
@@ -58,6 +89,8 @@ inline FoundBatchNorm look_at(const Tensors& tensors, const LayerPrefix& place,
                               const Naming& naming) {
   FoundBatchNorm layer{place, naming, {}, 0, ""};
   for (std::size_t role = 0; role < roles; ++role) {
+    const bool is_affine = role < static_cast<std::size_t>(Role::mean);
+    if (naming.has_scale_layer() && is_affine && !place.is_pair()) continue;
     for (const std::string& name : naming.names(static_cast<Role>(role))) {
       const std::string key = place.of(static_cast<Role>(role)) + name;
       if (layer.keys[role].empty() && tensors.contains(key)) layer.keys[role] = key;
@@ -66,9 +99,8 @@ inline FoundBatchNorm look_at(const Tensors& tensors, const LayerPrefix& place,
   shift_list(layer);
   for (const Role role : {Role::mean, Role::variance, Role::gamma, Role::beta}) {
     if (!layer.has(role)) continue;
-    const Tensor& tensor = tensors.tensor(layer.key(role));
-    if (layer.dtype.empty()) layer.dtype = tensor.dtype;
-    if (layer.channels == 0) layer.channels = vector_size(tensor.shape);
+    if (layer.dtype.empty()) layer.dtype = tensors.dtype(layer.key(role));
+    if (layer.channels == 0) layer.channels = channels_of(tensors, layer, role);
   }
   return layer;
 }
@@ -87,43 +119,53 @@ inline bool is_of_optimizer(const FoundBatchNorm& layer) {
 inline int amount(const FoundBatchNorm& layer) {
   int found = 0;
   for (const Role role : vector_roles) found += layer.has(role) ? 1 : 0;
+  for (const Role role : {Role::epsilon, Role::new_weight, Role::factor}) {
+    found += layer.has(role) ? 1 : 0;
+  }
   return found + (layer.has(Role::mean) ? 8 : 0) + (layer.has(Role::variance) ? 8 : 0);
 }
 
-/// Whether the last part of a prefix says batch norm: bn1, conv_bn, BatchNorm_0,
-/// batch_normalization_3. Not subnet.
-inline bool is_called_batch_norm(const std::string& prefix) {
-  const std::size_t end = prefix.find_last_not_of(path_separators) + 1;
-  std::string word;
-  std::string letters;
-  for (std::size_t i = start_of_leaf(prefix.substr(0, end)); i <= end; ++i) {
-    char letter = i < end ? prefix[i] : ' ';
-    if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
-    if (letter >= 'a' && letter <= 'z') {
-      word += letter;
-      letters += letter;
-    } else {
-      if (word == "bn") return true;
-      word.clear();
-    }
+/// Whether something beside the names of its tensors says that a layer may be one of that system:
+/// the folder that it has there, or the order of a list.
+inline bool is_plausible(const Tensors& tensors, const FoundBatchNorm& layer) {
+  const Naming& naming = layer.naming;
+  const std::string& prefix = layer.prefix.statistics;
+  if (!naming.folder().empty() && !is_in_folder(prefix, naming.folder())) return false;
+  if (naming.needs_epsilon() && !layer.has(Role::epsilon)) return false;
+  if (!naming.is_list()) return true;
+  if (naming.has_scale_layer()) {
+    const bool is_three = layer.has(Role::factor) && !tensors.contains(prefix + "3") &&
+                          vector_size(tensors.shape(layer.key(Role::factor))) == 1;
+    return is_three && is_called_batch_norm(prefix);
   }
-  return letters.find("batchnorm") != std::string::npos;
+  if (!naming.folder().empty()) return is_called_batch_norm(parent_of(prefix));
+  return tensors.metadata().count(metadata_key(prefix)) != 0;
 }
 
-/// Whether something says in which order a list of arrays stands: this library has written it, or
-/// it is the folder of a layer of Keras 3, which has the order of RTNeural.
-inline bool is_list_of_known_order(const Tensors& tensors, const std::string& prefix) {
-  if (tensors.metadata().count(metadata_key(prefix)) != 0) return true;
-  for (const char* folder : {"/vars/", ".vars."}) {
-    const std::string ending = folder;
-    if (prefix.size() < ending.size()) continue;
-    const std::size_t place = prefix.size() - ending.size();
-    if (prefix.compare(place, ending.size(), ending) == 0 &&
-        is_called_batch_norm(prefix.substr(0, place))) {
-      return true;
+/// The naming and the place that this library has saved a layer under; none in files of others.
+inline std::optional<FoundBatchNorm> saved_layer(const Tensors& tensors,
+                                                 const std::string& prefix) {
+  const auto entry = tensors.metadata().find(metadata_key(prefix));
+  if (entry == tensors.metadata().end()) return std::nullopt;
+  // What is wrong with the metadata is said when the layer is loaded.
+  const nlohmann::json object = nlohmann::json::parse(entry->second, nullptr, false);
+  if (!object.is_object()) return std::nullopt;
+  const auto system = object.find("names");
+  if (system == object.end() || !system->is_string()) return std::nullopt;
+  for (const Naming& naming : Naming::all()) {
+    if (naming.system() != system->get_ref<const std::string&>()) continue;
+    const auto statistics = object.find("statistics");
+    const bool is_pair = statistics != object.end() && statistics->is_string();
+    const LayerPrefix place =
+        is_pair ? LayerPrefix(prefix, statistics->get<std::string>()) : LayerPrefix(prefix);
+    FoundBatchNorm layer = look_at(tensors, place, naming);
+    const auto scale = object.find("scale");
+    if (scale != object.end() && scale->is_boolean()) {
+      assign_first_of_three(layer, scale->get<bool>(), std::nullopt);
     }
+    return layer;
   }
-  return false;
+  return std::nullopt;
 }
 
 /// The layer that the caller means by a prefix; in doubt the first system of Naming::known().
@@ -131,15 +173,23 @@ inline bool is_list_of_known_order(const Tensors& tensors, const std::string& pr
 /// @return nothing when no tensor of a layer is there.
 inline std::optional<FoundBatchNorm> locate(const Tensors& tensors, const LayerPrefix& prefix,
                                             const std::optional<Naming>& naming) {
-  std::optional<FoundBatchNorm> best;
+  std::optional<FoundBatchNorm> best = saved_layer(tensors, prefix.parameters);
+  if (best && (!naming || best->naming == *naming)) return best;
+  best.reset();
+  int most = 0;
   for (const Naming& candidate : naming ? std::vector<Naming>{*naming} : Naming::known()) {
-    if (!naming && candidate.is_list() && !is_list_of_known_order(tensors, prefix.parameters)) {
-      continue;
-    }
     for (const LayerPrefix& place : places_of(prefix, candidate)) {
-      FoundBatchNorm layer = look_at(tensors, place, candidate);
-      if (is_of_optimizer(layer)) continue;
-      if (amount(layer) > (best ? amount(*best) : 0)) best = std::move(layer);
+      FoundBatchNorm layer =
+          look_at(tensors, with_scale_layer(tensors, place, candidate), candidate);
+      if (is_of_optimizer(layer) || (!naming && !is_plausible(tensors, layer))) continue;
+      // Of two systems with the same names, the one whose prefixes end like this.
+      const std::string& end = place.statistics;
+      const bool is_usual =
+          end.empty() || candidate.separators().find(end.back()) != std::string::npos;
+      const int score = amount(layer) == 0 ? 0 : 2 * amount(layer) + (is_usual ? 1 : 0);
+      if (score <= most) continue;
+      most = score;
+      best = std::move(layer);
     }
   }
   return best;
@@ -150,40 +200,101 @@ inline bool has_shapes_of_batch_norm(const Tensors& tensors, const FoundBatchNor
   for (const Role role : vector_roles) {
     if (!layer.has(role)) continue;
     const Tensor& tensor = tensors.tensor(layer.key(role));
-    if (tensor.shape != std::vector<Index>{layer.channels} || !is_real_dtype(tensor.dtype)) {
-      return false;
-    }
+    const bool is_moments = layer.naming.has_moments() && role >= Role::mean;
+    const bool fits = is_moments ? moments_size(tensor.shape) == layer.channels
+                                 : tensor.shape == std::vector<Index>{layer.channels};
+    if (!fits || !is_real_dtype(tensor.dtype)) return false;
   }
   return layer.channels > 0;
 }
 
 inline bool is_batch_norm(const Tensors& tensors, const FoundBatchNorm& layer) {
-  if (is_of_optimizer(layer)) return false;
+  if (is_of_optimizer(layer) || !is_plausible(tensors, layer)) return false;
   const bool shapes = has_shapes_of_batch_norm(tensors, layer);
-  const std::string& prefix = layer.prefix.parameters;
+  const bool both = layer.has(Role::mean) && layer.has(Role::variance);
+  const bool is_called = is_called_batch_norm(layer.prefix.parameters);
   if (layer.naming.is_list()) {
-    return shapes && layer.has(Role::gamma) && layer.has(Role::variance) &&
-           !tensors.contains(prefix + "4") && is_list_of_known_order(tensors, prefix);
+    if (layer.naming.has_scale_layer()) return both && shapes;
+    const bool is_long = tensors.contains(layer.prefix.parameters + "4");
+    return shapes && both && !is_long && (layer.has(Role::gamma) || layer.naming.list_shrinks());
   }
+  const bool is_affine = layer.has(Role::gamma) || layer.has(Role::beta);
+  if (!is_affine && is_of_quantiser(layer.prefix.statistics)) return false;
   if (layer.has_statistics()) {
-    const bool both = layer.has(Role::mean) && layer.has(Role::variance);
-    return layer.naming.is_telling() || (both && shapes);
+    return layer.naming.is_telling() || (both && shapes && (is_affine || is_called));
   }
-  return shapes && layer.has(Role::gamma) && is_called_batch_norm(prefix);
+  return shapes && layer.has(Role::gamma) && is_called;
 }
 
 /// The places in which a tensor of that name could be part of a layer of that system.
-inline std::optional<LayerPrefix> place_from_key(const std::string& key, const Naming& naming) {
-  const std::size_t leaf = start_of_leaf(key);
-  for (std::size_t role = 0; role < roles; ++role) {
-    const Naming::Names& names = naming.names(static_cast<Role>(role));
-    if (std::find(names.begin(), names.end(), key.substr(leaf)) == names.end()) continue;
-    LayerPrefix place(key.substr(0, leaf));
-    replace_part(place.parameters, naming.statistics_tree(), naming.parameters_tree());
-    replace_part(place.statistics, naming.parameters_tree(), naming.statistics_tree());
-    return place;
+inline std::vector<LayerPrefix> places_from_key(const std::string& key, const Naming& naming) {
+  std::vector<LayerPrefix> places;
+  for (const Role role : vector_roles) {
+    for (const std::string& name : naming.names(role)) {
+      if (!ends_with_name(key, name, naming.separators())) continue;
+      LayerPrefix place(key.substr(0, key.size() - name.size()));
+      const std::string separators = tree_separators + naming.separators();
+      replace_part(place.parameters, naming.statistics_tree(), naming.parameters_tree(),
+                   separators);
+      replace_part(place.statistics, naming.parameters_tree(), naming.statistics_tree(),
+                   separators);
+      if (std::find(places.begin(), places.end(), place) == places.end()) places.push_back(place);
+    }
   }
-  return std::nullopt;
+  return places;
+}
+
+/// Takes the layers of averaged copies of a network away, where the network itself is there, too.
+inline void drop_averages(std::vector<FoundBatchNorm>& layers) {
+  std::vector<std::string> prefixes;
+  for (const FoundBatchNorm& layer : layers) {
+    if (name_in_average(layer.prefix.parameters).empty()) {
+      prefixes.push_back(layer.prefix.parameters);
+    }
+  }
+  const auto is_copy = [&](const FoundBatchNorm& layer) {
+    const std::string name = name_in_average(layer.prefix.parameters);
+    if (name.empty()) return false;
+    return std::any_of(prefixes.begin(), prefixes.end(), [&](const std::string& prefix) {
+      return ends_with_name(prefix, name, "./:");
+    });
+  };
+  layers.erase(std::remove_if(layers.begin(), layers.end(), is_copy), layers.end());
+}
+
+/// Layers that may be there, by how much speaks for them: what this library has saved first, then
+/// the most complete; in doubt the first of Naming::known().
+using Candidates = std::map<std::tuple<int, std::size_t, std::string, std::string>, FoundBatchNorm>;
+
+inline void add_candidate(Candidates& candidates, int surplus, std::size_t system,
+                          FoundBatchNorm layer) {
+  const auto order = std::make_tuple(-surplus - amount(layer), system, layer.prefix.parameters,
+                                     layer.prefix.statistics);
+  candidates.try_emplace(order, std::move(layer));
+}
+
+inline Candidates find_candidates(const Tensors& tensors) {
+  constexpr int saved_here = 1000;
+  Candidates candidates;
+  const std::string beginning = metadata_key("");
+  for (const auto& [key, value] : tensors.metadata()) {
+    if (key.compare(0, beginning.size(), beginning) != 0) continue;
+    auto layer = saved_layer(tensors, key.substr(beginning.size()));
+    if (!layer || !layer->has_statistics()) continue;
+    add_candidate(candidates, saved_here, 0, std::move(*layer));
+  }
+  const std::vector<Naming> known = Naming::known();
+  for (const std::string& key : tensors.keys()) {
+    for (std::size_t system = 0; system < known.size(); ++system) {
+      for (const LayerPrefix& place : places_from_key(key, known[system])) {
+        const LayerPrefix whole = with_scale_layer(tensors, place, known[system]);
+        FoundBatchNorm layer = look_at(tensors, whole, known[system]);
+        if (!is_batch_norm(tensors, layer)) continue;
+        add_candidate(candidates, 0, system, std::move(layer));
+      }
+    }
+  }
+  return candidates;
 }
 
 }  // namespace detail
@@ -192,31 +303,20 @@ inline std::optional<LayerPrefix> place_from_key(const std::string& key, const N
 /// prefix with numbers in their order ("9." before "10.").
 ///
 /// A layer is there when its running mean and variance are, under the names of one of the systems
-/// of Naming::known(), as vectors of one size, with gamma and beta of that size or without them.
-/// PyTorch's and Keras' names of statistics are used for nothing else, so with these a layer is
-/// listed although a shape is wrong or one of the two is missing: examine_batch_norm says what is
-/// wrong with it. Without any statistics batch norm looks like every other normalisation: such a
-/// layer is listed when the last part of its prefix says bn or batch norm. A list of exactly four
-/// vectors is listed when something says in which order they stand (see Naming). What an optimizer
-/// keeps for each parameter is no layer.
+/// of Naming::known(), as vectors of one size, with gamma or beta of that size, or called batch
+/// norm. Some names of statistics are used for nothing else (PyTorch's and Keras' among them): with
+/// these a layer is listed although a shape is wrong or one of the two is missing, and
+/// examine_batch_norm says what is wrong with it. Without any statistics batch norm looks like
+/// every other normalisation: such a layer is listed when the last part of its prefix says bn or
+/// batch norm. A list of arrays is listed when something says in which order they stand (see
+/// Naming). What an optimizer keeps for each parameter is no layer, nor is the averaged copy of one
+/// that is there, nor what a quantiser has observed.
 ///
 /// No tensor belongs to two layers, and no prefix is listed twice: it is listed under the system
 /// that load_state takes.
 /// Cost: looks at names and shapes only, no element is read. Thread safe.
 inline std::vector<FoundBatchNorm> find_batch_norms(const Tensors& tensors) {
-  // The most complete first; in doubt the first system of Naming::known().
-  std::map<std::tuple<int, std::size_t, std::string, std::string>, FoundBatchNorm> candidates;
-  const std::vector<Naming> known = Naming::known();
-  for (const std::string& key : tensors.keys()) {
-    for (std::size_t system = 0; system < known.size(); ++system) {
-      const std::optional<LayerPrefix> place = detail::place_from_key(key, known[system]);
-      if (!place) continue;
-      FoundBatchNorm layer = detail::look_at(tensors, *place, known[system]);
-      if (!detail::is_batch_norm(tensors, layer)) continue;
-      candidates.try_emplace({-detail::amount(layer), system, place->parameters, place->statistics},
-                             std::move(layer));
-    }
-  }
+  detail::Candidates candidates = detail::find_candidates(tensors);
   std::set<std::string> taken;
   std::set<std::string> prefixes;
   std::vector<FoundBatchNorm> layers;
@@ -231,6 +331,7 @@ inline std::vector<FoundBatchNorm> find_batch_norms(const Tensors& tensors) {
     }
     layers.push_back(std::move(layer));
   }
+  detail::drop_averages(layers);
   std::sort(layers.begin(), layers.end(), [](const FoundBatchNorm& a, const FoundBatchNorm& b) {
     return detail::natural_less(a.prefix.parameters, b.prefix.parameters);
   });

@@ -2,6 +2,7 @@
 #ifndef BATCHNORM_IO_EXAMINE_HPP
 #define BATCHNORM_IO_EXAMINE_HPP
 
+#include <cmath>
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -13,19 +14,22 @@
 #include "batchnorm/io/batch_norms.hpp"
 #include "batchnorm/io/counter.hpp"
 #include "batchnorm/io/dtype.hpp"
+#include "batchnorm/io/layer_numbers.hpp"
 #include "batchnorm/io/layer_tensors.hpp"
 #include "batchnorm/io/load_report.hpp"
 #include "batchnorm/io/naming.hpp"
 #include "batchnorm/io/neighbours.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/safetensors_options.hpp"
+#include "batchnorm/io/stored_form.hpp"
 #include "batchnorm/io/suspicion.hpp"
 #include "batchnorm/io/tensors.hpp"
+#include "batchnorm/io/traps.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/version.hpp"
 
 // Looks at a layer before it is loaded, and finds everything that is wrong with it, not only the
-// first thing. Nothing is raised here.
+// first thing. Nothing is raised here. Longer than most: one list of checks, in their order.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -39,6 +43,7 @@ struct Expectations {
   std::optional<bool> shift;               ///< whether there is a beta
   std::optional<bool> statistics;          ///< whether there are running statistics
   bool is_inplace_abn = false;             ///< whether gamma is |weight| + epsilon
+  StoredForm form;                         ///< how its numbers are stored
   const char* dtype = nullptr;             ///< that of the scalar asked for; none for wider scalars
   const char* statistics_dtype = nullptr;  ///< that the state keeps statistics in; likewise
   bool dtype_matters = true;               ///< whether a conversion is worth an entry
@@ -58,26 +63,77 @@ class LayerExamination {
                    const Expectations& expectations, LoadReport& report)
       : tensors_(tensors), layer_(layer), expected_(expectations), report_(report) {}
 
-  void run() {
+  /// @return the numbers of a State; in part those of the file when there are errors.
+  LayerNumbers run() {
     check_which_are_there();
     LayerNumbers numbers;
     for (const Role role : vector_roles) {
       if (layer_.has(role) && check_vector(role)) {
-        numbers.of(role) = tensors_.values<double>(layer_.key(role));
+        numbers.of(role) = stored_values<double>(tensors_, layer_, role);
       }
     }
+    read_others(numbers);
     if (layer_.has_statistics()) numbers.batches_seen = check_counter();
     for (const Role role : vector_roles) check_finite(role, numbers.of(role));
     report_neighbours(tensors_, layer_, missing_vectors(), report_);
+    report_traps(tensors_, layer_, !missing_vectors().empty(), report_);
+    if (report_.errors() > 0) return numbers;
+    FormConversion(tensors_, layer_, expected_.form, numbers, report_).run();
     if (report_.errors() == 0) {
       find_suspicions(report_, layer_, numbers, expected_.options, expected_.is_inplace_abn);
     }
+    return numbers;
   }
 
  private:
   static const char* what(Role role) {
-    constexpr const char* words[] = {"gamma", "beta", "running mean", "running variance"};
+    constexpr const char* words[roles] = {"gamma",
+                                          "beta",
+                                          "running mean",
+                                          "running variance",
+                                          "counter",
+                                          "epsilon",
+                                          "weight of a minibatch",
+                                          "factor of mean and variance",
+                                          "bias in front of the norm"};
     return words[static_cast<std::size_t>(role)];
+  }
+
+  /// What some systems have besides: a factor, the bias of the layer in front.
+  void read_others(LayerNumbers& numbers) {
+    if (layer_.has(Role::factor) && check_number(Role::factor)) {
+      numbers.factor = tensors_.value<double>(layer_.key(Role::factor));
+    }
+    for (const Role role : {Role::epsilon, Role::new_weight}) {
+      if (layer_.has(role)) check_number(role);
+    }
+    const std::string& bias = layer_.key(Role::input_bias);
+    if (bias.empty() || !check_vector(Role::input_bias)) return;
+    numbers.input_bias = tensors_.values<double>(bias);
+    for (const double number : numbers.input_bias) {
+      if (is_finite(number)) continue;
+      refuse(report_, Finding::suspicious, bias, what(Role::input_bias), "finite numbers",
+             "NaN or infinity");
+      return;
+    }
+  }
+
+  bool check_number(Role role) {
+    const std::string& key = layer_.key(role);
+    const Tensor& tensor = tensors_.tensor(key);
+    if (vector_size(tensor.shape) != 1 || !is_real_dtype(tensor.dtype)) {
+      refuse(report_, Finding::wrong_number, key, what(role), "one floating number",
+             text(tensor.dtype, " ", shape_text(tensor.shape)));
+      return false;
+    }
+    const double number = tensors_.value<double>(key);
+    if (!is_finite(number) || number < 0.0) {
+      refuse(report_, Finding::wrong_number, key, what(role), "a finite number, 0 or more",
+             text(number));
+      return false;
+    }
+    note(report_, Finding::used, key, text(what(role), ", ", number));
+    return true;
   }
 
   std::string expected_key(Role role) const {
@@ -100,10 +156,20 @@ class LayerExamination {
 
   /// Numbers do not say which array is missing, nor what a fifth one is.
   void check_list() {
-    const bool more = tensors_.contains(layer_.prefix.parameters + "4");
-    if (layer_.has(Role::mean) == layer_.has(Role::variance) && !more) return;
-    refuse(report_, Finding::missing, "", "arrays of a batch norm layer",
-           "4, or 2 without gamma and beta", "another number; nobody can tell which is missing");
+    const bool is_parted =
+        layer_.naming.has_scale_layer() || !layer_.naming.names(Role::epsilon).empty();
+    const bool more = !is_parted && tensors_.contains(layer_.prefix.parameters + "4");
+    if (layer_.has(Role::mean) != layer_.has(Role::variance) || more) {
+      refuse(report_, Finding::missing, "", "arrays of a batch norm layer",
+             "4, or 2 without gamma and beta", "another number; nobody can tell which is missing");
+      return;
+    }
+    const bool is_one = layer_.has(Role::gamma) != layer_.has(Role::beta);
+    if (!layer_.naming.list_shrinks() || !is_one || expected_.scale || expected_.shift) return;
+    refuse(report_, Finding::missing, layer_.key(Role::gamma), "first of three arrays",
+           "the word of the caller for what it is: LoadOptions::without_scale() for beta, or "
+           "without_shift() for gamma",
+           "none");
   }
 
   void check_statistics() {
@@ -156,7 +222,7 @@ class LayerExamination {
   bool check_vector(Role role) {
     const std::string& key = layer_.key(role);
     const Tensor& tensor = tensors_.tensor(key);
-    const Index size = vector_size(tensor.shape);
+    const Index size = channels_of(tensors_, layer_, role);
     const bool is_size = role == Role::mean || layer_.channels < 1;
     if (size < 1 || size != layer_.channels) {
       refuse(report_, Finding::wrong_shape, key, "shape",
@@ -171,19 +237,20 @@ class LayerExamination {
     note(report_, Finding::used, key,
          text(what(role), ", ", tensor.dtype, " ", shape_text(tensor.shape)));
     if (expected_.dtype_matters) note_conversion(role, tensor.dtype);
-    if (tensor.shape.size() != 1) {
+    if (tensor.shape.size() != 1 && !(layer_.naming.has_moments() && is_statistic(role))) {
       note(report_, Finding::converted, key,
            text(shape_text(tensor.shape), " -> ", shape_text({size})));
     }
     return true;
   }
 
+  static bool is_statistic(Role role) { return role == Role::mean || role == Role::variance; }
+
   /// Statistics in the scalar asked for are what most files have, whatever the state keeps them in.
   void note_conversion(Role role, const std::string& dtype) {
-    const bool is_statistic = role == Role::mean || role == Role::variance;
-    const char* const to = is_statistic ? expected_.statistics_dtype : expected_.dtype;
+    const char* const to = is_statistic(role) ? expected_.statistics_dtype : expected_.dtype;
     const auto is = [&](const char* name) { return name != nullptr && dtype == name; };
-    if (is(to) || (is_statistic && is(expected_.dtype))) return;
+    if (is(to) || (is_statistic(role) && is(expected_.dtype))) return;
     note(report_, Finding::converted, layer_.key(role),
          text(dtype, " -> ", to == nullptr ? "a wider type" : to));
   }
@@ -201,6 +268,18 @@ class LayerExamination {
     return -1;
   }
 
+  /// Deep Learning 4J keeps log10 of the deviation, which is negative for most layers.
+  static std::string negative_words(const std::vector<double>& numbers) {
+    std::size_t negative = 0;
+    bool is_small = true;
+    for (const double number : numbers) {
+      negative += is_negative(number) ? 1 : 0;
+      is_small = is_small && std::fabs(number) <= 4.0;
+    }
+    const bool may_be_log = is_small && 2 * negative >= numbers.size() && numbers.size() > 2;
+    return may_be_log ? "a negative number, as if logarithms were stored" : "a negative number";
+  }
+
   /// NaN and infinity are errors unless the layer was meant to let them through; a negative
   /// variance always is one.
   void check_finite(Role role, const std::vector<double>& numbers) {
@@ -211,7 +290,7 @@ class LayerExamination {
     for (std::size_t channel = 0; channel < numbers.size(); ++channel) {
       const bool negative = is_variance && is_negative(numbers[channel]);
       if (!negative && is_finite(numbers[channel])) continue;
-      const std::string got = negative ? "a negative number" : "NaN or infinity";
+      const std::string got = negative ? negative_words(numbers) : "NaN or infinity";
       // Layers that were given their options keep a gamma of NaN, as they always did.
       if (!negative && (pass || (is_affine && expected_.options_decide))) {
         note(report_, Finding::suspicious, layer_.key(role), text("channel ", channel, ": ", got));
@@ -249,6 +328,12 @@ inline LoadReport examine_batch_norm(const Tensors& tensors, const FoundBatchNor
     expectations.options = &*options;
     if (!options->scale && !options->shift) expectations.scale = expectations.shift = false;
   }
+  expectations.form = detail::usual_form(layer.naming);
+  if (has_options(tensors, layer.prefix.parameters)) {
+    expectations.form.is_variance_unsaid = expectations.form.is_gamma_fixed = false;
+  }
+  const bool is_raw = layer.naming.replaces_zero_deviation();
+  if (options && !is_raw) expectations.form.epsilon = options->epsilon;
   detail::LayerExamination(tensors, layer, expectations, report).run();
   return report;
 }

@@ -42,10 +42,13 @@ inline constexpr FileKind kind_array{
     "in Python: import numpy, safetensors.numpy\n"
     "safetensors.numpy.save_file({\"name\": numpy.load(path)}, \"net.safetensors\")"};
 inline constexpr FileKind kind_keras{
-    "an archive of Keras 3", "take the file model.weights.h5 out of it with unzip; that is HDF5"};
+    "an archive of Keras 3",
+    "read it with read_keras (batchnorm/io/keras.hpp), or take the file model.weights.h5 out of it "
+    "with unzip; that is HDF5"};
 inline constexpr FileKind kind_zip{"a zip archive", "unpack it and take the weights out of it"};
 inline constexpr FileKind kind_hdf5{
     "HDF5, as Keras writes it",
+    "read it with read_keras (batchnorm/io/keras.hpp), or "
     "in Python: import h5py, safetensors.numpy; d = {}; f = h5py.File(path)\n"
     "f.visititems(lambda k, v: d.update({k: v[()]} if hasattr(v, \"shape\") else {})); "
     "safetensors.numpy.save_file(d, \"net.safetensors\")"};
@@ -92,10 +95,8 @@ inline constexpr FileKind kind_tensorflowjs{
     "tensorflowjs_converter --input_format tfjs_layers_model --output_format keras model.json "
     "net.h5\nthen the HDF5 file as open_checkpoint says for it"};
 inline constexpr FileKind kind_rtneural{
-    "numbers in JSON, as RTNeural has them",
-    "in Python: import json, numpy, safetensors.numpy; a batch norm has the list of its weights\n"
-    "safetensors.numpy.save_file({\"bn.\" + str(i): numpy.float32(w) for i, w in "
-    "enumerate(weights)}, \"net.safetensors\")"};
+    "numbers in JSON, as RTNeural and NAM have them",
+    "read its weights with read_audio_json (batchnorm/io/audio_json.hpp)"};
 
 inline bool begins_with(std::string_view text, std::string_view beginning) {
   return text.substr(0, beginning.size()) == beginning;
@@ -209,7 +210,7 @@ inline void refuse_other_json(const FileContext& context, std::string_view json)
   if (json.find("\"weightsManifest\"") != std::string_view::npos) {
     fail_file_kind(context, kind_tensorflowjs);
   }
-  for (const char* word : {"\"in_shape\"", "\"running_var\""}) {
+  for (const char* word : {"\"in_shape\"", "\"running_var\"", "\"architecture\""}) {
     if (json.find(word) != std::string_view::npos) fail_file_kind(context, kind_rtneural);
   }
 }

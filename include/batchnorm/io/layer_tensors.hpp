@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,13 @@ inline Index vector_size(const std::vector<Index>& shape) {
   return size;
 }
 
+/// Channels of a tensor of two numbers for each, as [C, 2], or as [2, C] where a reader has turned
+/// it. 0 when it is none, or when nobody can tell.
+inline Index moments_size(const std::vector<Index>& shape) {
+  if (shape.size() != 2 || shape[0] == shape[1]) return 0;
+  return shape[1] == 2 ? shape[0] : shape[0] == 2 ? shape[1] : 0;
+}
+
 // What optimizers call the folders of their own numbers (Keras, TensorFlow, Optax, PyTorch), and
 // what TensorFlow puts behind the name of the parameter to which such numbers belong.
 inline constexpr std::string_view optimizer_words[] = {"optimizer",
@@ -52,19 +60,57 @@ inline constexpr std::string_view optimizer_words[] = {"optimizer",
                                                        "exp_avg_sq",
                                                        "momentum_buffer"};
 
+// What training programs call a second copy of a network, averaged over the training.
+inline constexpr std::string_view average_words[] = {
+    "ema",        "ema_model", "model_ema", "ema_state_dict", "state_dict_ema",
+    "params_ema", "averaged",  "swa_model", "shadow"};
+
+/// Calls body with each part of a name, until it is true for one.
+/// @return the place behind that part and its separator; npos when there is none.
+template <class Body>
+std::size_t behind_part(std::string_view name, const Body& body) {
+  for (std::size_t begin = 0; begin < name.size();) {
+    const std::size_t end = (std::min)(name.find_first_of("./:", begin), name.size());
+    if (body(name.substr(begin, end - begin))) return (std::min)(end + 1, name.size());
+    begin = end + 1;
+  }
+  return std::string_view::npos;
+}
+
 /// Whether a name is one of an optimizer. Its numbers have the shapes, and often the names, of the
 /// parameters that they belong to.
 inline bool is_optimizer_slot(std::string_view key) {
-  constexpr const char* separators = "./:";
-  for (std::size_t begin = 0; begin < key.size();) {
-    const std::size_t end = (std::min)(key.find_first_of(separators, begin), key.size());
-    const std::string_view part = key.substr(begin, end - begin);
-    for (const std::string_view word : optimizer_words) {
-      if (part == word) return true;
-    }
-    begin = end + 1;
+  return behind_part(key, [](std::string_view part) {
+           return std::find(std::begin(optimizer_words), std::end(optimizer_words), part) !=
+                  std::end(optimizer_words);
+         }) != std::string_view::npos;
+}
+
+/// What a layer is called in the network, where its prefix says that it is of an averaged copy; ""
+/// for others.
+inline std::string name_in_average(std::string_view prefix) {
+  const std::size_t behind = behind_part(prefix, [](std::string_view part) {
+    return std::find(std::begin(average_words), std::end(average_words), part) !=
+           std::end(average_words);
+  });
+  if (behind == std::string_view::npos) return "";
+  std::string name(prefix.substr(behind));
+  for (const std::string wrapper : {"module.", "model."}) {
+    if (name.compare(0, wrapper.size(), wrapper) == 0) name.erase(0, wrapper.size());
   }
-  return false;
+  return name;
+}
+
+/// Whether a part of a prefix speaks of quantisation.
+inline bool is_of_quantiser(std::string_view prefix) {
+  return behind_part(prefix, [](std::string_view part) {
+           std::string lower(part);
+           for (char& letter : lower) {
+             if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+           }
+           return lower.find("quant") != std::string::npos ||
+                  lower.find("observer") != std::string::npos || lower == "activation_post_process";
+         }) != std::string_view::npos;
 }
 
 }  // namespace detail

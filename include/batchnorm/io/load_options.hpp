@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "batchnorm/io/naming.hpp"
+#include "batchnorm/io/systems.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/version.hpp"
 
@@ -37,7 +38,8 @@ class LoadOptions {
   /// The epsilon of the layer. A file that carries another one is refused.
   LoadOptions(Epsilon epsilon) : epsilon_(epsilon) {}
 
-  /// Everything is in the file, because this library has written it. Other files are refused.
+  /// Epsilon is in the file, because this library has written it, or a system that keeps it beside
+  /// the vectors of a layer (dfdx, RTNeural, Keras by way of read_keras). Other files are refused.
   static LoadOptions saved() { return LoadOptions(); }
 
   /// The names of that system only; otherwise the names that are there decide.
@@ -83,9 +85,58 @@ class LoadOptions {
     return changed;
   }
 
+  /// What the file has in the place of the running variance. Needed where versions of a system
+  /// differ: Keras 1 calls `running_std` what is a deviation in some versions and a variance in
+  /// others.
+  LoadOptions storing(StoredVariance stored) const {
+    LoadOptions changed = *this;
+    changed.stored_variance_ = stored;
+    return changed;
+  }
+
+  /// The layer adds epsilon to the deviation, not to the variance: (x - mean) / (sqrt(v) +
+  /// epsilon), as Darknet does on CPUs. The state gets (sqrt(v) + epsilon)^2 as its variance, and
+  /// the layer an epsilon of 0, which gives the same outputs.
+  LoadOptions epsilon_outside_root() const {
+    LoadOptions changed = *this;
+    changed.is_epsilon_outside_ = true;
+    return changed;
+  }
+
+  /// The file has gamma - 1, so that weight decay pulls gamma to 1 (KataGo, BigGAN).
+  LoadOptions adding_one_to_gamma() const {
+    LoadOptions changed = *this;
+    changed.adds_one_ = true;
+    return changed;
+  }
+
+  /// gamma is the one in the file although layers of the system count it as 1 by default (MXNet:
+  /// fix_gamma=False).
+  LoadOptions without_fixed_gamma() const {
+    LoadOptions changed = *this;
+    changed.has_free_gamma_ = true;
+    return changed;
+  }
+
+  /// How the layer updates its running statistics, which no file of a framework says: names tell a
+  /// system, and a system has only a usual rule.
+  LoadOptions updating(RunningUpdate running, VarianceEstimator variance) const {
+    LoadOptions changed = *this;
+    changed.running_ = running;
+    changed.running_variance_ = variance;
+    return changed;
+  }
+
   const std::optional<Epsilon>& epsilon() const { return epsilon_; }
   const std::optional<Naming>& naming() const { return naming_; }
   bool is_inplace_abn() const { return is_inplace_abn_; }
+
+  const std::optional<StoredVariance>& stored_variance() const { return stored_variance_; }
+  bool is_epsilon_outside_root() const { return is_epsilon_outside_; }
+  bool adds_one_to_gamma() const { return adds_one_; }
+  bool has_free_gamma() const { return has_free_gamma_; }
+  const std::optional<RunningUpdate>& running() const { return running_; }
+  const std::optional<VarianceEstimator>& running_variance() const { return running_variance_; }
 
   /// False where the caller has said that there is none; otherwise nothing is known.
   std::optional<bool> has_scale() const { return has_scale_; }
@@ -100,7 +151,13 @@ class LoadOptions {
   std::optional<bool> has_scale_;
   std::optional<bool> has_shift_;
   std::optional<bool> has_statistics_;
+  std::optional<StoredVariance> stored_variance_;
+  std::optional<RunningUpdate> running_;
+  std::optional<VarianceEstimator> running_variance_;
   bool is_inplace_abn_ = false;
+  bool is_epsilon_outside_ = false;
+  bool adds_one_ = false;
+  bool has_free_gamma_ = false;
 };
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

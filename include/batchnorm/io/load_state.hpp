@@ -14,6 +14,7 @@
 #include "batchnorm/io/batch_norms.hpp"
 #include "batchnorm/io/dtype.hpp"
 #include "batchnorm/io/examine.hpp"
+#include "batchnorm/io/layer_options.hpp"
 #include "batchnorm/io/load_options.hpp"
 #include "batchnorm/io/load_report.hpp"
 #include "batchnorm/io/naming.hpp"
@@ -65,65 +66,6 @@ struct LoadedState {
 };
 
 namespace detail {
-
-/// Files keep epsilon in double, and systems often in float: 1e-5 is the same as float(1e-5).
-inline void check_given_epsilon(double given, double saved, LoadReport& report) {
-  const auto in_float = [](double number) {
-    return static_cast<double>(static_cast<float>(number));
-  };
-  if (is_exactly(given, saved)) return;
-  if (is_exactly(in_float(given), saved) || is_exactly(given, in_float(saved))) {
-    note(report, Finding::converted, "",
-         text("epsilon ", given, " as given and that of the file differ by rounding to float"));
-    return;
-  }
-  refuse(report, Finding::options, "", "epsilon", text("that of the file, ", saved), text(given));
-}
-
-/// The options of a layer: those of the file, or those of its naming with the epsilon given. What
-/// is wrong with them goes into the report.
-inline Options resolve_options(const Tensors& tensors, const FoundBatchNorm& layer,
-                               const LoadOptions& given, LoadReport& report) {
-  const std::string& prefix = layer.prefix.parameters;
-  if (!has_in_metadata(tensors, prefix, "epsilon")) {
-    if (!given.epsilon()) fail_no_epsilon(tensors, prefix);
-    Options options = layer.naming.options();
-    options.epsilon = given.epsilon()->value;
-    options.scale = layer.has(Role::gamma);
-    options.shift = layer.has(Role::beta);
-    note(report, Finding::options, "",
-         text("epsilon ", options.epsilon, " as given, update rule of ", layer.naming.system()));
-    return options;
-  }
-  const Options options = load_options_for("load_state", tensors, prefix);
-  note(report, Finding::options, "",
-       text("epsilon ", options.epsilon, " and all else in the file"));
-  if (given.epsilon()) check_given_epsilon(given.epsilon()->value, options.epsilon, report);
-  const bool contradicts = (given.has_scale() == false && options.scale) ||
-                           (given.has_shift() == false && options.shift);
-  if (contradicts) {
-    refuse(report, Finding::options, "", "scale and shift", "those of the options in the file",
-           "the word of the caller that there are none");
-  }
-  if (given.is_inplace_abn()) {
-    refuse(report, Finding::options, "", "weights of inplace_abn", "a file of that package",
-           "one that this library has written, in which gamma is gamma");
-  }
-  return options;
-}
-
-/// What is known about a layer that was found, from its file and from the caller.
-inline Expectations expectations_of(const Tensors& tensors, const FoundBatchNorm& layer,
-                                    const LoadOptions& given, const Options& resolved) {
-  Expectations expectations;
-  expectations.scale = given.has_scale();
-  expectations.shift = given.has_shift();
-  expectations.statistics = given.has_statistics();
-  expectations.is_inplace_abn = given.is_inplace_abn();
-  expectations.options = &resolved;
-  if (has_in_metadata(tensors, layer.prefix.parameters, "epsilon")) expectations.decide(resolved);
-  return expectations;
-}
 
 /// A prefix at which no layer was found. A list of arrays may lie there, whose order nobody knows.
 [[noreturn]] inline void fail_not_found(const Tensors& tensors, const LayerPrefix& prefix,
@@ -180,19 +122,22 @@ template <class T, int Channels = Eigen::Dynamic>
 LoadedState<T, Channels> load_state(const Tensors& tensors, const LayerPrefix& prefix,
                                     const LoadOptions& options) {
   using Scalar = typename State<T, Channels>::Scalar;
-  const std::optional<FoundBatchNorm> found = detail::locate(tensors, prefix, options.naming());
+  std::optional<FoundBatchNorm> found = detail::locate(tensors, prefix, options.naming());
   if (!found) detail::fail_not_found(tensors, prefix, options);
+  detail::assign_first_of_three(*found, options.has_scale(), options.has_shift());
   LoadReport report{found->prefix.parameters, tensors.name(), {}};
   detail::note(report, Finding::options, "", "names of " + found->naming.system());
-  const Options resolved = detail::resolve_options(tensors, *found, options, report);
+  Options resolved = detail::resolve_options(tensors, *found, options, report);
   detail::Expectations expectations = detail::expectations_of(tensors, *found, options, resolved);
+  expectations.form = detail::resolve_form(tensors, *found, options, resolved, report);
   expectations.dtype = detail::dtype_name<Scalar>();
   expectations.statistics_dtype = detail::dtype_name<typename State<T, Channels>::Statistic>();
   State<T, Channels> state = detail::load_layer<T, Channels>(tensors, *found, expectations, report);
   if (options.is_inplace_abn()) {
     detail::apply_inplace_abn(state, *found, resolved.epsilon, report);
   }
-  return {std::move(state), resolved, *found, std::move(report)};
+  if (expectations.form.is_epsilon_outside_root) resolved.epsilon = 0.0;
+  return {std::move(state), resolved, std::move(*found), std::move(report)};
 }
 
 /// Refuses a bare number when compiled, because nobody can tell that it is an epsilon.

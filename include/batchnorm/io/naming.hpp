@@ -8,6 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "batchnorm/detail/check.hpp"
+#include "batchnorm/io/layer_prefix.hpp"
+#include "batchnorm/io/safetensors_layout.hpp"
+#include "batchnorm/io/systems.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/version.hpp"
 
@@ -16,75 +20,101 @@
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
 
-/// What a tensor of a batch norm layer is.
-enum class Role {
-  gamma,     ///< scale, one number per channel
-  beta,      ///< shift, one number per channel
-  mean,      ///< running mean, one number per channel
-  variance,  ///< running variance, one number per channel
-  counter    ///< minibatches seen, a single whole number
-};
+/// The parts of a text between single separators; "" has one part, which is empty.
+inline std::vector<std::string> split_text(const std::string& text, char separator) {
+  std::vector<std::string> parts(1);
+  for (const char letter : text) {
+    if (letter == separator) {
+      parts.emplace_back();
+    } else {
+      parts.back() += letter;
+    }
+  }
+  return parts;
+}
 
-inline constexpr std::size_t roles = 5;
+}  // namespace detail
 
-/// The names that a system gives to the tensors of a layer. A plain value; the makers are those of
-/// the systems, from their source code:
+/// The names that a system gives to the tensors of a layer, and what it means by them. A plain
+/// value; the makers are the rows of the table in systems.hpp, which says where they differ.
 ///
-///                gamma    beta   mean                 variance                counter
-///     pytorch    weight   bias   running_mean         running_var             num_batches_tracked
-///     keras      gamma    beta   moving_mean          moving_variance         -
-///     flax       scale    bias   mean                 var                     -
-///     onnx       scale    B      input_mean or mean   input_var or var        -
-///     rtneural   0        1      2                    3                       -
-///
-/// Flax keeps parameters and statistics in two trees, `params` and `batch_stats`. TensorFlow's :0
-/// behind Keras' names is read, too. RTNeural has a list of arrays instead of names; a layer
-/// without gamma and beta has the arrays 0 (mean) and 1 (variance), and one of three arrays is
-/// refused, because nobody can tell which is missing. Other systems have other orders, so a list is
-/// a layer only when the caller names the system, when this library has saved it, or when it is the
-/// folder `vars` of a layer of Keras 3 that is called batch norm.
+/// Systems with two trees keep parameters and statistics apart (Flax: `params` and `batch_stats`).
+/// TensorFlow's :0 behind Keras' names is read, too. Some have a list of arrays instead of names.
+/// Such a list is a layer only when the caller names the system, when this library has saved it, or
+/// when it is the folder `vars` of a layer of Keras 3, or a list with the factor of Caffe, that is
+/// called batch norm. A list that lacks an array is refused until the caller says which.
 class Naming {
  public:
   using Names = std::vector<std::string>;
 
-  static Naming pytorch() {
-    Naming naming(
-        "PyTorch",
-        {{{"weight"}, {"bias"}, {"running_mean"}, {"running_var"}, {"num_batches_tracked"}}},
-        Options::pytorch());
-    naming.is_telling_ = true;
-    return naming;
-  }
-  static Naming keras() {
-    Naming naming("Keras",
-                  {{{"gamma", "gamma:0"},
-                    {"beta", "beta:0"},
-                    {"moving_mean", "moving_mean:0"},
-                    {"moving_variance", "moving_variance:0"},
-                    {}}},
-                  Options::keras());
-    naming.is_telling_ = true;
-    return naming;
-  }
-  static Naming flax() {
-    Naming naming("Flax", {{{"scale"}, {"bias"}, {"mean"}, {"var"}, {}}}, Options::flax());
-    naming.parameters_tree_ = "params";
-    naming.statistics_tree_ = "batch_stats";
-    return naming;
-  }
-  static Naming onnx() {
-    return Naming("ONNX", {{{"scale"}, {"B"}, {"input_mean", "mean"}, {"input_var", "var"}, {}}},
-                  Options::onnx());
-  }
-  static Naming rtneural() {
-    Naming naming("RTNeural", {{{"0"}, {"1"}, {"2"}, {"3"}, {}}}, Options::keras());
-    naming.is_list_ = true;
-    return naming;
+  static Naming pytorch() { return of("PyTorch"); }
+  static Naming torch_fx() { return of("torch.fx"); }
+  static Naming keras() { return of("Keras"); }
+  static Naming keras1() { return of("Keras 1"); }
+  static Naming keras3() { return of("Keras 3"); }
+  static Naming tensorflow2() { return of("TensorFlow 2"); }
+  static Naming slim() { return of("TF-slim"); }
+  static Naming slim_frozen() { return of("TF-slim, frozen"); }
+  static Naming tf2onnx() { return of("tf2onnx"); }
+  static Naming flax() { return of("Flax"); }
+  static Naming haiku() { return of("Haiku"); }
+  static Naming onnx() { return of("ONNX"); }
+  static Naming mlx() { return of("MLX"); }
+  static Naming tinygrad() { return of("tinygrad"); }
+  static Naming candle() { return of("candle"); }
+  static Naming burn() { return of("Gluon or burn"); }
+  static Naming dfdx() { return of("dfdx"); }
+  static Naming lux() { return of("Lux"); }
+  static Naming mxnet() { return of("MXNet Module"); }
+  static Naming gluon() { return of("Gluon or burn"); }
+  static Naming paddle() { return of("Paddle"); }
+  static Naming paddle_static() { return of("Paddle, static"); }
+  static Naming mindspore() { return of("MindSpore"); }
+  static Naming chainer() { return of("Chainer"); }
+  static Naming caffe() { return of("Caffe"); }
+  static Naming caffe2() { return of("Caffe2"); }
+  static Naming darknet() { return of("Darknet"); }
+  static Naming ncnn() { return of("ncnn"); }
+  static Naming lasagne() { return of("Lasagne"); }
+  static Naming matconvnet() { return of("MatConvNet"); }
+  static Naming coreml() { return of("Core ML"); }
+  static Naming katago() { return of("KataGo"); }
+  static Naming katago_pytorch() { return of("KataGo, PyTorch"); }
+  static Naming leela_zero() { return of("Leela Zero"); }
+  static Naming leela_chess_zero() { return of("Leela Chess Zero"); }
+  static Naming stable_baselines() { return of("Stable Baselines"); }
+  static Naming rtneural() { return of("RTNeural"); }
+  static Naming nam() { return of("NAM"); }
+
+  /// The naming of a row of the table.
+  /// @throws std::invalid_argument when there is no such system; the text names all of them
+  static Naming of(const std::string& system) {
+    std::string all;
+    for (const detail::System& row : detail::systems) {
+      if (system == row.name) return Naming(row);
+      all += (all.empty() ? "" : ", ") + detail::in_quotes(row.name);
+    }
+    detail::fail_argument("Naming::of", "name of a system", "one of " + all,
+                          detail::in_quotes(system));
   }
 
-  /// The systems in the order in which they are tried.
-  static std::vector<Naming> known() { return {pytorch(), keras(), flax(), onnx(), rtneural()}; }
+  /// All rows of the table.
+  static std::vector<Naming> all() {
+    std::vector<Naming> namings;
+    for (const detail::System& row : detail::systems) namings.push_back(Naming(row));
+    return namings;
+  }
+
+  /// The systems that are recognised by themselves, in the order in which they are tried.
+  static std::vector<Naming> known() {
+    std::vector<Naming> namings;
+    for (const detail::System& row : detail::systems) {
+      if ((row.peculiar & detail::system_table::asked_for) == 0) namings.push_back(Naming(row));
+    }
+    return namings;
+  }
 
   /// The names of another system.
   /// @param system   what reports call it
@@ -99,20 +129,56 @@ class Naming {
   /// The name that is written; empty when the system has no such tensor.
   std::string name(Role role) const { return names(role).empty() ? "" : names(role).front(); }
 
-  /// Update rule and variance estimator of that system's layers. Not its epsilon: systems have
-  /// defaults, but every layer may have another one.
+  /// Tensors that belong to a layer and that nothing is computed with.
+  const Names& idle_names() const { return idle_names_; }
+
+  /// Epsilon, update rule and variance estimator that layers of that system usually have. Its
+  /// epsilon is for messages: every layer may have another one, so that none is assumed.
   const Options& options() const { return options_; }
+
+  /// What a file has in the place of the running variance.
+  StoredVariance stored_variance() const { return stored_; }
 
   /// The first part of the path of parameters and statistics, where these are two trees.
   const std::string& parameters_tree() const { return parameters_tree_; }
   const std::string& statistics_tree() const { return statistics_tree_; }
 
+  /// The letters that may end the prefix of a layer, and what its last part has to begin with.
+  const std::string& separators() const { return separators_; }
+  const std::string& folder() const { return folder_; }
+
   /// Whether the tensors are a list, told apart by their number alone.
-  bool is_list() const { return is_list_; }
+  bool is_list() const { return is(detail::system_table::list); }
 
   /// Whether nothing else than statistics of batch norm has such names, so that a layer of which
   /// something is wrong is one all the same.
-  bool is_telling() const { return is_telling_; }
+  bool is_telling() const { return is(detail::system_table::telling); }
+
+  /// Whether a list has one array less without gamma, and without beta.
+  bool list_shrinks() const { return is(detail::system_table::shrinks); }
+  /// Whether gamma and beta are a list of their own, that of the layer called scale.
+  bool has_scale_layer() const { return is(detail::system_table::scale_layer); }
+  /// Whether gamma counts as 1 unless the layer says otherwise (MXNet's fix_gamma).
+  bool has_fixed_gamma() const { return is(detail::system_table::fixed_gamma); }
+  /// Whether the caller has to say what is stored in the place of the variance.
+  bool needs_stored_variance() const { return is(detail::system_table::variance_unsaid); }
+  /// Whether mean and deviation are the two columns of one tensor.
+  bool has_moments() const { return is(detail::system_table::moments); }
+  /// Whether beta is stored times sqrt(v + e).
+  bool has_scaled_beta() const { return is(detail::system_table::scaled_beta); }
+  /// Whether a deviation of 0 counts as 1e-4, and an epsilon of 0 as 1e-5.
+  bool replaces_zero_deviation() const { return is(detail::system_table::zero_deviation); }
+  bool replaces_zero_epsilon() const { return is(detail::system_table::zero_epsilon); }
+
+  /// Whether the epsilon of a layer is one of its tensors, and whether these are telling only then.
+  bool saves_epsilon() const { return saves_epsilon_; }
+  bool needs_epsilon() const { return is(detail::system_table::with_epsilon); }
+
+  /// Whether every bit of a state survives: nothing is stored in another form.
+  bool is_exact() const {
+    return stored_ == StoredVariance::variance && !has_scaled_beta() && !has_moments() &&
+           !replaces_zero_deviation();
+  }
 
   friend bool operator==(const Naming& a, const Naming& b) {
     return a.system_ == b.system_ && a.names_ == b.names_;
@@ -120,61 +186,89 @@ class Naming {
   friend bool operator!=(const Naming& a, const Naming& b) { return !(a == b); }
 
  private:
+  explicit Naming(const detail::System& row)
+      : system_(row.name),
+        options_(usual_options(row)),
+        stored_(row.stored),
+        separators_(row.separators),
+        peculiar_(row.peculiar) {
+    const Names endings = detail::split_text(row.endings, ' ');
+    add_names(Role::gamma, row.gamma, endings);
+    add_names(Role::beta, row.beta, endings);
+    add_names(Role::mean, row.mean, endings);
+    add_names(Role::variance, row.variance, endings);
+    for (const std::string& other : detail::split_text(row.others, ' ')) add_other(other);
+    saves_epsilon_ = !names(Role::epsilon).empty();
+    // Whoever writes one beside the vectors of a layer, means it.
+    if (!saves_epsilon_ && !is_list()) {
+      names_[static_cast<std::size_t>(Role::epsilon)] = {"epsilon", "eps"};
+    }
+    const std::string place = row.place;
+    const Names parts = detail::split_text(place.substr(place.find(':') + 1), ' ');
+    if (place.rfind("folder:", 0) == 0) folder_ = parts[0];
+    if (place.rfind("trees:", 0) != 0) return;
+    parameters_tree_ = parts[0];
+    statistics_tree_ = parts[1];
+  }
+
+  static Options usual_options(const detail::System& row) {
+    Options options;
+    options.epsilon = row.epsilon;
+    options.running_variance = row.estimator;
+    switch (row.update.of) {
+      case detail::UpdateWeight::Of::new_one:
+        options.running = RunningUpdate::take_new(row.update.weight);
+        break;
+      case detail::UpdateWeight::Of::old_average:
+        options.running = RunningUpdate::keep_old(row.update.weight);
+        break;
+      case detail::UpdateWeight::Of::old_debiased:
+        options.running = RunningUpdate::keep_old_debiased(row.update.weight);
+        break;
+    }
+    return options;
+  }
+
+  void add_names(Role role, const std::string& alternatives, const Names& endings) {
+    for (const std::string& name : detail::split_text(alternatives, ' ')) {
+      if (name.empty()) continue;
+      for (const std::string& ending : endings) {
+        names_[static_cast<std::size_t>(role)].push_back(name + ending);
+      }
+    }
+  }
+
+  void add_other(const std::string& other) {
+    constexpr std::pair<const char*, Role> words[] = {{"counter", Role::counter},
+                                                      {"epsilon", Role::epsilon},
+                                                      {"new_weight", Role::new_weight},
+                                                      {"factor", Role::factor},
+                                                      {"input_bias", Role::input_bias}};
+    const std::size_t equals = other.find('=');
+    if (equals == std::string::npos) return;
+    const std::string name = other.substr(equals + 1);
+    for (const auto& [word, role] : words) {
+      if (other.compare(0, equals, word) == 0) add_names(role, name, {""});
+    }
+    if (other[0] == '-') idle_names_.push_back(name);
+  }
+
+  bool is(unsigned peculiarity) const { return (peculiar_ & peculiarity) != 0; }
+
   std::string system_;
   std::array<Names, roles> names_;
+  Names idle_names_;
   Options options_;
   std::string parameters_tree_;
   std::string statistics_tree_;
-  bool is_list_ = false;
-  bool is_telling_ = false;
-};
-
-/// What a layer is called: all that stands before the names, with the separator behind it, such as
-/// "1." or "encoder/bn3/". Parameters and statistics may lie in different places.
-struct LayerPrefix {
-  std::string parameters;  ///< before gamma and beta
-  std::string statistics;  ///< before mean, variance and counter
-
-  LayerPrefix(std::string both) : parameters(both), statistics(std::move(both)) {}
-  LayerPrefix(const char* both) : LayerPrefix(std::string(both)) {}
-  LayerPrefix(std::string of_parameters, std::string of_statistics)
-      : parameters(std::move(of_parameters)), statistics(std::move(of_statistics)) {}
-
-  const std::string& of(Role role) const {
-    return role == Role::gamma || role == Role::beta ? parameters : statistics;
-  }
-  bool is_pair() const { return parameters != statistics; }
-
-  friend bool operator==(const LayerPrefix& a, const LayerPrefix& b) {
-    return a.parameters == b.parameters && a.statistics == b.statistics;
-  }
-  friend bool operator!=(const LayerPrefix& a, const LayerPrefix& b) { return !(a == b); }
+  StoredVariance stored_ = StoredVariance::variance;
+  std::string separators_ = "./";
+  std::string folder_;
+  bool saves_epsilon_ = false;
+  unsigned peculiar_ = 0;
 };
 
 namespace detail {
-
-inline constexpr const char* path_separators = "./";
-
-/// Where the last part of a name begins: behind the last separator.
-inline std::size_t start_of_leaf(const std::string& key) {
-  const std::size_t separator = key.find_last_of(path_separators);
-  return separator == std::string::npos ? 0 : separator + 1;
-}
-
-/// Replaces the first part of a path that is exactly `from`.
-/// @return whether there is one.
-inline bool replace_part(std::string& path, const std::string& from, const std::string& to) {
-  for (std::size_t begin = 0; begin < path.size();) {
-    std::size_t end = path.find_first_of(path_separators, begin);
-    if (end == std::string::npos) end = path.size();
-    if (path.compare(begin, end - begin, from) == 0) {
-      path.replace(begin, end - begin, to);
-      return true;
-    }
-    begin = end + 1;
-  }
-  return false;
-}
 
 /// Where a layer may lie that the caller calls by one prefix: there, and for systems with two trees
 /// at the same place of either.
@@ -183,46 +277,19 @@ inline std::vector<LayerPrefix> places_of(const LayerPrefix& prefix, const Namin
   const std::string& parameters = naming.parameters_tree();
   const std::string& statistics = naming.statistics_tree();
   if (prefix.is_pair() || parameters.empty()) return places;
+  const std::string separators = tree_separators + naming.separators();
   LayerPrefix trees = prefix;
-  if (replace_part(trees.statistics, parameters, statistics) ||
-      replace_part(trees.parameters, statistics, parameters)) {
+  if (replace_part(trees.statistics, parameters, statistics, separators) ||
+      replace_part(trees.parameters, statistics, parameters, separators)) {
     places.push_back(trees);
     return places;
   }
-  for (const char* separator : {"/", "."}) {
+  for (const char* separator : {"/", ".", ":", "_"}) {
+    if (separators.find(separator) == std::string::npos) continue;
     places.emplace_back(parameters + separator + prefix.parameters,
                         statistics + separator + prefix.statistics);
   }
   return places;
-}
-
-/// Whether one name comes before another when numbers in them count as numbers: "9." before "10.".
-inline bool natural_less(const std::string& a, const std::string& b) {
-  const auto is_digit = [](char letter) { return letter >= '0' && letter <= '9'; };
-  const auto number_end = [&](const std::string& name, std::size_t begin) {
-    while (begin < name.size() && is_digit(name[begin])) ++begin;
-    return begin;
-  };
-  std::size_t i = 0;
-  std::size_t k = 0;
-  while (i < a.size() && k < b.size()) {
-    if (!is_digit(a[i]) || !is_digit(b[k])) {
-      if (a[i] != b[k]) return a[i] < b[k];
-      ++i, ++k;
-      continue;
-    }
-    while (i + 1 < a.size() && a[i] == '0' && is_digit(a[i + 1])) ++i;
-    while (k + 1 < b.size() && b[k] == '0' && is_digit(b[k + 1])) ++k;
-    const std::size_t a_end = number_end(a, i);
-    const std::size_t b_end = number_end(b, k);
-    if (a_end - i != b_end - k) return a_end - i < b_end - k;
-    const int order = a.compare(i, a_end - i, b, k, b_end - k);
-    if (order != 0) return order < 0;
-    i = a_end;
-    k = b_end;
-  }
-  if (i < a.size() || k < b.size()) return i == a.size();
-  return a < b;
 }
 
 }  // namespace detail

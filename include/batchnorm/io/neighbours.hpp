@@ -38,8 +38,13 @@ inline std::vector<std::string> neighbours_of(const Tensors& tensors, const Foun
   if (layer.prefix.is_pair()) {
     for (std::string& key : tensors.keys(layer.prefix.statistics)) keys.push_back(std::move(key));
   }
+  std::vector<std::string> idle;
+  for (const std::string& name : layer.naming.idle_names()) {
+    if (layer.has_statistics()) idle.push_back(layer.prefix.statistics + name);
+  }
   const auto is_other = [&](const std::string& key) {
-    const bool own = std::find(layer.keys.begin(), layer.keys.end(), key) != layer.keys.end();
+    const bool own = std::find(layer.keys.begin(), layer.keys.end(), key) != layer.keys.end() ||
+                     std::find(idle.begin(), idle.end(), key) != idle.end();
     return !own && !is_optimizer_slot(key);
   };
   keys.erase(std::remove_if(keys.begin(), keys.end(),

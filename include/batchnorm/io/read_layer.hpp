@@ -13,7 +13,9 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/io/batch_norms.hpp"
 #include "batchnorm/io/counter.hpp"
+#include "batchnorm/io/dtype.hpp"
 #include "batchnorm/io/examine.hpp"
+#include "batchnorm/io/layer_numbers.hpp"
 #include "batchnorm/io/load_report.hpp"
 #include "batchnorm/io/naming.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
@@ -29,15 +31,25 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// Copies a vector with one number per channel; one that is not there stays as it is.
+/// Copies a vector with one number per channel; one that is not there stays as it is. Numbers that
+/// were converted are rounded once more, the others keep every bit of the file.
 template <class Vector>
 void read_channels(const Tensors& tensors, const FoundBatchNorm& layer, Role role,
-                   Vector& channels) {
+                   const LayerNumbers& numbers, Vector& channels) {
   using Scalar = typename Vector::Scalar;
   if (!layer.has(role)) return;
-  const std::vector<Scalar> values = tensors.values<Scalar>(layer.key(role));
+  if (!numbers.converts(role)) {
+    const std::vector<Scalar> values = stored_values<Scalar>(tensors, layer, role);
+    for (Index channel = 0; channel < channels.size(); ++channel) {
+      channels[channel] = values[static_cast<std::size_t>(channel)];
+    }
+    return;
+  }
   for (Index channel = 0; channel < channels.size(); ++channel) {
-    channels[channel] = values[static_cast<std::size_t>(channel)];
+    const double number = numbers.of(role)[static_cast<std::size_t>(channel)];
+    if (convert_element(number, channels[channel])) continue;
+    fail_domain("load_state", text(in_quotes(layer.key(role)), ", channel ", channel),
+                "a number in the range of the scalar asked for", text(number));
   }
 }
 
@@ -80,7 +92,8 @@ void read_counters(const FileContext& context, const Tensors& tensors, const Fou
 /// Reads a layer that was examined and found right. Statistics that are not there are NaN, which
 /// nothing normalises with.
 template <class T, int Channels>
-State<T, Channels> read_layer(const Tensors& tensors, const FoundBatchNorm& layer) {
+State<T, Channels> read_layer(const Tensors& tensors, const FoundBatchNorm& layer,
+                              const LayerNumbers& numbers) {
   using Statistic = typename State<T, Channels>::Statistic;
   const FileContext context{"load_state", tensors.name()};
   State<T, Channels> state(layer.channels);
@@ -88,10 +101,10 @@ State<T, Channels> read_layer(const Tensors& tensors, const FoundBatchNorm& laye
     state.running_mean.setConstant(std::numeric_limits<Statistic>::quiet_NaN());
     state.running_variance.setConstant(std::numeric_limits<Statistic>::quiet_NaN());
   }
-  read_channels(tensors, layer, Role::gamma, state.gamma);
-  read_channels(tensors, layer, Role::beta, state.beta);
-  read_channels(tensors, layer, Role::mean, state.running_mean);
-  read_channels(tensors, layer, Role::variance, state.running_variance);
+  read_channels(tensors, layer, Role::gamma, numbers, state.gamma);
+  read_channels(tensors, layer, Role::beta, numbers, state.beta);
+  read_channels(tensors, layer, Role::mean, numbers, state.running_mean);
+  read_channels(tensors, layer, Role::variance, numbers, state.running_variance);
   read_counters(context, tensors, layer, state);
   read_origin(context, tensors, layer, state);
   return state;
@@ -121,10 +134,10 @@ void check_fixed_channels(const FoundBatchNorm& layer, LoadReport& report) {
 template <class T, int Channels>
 State<T, Channels> load_layer(const Tensors& tensors, const FoundBatchNorm& layer,
                               const Expectations& expectations, LoadReport& report) {
-  LayerExamination(tensors, layer, expectations, report).run();
+  const LayerNumbers numbers = LayerExamination(tensors, layer, expectations, report).run();
   check_fixed_channels<Channels>(layer, report);
   raise_errors("load_state", report);
-  State<T, Channels> state = read_layer<T, Channels>(tensors, layer);
+  State<T, Channels> state = read_layer<T, Channels>(tensors, layer, numbers);
   if (layer.has_statistics()) check_state("load_state", state, expectations.options->non_finite);
   if (state.staleness != Staleness::fresh) {
     note(report, Finding::suspicious, "",
@@ -149,11 +162,15 @@ State<T, Channels> load_exactly(const Tensors& tensors, const std::string& prefi
 }
 
 /// Frameworks do not save epsilon, and a wrong one goes unnoticed: there is no default.
-[[noreturn]] inline void fail_no_epsilon(const Tensors& tensors, const std::string& prefix) {
+/// @param naming  the system, whose usual epsilon is worth telling
+[[noreturn]] inline void fail_no_epsilon(const Tensors& tensors, const std::string& prefix,
+                                         const Naming& naming = Naming::pytorch()) {
   fail_file(
       FileContext{"load_state", tensors.name()},
       text("layer ", in_quotes(prefix), ": epsilon is needed, and most files do not carry it"),
-      "one in the metadata of the file or from the caller, such as Epsilon(1e-5)", "neither");
+      text("one in the file or from the caller; ", naming.system(), " usually has Epsilon(",
+           naming.options().epsilon, ")"),
+      "neither");
 }
 
 }  // namespace detail

@@ -18,6 +18,7 @@
 #include "batchnorm/io/read_layer.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/safetensors_options.hpp"
+#include "batchnorm/io/save_form.hpp"
 #include "batchnorm/io/tensors.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
@@ -80,22 +81,22 @@ void save_statistics(Tensors& tensors, const std::string& key, const Vector& cha
   }
 }
 
-/// The names of a layer in a file, as they are written.
-inline std::string key_of(const LayerPrefix& prefix, const Naming& naming, Role role) {
-  return prefix.of(role) + naming.name(role);
-}
-
-/// A list has no place for one of gamma and beta without the other.
-inline void check_can_be_named(const Naming& naming, const Options* options) {
-  if (!naming.is_list() || options == nullptr || options->scale == options->shift) return;
-  fail_argument("save_state", "arrays of " + naming.system(),
-                "a layer with scale and shift, or none", "one of the two");
-}
-
 /// Whether a layer with these options has such a tensor in its file.
 inline bool is_stored(const Options* options, Role role) {
   if (options == nullptr) return true;
   return (role != Role::gamma || options->scale) && (role != Role::beta || options->shift);
+}
+
+/// The name of a vector, by its number in a list that lacks what the layer does not have.
+inline std::string vector_key(const LayerPrefix& prefix, const Naming& naming,
+                              const Options* options, Role role) {
+  const bool is_parted = naming.has_scale_layer() || naming.saves_epsilon();
+  if (!naming.is_list() || is_parted) return key_of(prefix, naming, role);
+  int number = static_cast<int>(role);
+  for (const Role before : {Role::gamma, Role::beta}) {
+    if (before < role && !is_stored(options, before)) --number;
+  }
+  return prefix.of(role) + std::to_string(number);
 }
 
 /// The counters: in the tensor that a system has for minibatches, everything else in the metadata.
@@ -136,6 +137,13 @@ void check_loadable(const State<T, Channels>& state, const Options* options) {
   }
 }
 
+/// What only this library writes: the names, where PyTorch's are not meant, and where they are.
+inline void save_naming(nlohmann::json& object, const LayerPrefix& prefix, const Naming& naming) {
+  if (naming == Naming::pytorch()) return;
+  object["names"] = naming.system();
+  if (prefix.is_pair()) object["statistics"] = prefix.statistics;
+}
+
 /// Puts a layer into a collection when all of it can be stored, else leaves the collection as it
 /// is.
 template <class T, int Channels>
@@ -144,22 +152,26 @@ void save_layer(Tensors& tensors, const LayerPrefix& prefix, const State<T, Chan
   using Scalar = typename State<T, Channels>::Scalar;
   check_state_shape("save_state", state);
   if (options != nullptr) validate(*options);
-  check_can_be_named(naming, options);
+  check_can_be_named(prefix, naming, options, state.channels());
   Tensors layer;
-  const bool is_short_list = naming.is_list() && !is_stored(options, Role::gamma);
-  const auto key = [&](Role role) {
-    const int skipped = is_short_list ? 2 : 0;  // the list begins with the mean
-    return key_of(prefix, naming, static_cast<Role>(static_cast<int>(role) - skipped));
-  };
+  const auto key = [&](Role role) { return vector_key(prefix, naming, options, role); };
   if (is_stored(options, Role::gamma)) save_channels<Scalar>(layer, key(Role::gamma), state.gamma);
   if (is_stored(options, Role::beta)) save_channels<Scalar>(layer, key(Role::beta), state.beta);
   save_statistics<T, Channels>(layer, key(Role::mean), state.running_mean, stored);
-  save_statistics<T, Channels>(layer, key(Role::variance), state.running_variance, stored);
   check_loadable(state, options);
+  if (naming.is_exact()) {
+    save_statistics<T, Channels>(layer, key(Role::variance), state.running_variance, stored);
+  } else {
+    save_in_form(layer, prefix, naming, *options, state);
+  }
+  if (options != nullptr) save_others(layer, prefix, naming, *options);
   nlohmann::json object = options == nullptr ? nlohmann::json::object() : options_to_json(*options);
-  save_history(layer, object, state, naming.name(Role::counter).empty() ? "" : key(Role::counter));
+  save_naming(object, prefix, naming);
+  const std::string counter =
+      naming.name(Role::counter).empty() ? "" : key_of(prefix, naming, Role::counter);
+  save_history(layer, object, state, counter);
   for (const Role role : vector_roles) tensors.erase(key_of(prefix, naming, role));
-  if (!naming.name(Role::counter).empty()) tensors.erase(key(Role::counter));
+  if (!counter.empty()) tensors.erase(counter);
   for (const std::string& name : layer.keys()) tensors.set(name, layer.tensor(name));
   tensors.metadata()[metadata_key(prefix.parameters)] = object.dump();
 }
@@ -193,12 +205,25 @@ void save_state(Tensors& tensors, const std::string& prefix, const State<T, Chan
 /// The same under the names of another system. Where that has no counter, batches_seen is kept in
 /// the metadata.
 /// @param prefix  for Flax's two trees a pair, such as {"params/bn1/", "batch_stats/bn1/"}
-/// @throws std::invalid_argument also for RTNeural's list when only one of scale and shift is on
+/// Systems that store another form than the variance get that; see stored_form.hpp.
+/// @throws std::invalid_argument also when the system has no place for something of the layer: its
+///         shift, its scale, two channels; std::domain_error when its form loses the variance
 template <class T, int Channels>
 void save_state(Tensors& tensors, const LayerPrefix& prefix, const State<T, Channels>& state,
                 const Options& options, const Naming& naming,
                 StoredStatistics stored = StoredStatistics::exact) {
   detail::save_layer(tensors, prefix, state, &options, naming, stored);
+}
+
+/// A layer alone, under the names of a system and in the form that it stores; see save_state.
+///
+///     write_safetensors("bn.safetensors", save_as(Naming::paddle(), "bn.", state, options));
+template <class T, int Channels>
+Tensors save_as(const Naming& naming, const LayerPrefix& prefix, const State<T, Channels>& state,
+                const Options& options, StoredStatistics stored = StoredStatistics::exact) {
+  Tensors tensors;
+  save_state(tensors, prefix, state, options, naming, stored);
+  return tensors;
 }
 
 /// Takes the state of a layer with PyTorch's names out of a collection, converting it to the scalar

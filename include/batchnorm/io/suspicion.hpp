@@ -2,7 +2,7 @@
 #ifndef BATCHNORM_IO_SUSPICION_HPP
 #define BATCHNORM_IO_SUSPICION_HPP
 
-#include <array>
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -12,6 +12,7 @@
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/io/batch_norms.hpp"
+#include "batchnorm/io/layer_numbers.hpp"
 #include "batchnorm/io/load_report.hpp"
 #include "batchnorm/io/naming.hpp"
 #include "batchnorm/options.hpp"
@@ -22,15 +23,6 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
-
-/// The numbers of a layer as the file has them; empty where there are none.
-struct LayerNumbers {
-  std::array<std::vector<double>, 4> vectors;  ///< by Role
-  Index batches_seen = -1;                     ///< -1 when the file does not say
-
-  std::vector<double>& of(Role role) { return vectors[static_cast<std::size_t>(role)]; }
-  const std::vector<double>& of(Role role) const { return vectors[static_cast<std::size_t>(role)]; }
-};
 
 /// Counts the channels of which something is true.
 class ChannelCount {
@@ -55,10 +47,6 @@ class ChannelCount {
   std::size_t first_ = 0;
 };
 
-inline bool is_exactly(double number, double other) {
-  return number <= other && number >= other;
-}
-
 // A smaller variance is that of a constant: an average of zeros decays to the denormal numbers of
 // float before it is 0.
 inline constexpr double smallest_normal = static_cast<double>((std::numeric_limits<float>::min)());
@@ -70,9 +58,21 @@ inline bool all_are(const std::vector<double>& numbers, double initial) {
   return !moved.any();
 }
 
+/// Whether all variances are 1, or as little below it as a converter's epsilon: Detectron2 writes
+/// 1 - epsilon, so that 1 is under the root.
+inline bool are_of_identity(const std::vector<double>& variance) {
+  constexpr double largest_epsilon = 1e-3;
+  constexpr double rounding = 1e-6;
+  if (variance.empty() || !all_are(variance, variance[0])) return variance.empty();
+  return is_exactly(variance[0], 1.0) ||
+         (variance[0] < 1.0 && variance[0] >= 1.0 - largest_epsilon - rounding);
+}
+
 /// Statistics of a new layer. Some converters move statistics into gamma and beta, and leave these.
 inline void suspect_new_layer(LoadReport& report, const LayerNumbers& numbers) {
-  const std::string initial = "mean 0 and variance 1 in all channels";
+  const std::vector<double>& variance = numbers.of(Role::variance);
+  const double common = variance.empty() ? 1.0 : variance[0];
+  const std::string initial = text("mean 0 and variance ", common, " in all channels");
   const bool is_new = all_are(numbers.of(Role::gamma), 1.0) && all_are(numbers.of(Role::beta), 0.0);
   if (is_new && numbers.batches_seen <= 0) {
     note(report, Finding::suspicious, "", initial + ": never trained");
@@ -91,7 +91,7 @@ inline void suspect_new_layer(LoadReport& report, const LayerNumbers& numbers) {
 inline void suspect_statistics(LoadReport& report, const FoundBatchNorm& layer,
                                const LayerNumbers& numbers) {
   const std::vector<double>& variance = numbers.of(Role::variance);
-  const bool untouched = all_are(numbers.of(Role::mean), 0.0) && all_are(variance, 1.0);
+  const bool untouched = all_are(numbers.of(Role::mean), 0.0) && are_of_identity(variance);
   if (untouched) {
     suspect_new_layer(report, numbers);
   } else if (numbers.batches_seen == 0) {
@@ -111,6 +111,50 @@ inline void suspect_statistics(LoadReport& report, const FoundBatchNorm& layer,
     note(report, Finding::suspicious, layer.key(Role::variance),
          "the same numbers as gamma: has one been stored as the other?");
   }
+}
+
+/// With so many channels it is no chance (1 in 256) that all means have one sign.
+inline constexpr std::size_t channels_for_certainty = 8;
+
+/// What a ReLU in front of the norm leaves: nothing to worry about, unless something is to be
+/// folded into the layer in front of that.
+inline void suspect_rectified_input(LoadReport& report, const FoundBatchNorm& layer,
+                                    const std::vector<double>& mean) {
+  const ChannelCount positive(mean.size(),
+                              [&](std::size_t channel) { return mean[channel] > 0.0; });
+  if (mean.size() < channels_for_certainty || !positive.all()) return;
+  note(report, Finding::suspicious, layer.key(Role::mean),
+       text("all ", mean.size(),
+            " running means are positive: the input looks like that of a layer "
+            "behind a ReLU"));
+}
+
+/// Scales lie about 1 and shifts about 0. The other way round, a list was read in another order;
+/// scales about 0 of either sign, gamma - 1 is stored.
+inline void suspect_order(LoadReport& report, const FoundBatchNorm& layer,
+                          const LayerNumbers& numbers) {
+  const std::vector<double>& gamma = numbers.of(Role::gamma);
+  const std::vector<double>& beta = numbers.of(Role::beta);
+  if (gamma.size() < channels_for_certainty) return;
+  std::vector<double> sorted = gamma;
+  std::sort(sorted.begin(), sorted.end());
+  const double median = sorted[sorted.size() / 2];
+  const bool has_both_signs =
+      sorted[sorted.size() / 4] < 0.0 && sorted[3 * sorted.size() / 4] > 0.0;
+  const bool is_far_from_one = sorted.back() < 0.5 && sorted.front() > -0.5;
+  if (std::fabs(median) > 0.1 || !has_both_signs || !is_far_from_one) return;
+  double sum = 0.0;
+  for (const double number : beta) sum += number;
+  const ChannelCount positive(beta.size(),
+                              [&](std::size_t channel) { return beta[channel] > 0.0; });
+  const double count = static_cast<double>(beta.size());
+  const bool is_like_gamma =
+      !beta.empty() && positive.all() && sum > 0.5 * count && sum < 2.0 * count;
+  note(report, Finding::suspicious, layer.key(Role::gamma),
+       is_like_gamma
+           ? "gamma lies about 0 and beta about 1: are the tensors in another order?"
+           : "gamma lies about 0 with either sign and nowhere near 1: has gamma - 1 been stored "
+             "(LoadOptions::adding_one_to_gamma)?");
 }
 
 /// What epsilon makes of the layer: the gain of a channel is |gamma| / sqrt(variance + epsilon).
@@ -165,7 +209,9 @@ inline void find_suspicions(LoadReport& report, const FoundBatchNorm& layer,
                             bool is_inplace_abn) {
   suspect_gamma(report, layer, numbers.of(Role::gamma), is_inplace_abn);
   if (!layer.has_statistics()) return;
+  suspect_order(report, layer, numbers);
   suspect_statistics(report, layer, numbers);
+  suspect_rectified_input(report, layer, numbers.of(Role::mean));
   if (options != nullptr) suspect_epsilon(report, layer, numbers, options->epsilon);
 }
 

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_IO_HDF5_HPP
+#define BATCHNORM_IO_HDF5_HPP
+
+#include <hdf5.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "batchnorm/detail/check.hpp"
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/io/dtype.hpp"
+#include "batchnorm/io/safetensors_layout.hpp"
+#include "batchnorm/io/tensors.hpp"
+#include "batchnorm/version.hpp"
+
+// The datasets of an HDF5 file as Tensors. Needs the HDF5 library (Debian: libhdf5-dev; CMake:
+// batchnorm::keras), which parses the file and is as safe as it is on files from strangers.
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+
+/// A handle of HDF5, closed at the end. Negative when it could not be opened.
+class Hdf5Handle {
+ public:
+  Hdf5Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
+  Hdf5Handle(const Hdf5Handle&) = delete;
+  Hdf5Handle& operator=(const Hdf5Handle&) = delete;
+  ~Hdf5Handle() {
+    if (id_ >= 0) close_(id_);
+  }
+  hid_t id() const { return id_; }
+  bool is_open() const { return id_ >= 0; }
+
+ private:
+  hid_t id_;
+  herr_t (*close_)(hid_t);
+};
+
+/// Keeps HDF5 from printing its errors while this lives.
+class Hdf5Silence {
+ public:
+  Hdf5Silence() {
+    H5Eget_auto2(H5E_DEFAULT, &print_, &data_);
+    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  }
+  Hdf5Silence(const Hdf5Silence&) = delete;
+  Hdf5Silence& operator=(const Hdf5Silence&) = delete;
+  ~Hdf5Silence() { H5Eset_auto2(H5E_DEFAULT, print_, data_); }
+
+ private:
+  H5E_auto2_t print_ = nullptr;
+  void* data_ = nullptr;
+};
+
+/// The dtype that elements of an HDF5 type are read as, and the type for it; none for text and for
+/// what no tensor holds.
+inline std::pair<const char*, hid_t> hdf5_dtype(hid_t type) {
+  const std::size_t size = H5Tget_size(type);
+  if (H5Tget_class(type) == H5T_FLOAT) {
+    if (size == 8) return {"F64", H5T_IEEE_F64LE};
+    if (size == 4) return {"F32", H5T_IEEE_F32LE};
+    if (size == 2) return {"F32", H5T_IEEE_F32LE};  // half: every value of it is a float
+  }
+  if (H5Tget_class(type) == H5T_INTEGER) {
+    const bool has_sign = H5Tget_sign(type) == H5T_SGN_2;
+    if (size == 8) return {has_sign ? "I64" : "U64", has_sign ? H5T_STD_I64LE : H5T_STD_U64LE};
+    if (size == 4) return {has_sign ? "I32" : "U32", has_sign ? H5T_STD_I32LE : H5T_STD_U32LE};
+    if (size == 2) return {has_sign ? "I16" : "U16", has_sign ? H5T_STD_I16LE : H5T_STD_U16LE};
+    if (size == 1) return {has_sign ? "I8" : "U8", has_sign ? H5T_STD_I8LE : H5T_STD_U8LE};
+  }
+  return {nullptr, -1};
+}
+
+/// Collects all datasets below a group, by their path without the first slash. Links to other files
+/// and soft links are not followed, and no group is entered twice.
+class Hdf5Reader {
+ public:
+  Hdf5Reader(const FileContext& context, std::uint64_t file_size, Tensors& tensors)
+      : context_(context), file_size_(file_size), tensors_(tensors) {}
+
+  void read_group(hid_t group, const std::string& path, int depth = 0) {
+    constexpr int deepest = 64;
+    if (depth > deepest) return;
+    std::vector<std::string> names;
+    H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, collect_name, &names);
+    for (const std::string& name : names) {
+      const Hdf5Handle object(H5Oopen(group, name.c_str(), H5P_DEFAULT), H5Oclose);
+      if (!object.is_open()) continue;
+      const H5I_type_t kind = H5Iget_type(object.id());
+      if (kind == H5I_DATASET) read_dataset(object.id(), path + name);
+      if (kind == H5I_GROUP && is_new(object.id())) {
+        read_group(object.id(), path + name + "/", depth + 1);
+      }
+    }
+  }
+
+ private:
+  static herr_t collect_name(hid_t, const char* name, const H5L_info_t* info, void* names) {
+    if (info->type == H5L_TYPE_HARD) static_cast<std::vector<std::string>*>(names)->push_back(name);
+    return 0;
+  }
+
+  bool is_new(hid_t object) {
+    H5O_info_t info;
+    if (H5Oget_info2(object, &info, H5O_INFO_BASIC) < 0) return false;
+    return visited_.insert(info.addr).second;
+  }
+
+  void read_dataset(hid_t dataset, const std::string& key) {
+    const Hdf5Handle type(H5Dget_type(dataset), H5Tclose);
+    const Hdf5Handle space(H5Dget_space(dataset), H5Sclose);
+    if (!type.is_open() || !space.is_open()) return;
+    const auto [dtype, native] = hdf5_dtype(type.id());
+    const H5S_class_t shape_kind = H5Sget_simple_extent_type(space.id());
+    if (dtype == nullptr || shape_kind == H5S_NULL) return;
+    hsize_t extents[H5S_MAX_RANK] = {};
+    const int rank = H5Sget_simple_extent_dims(space.id(), extents, nullptr);
+    std::vector<Index> shape;
+    for (int axis = 0; axis < rank; ++axis) shape.push_back(static_cast<Index>(extents[axis]));
+    check_size(dataset, key, shape, dtype);
+    std::uint64_t count = 0;
+    count_elements(shape, count);
+    Tensor tensor{dtype, shape, nullptr, 0};
+    tensor.size = static_cast<std::size_t>(count) * dtype_bits(dtype) / 8;
+    const std::shared_ptr<unsigned char> bytes(new unsigned char[tensor.size + 1],
+                                               std::default_delete<unsigned char[]>());
+    const bool is_read =
+        count == 0 || H5Dread(dataset, native, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.get()) >= 0;
+    if (!is_read)
+      fail_tensor(context_, key, "elements", "a dataset that HDF5 can read", "an error");
+    tensor.bytes = bytes;
+    tensors_.set(key, std::move(tensor));
+  }
+
+  /// Refuses before memory is asked for: a small file can claim any shape. gzip shrinks by no more
+  /// than a factor of 1032.
+  void check_size(hid_t dataset, const std::string& key, const std::vector<Index>& shape,
+                  const char* dtype) const {
+    constexpr std::uint64_t most_by_compression = 1032;
+    std::uint64_t count = 0;
+    bool is_valid = true;
+    for (const Index extent : shape) is_valid = is_valid && extent >= 0;
+    is_valid = is_valid && count_elements(shape, count);
+    const std::uint64_t stored =
+        (std::min)(std::uint64_t{H5Dget_storage_size(dataset)}, file_size_);
+    const std::uint64_t most = (stored + 8) * most_by_compression;
+    if (is_valid && count <= most / (dtype_bits(dtype) / 8)) return;
+    fail_tensor(context_, key, "shape", text("elements that ", stored, " bytes may hold"),
+                shape_text(shape));
+  }
+
+  FileContext context_;
+  std::uint64_t file_size_;
+  Tensors& tensors_;
+  std::set<haddr_t> visited_;
+};
+
+/// A text that is an attribute of an object, of fixed or of variable length; "" when there is none.
+inline std::string hdf5_text(hid_t object, const char* name) {
+  constexpr std::size_t longest = std::size_t{1} << 28;
+  if (H5Aexists(object, name) <= 0) return "";
+  const Hdf5Handle attribute(H5Aopen(object, name, H5P_DEFAULT), H5Aclose);
+  const Hdf5Handle type(attribute.is_open() ? H5Aget_type(attribute.id()) : -1, H5Tclose);
+  const Hdf5Handle space(attribute.is_open() ? H5Aget_space(attribute.id()) : -1, H5Sclose);
+  if (!type.is_open() || !space.is_open() || H5Tget_class(type.id()) != H5T_STRING) return "";
+  if (H5Sget_simple_extent_npoints(space.id()) != 1) return "";
+  const Hdf5Handle memory(H5Tcopy(H5T_C_S1), H5Tclose);
+  H5Tset_cset(memory.id(), H5Tget_cset(type.id()));
+  if (H5Tis_variable_str(type.id()) > 0) {
+    H5Tset_size(memory.id(), H5T_VARIABLE);
+    char* found = nullptr;
+    if (H5Aread(attribute.id(), memory.id(), &found) < 0 || found == nullptr) return "";
+    const std::string result = found;
+    H5free_memory(found);
+    return result;
+  }
+  const std::size_t size = H5Tget_size(type.id());
+  if (size == 0 || size > longest) return "";
+  H5Tset_size(memory.id(), size);
+  std::string result(size, '\0');
+  if (H5Aread(attribute.id(), memory.id(), &result[0]) < 0) return "";
+  return result.substr(0, result.find('\0'));
+}
+
+/// Opens an HDF5 file that lies in memory; the bytes are copied.
+inline hid_t open_hdf5_image(std::string_view bytes) {
+  const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  if (!access.is_open() || bytes.empty()) return -1;
+  constexpr std::size_t growth = std::size_t{1} << 16;
+  std::string copy(bytes);
+  if (H5Pset_fapl_core(access.id(), growth, 0) < 0) return -1;
+  if (H5Pset_file_image(access.id(), &copy[0], copy.size()) < 0) return -1;
+  return H5Fopen("in_memory.h5", H5F_ACC_RDONLY, access.id());
+}
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_IO_HDF5_HPP

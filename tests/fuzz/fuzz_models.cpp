@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+// A network in JSON, the JSON of a model of Keras, or an archive from a stranger. It may be refused
+// with an exception, nothing else; what is read is loaded, as a user would.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "batchnorm/io/audio_json.hpp"
+#include "batchnorm/io/checkpoint.hpp"
+#include "batchnorm/io/keras_config.hpp"
+#include "batchnorm/io/zip.hpp"
+
+namespace {
+
+using namespace batchnorm;
+
+template <class Body>
+void attempt(const Body& body) {
+  try {
+    body();
+  } catch (const std::runtime_error&) {
+  } catch (const std::domain_error&) {
+  }
+}
+
+void require(bool condition) {
+  if (!condition) std::abort();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string text(reinterpret_cast<const char*>(data), size);
+  for (const detail::KerasBatchNorm& norm : detail::read_keras_config(text)) {
+    validate(norm.options);
+    require(norm.folder.rfind("layers/", 0) == 0);
+  }
+  attempt([&] {
+    const auto member =
+        detail::zip_member(detail::FileContext{"fuzz", "archive"}, text, "config.json");
+    if (member && !member->empty()) {
+      require(member->data() >= text.data());
+      require(member->data() + member->size() <= text.data() + text.size());
+    }
+  });
+  attempt([&] {
+    const Tensors tensors = parse_audio_json(text, "fuzz");
+    for (const FoundBatchNorm& layer : find_batch_norms(tensors)) {
+      attempt([&] { examine_batch_norm(tensors, layer); });
+      attempt([&] { load_state<float>(tensors, layer.prefix, Epsilon(1e-3)); });
+      attempt([&] { load_state<double>(tensors, layer.prefix, LoadOptions::saved()); });
+    }
+  });
+  return 0;
+}

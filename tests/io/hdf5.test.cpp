@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/io/hdf5.hpp"
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/hdf5_files.hpp"
+#include "support/paths.hpp"
+#include "support/temporary_folder.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+
+namespace {
+
+Tensors read(const std::string& bytes) {
+  const detail::Hdf5Silence silence;
+  Tensors tensors("in memory");
+  const detail::Hdf5Handle file(detail::open_hdf5_image(bytes), H5Fclose);
+  if (file.is_open()) {
+    const detail::FileContext context{"read", "x.h5"};
+    detail::Hdf5Reader(context, bytes.size(), tensors).read_group(file.id(), "");
+  }
+  return tensors;
+}
+
+}  // namespace
+
+TEST_CASE("datasets of all types are read under their paths") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a.h5");
+  {
+    Hdf5File file(path);
+    file.add("w/bn/gamma:0", {3}, std::vector<float>{1.5f, -2.0f, 0.5f});
+    file.add("w/double", {2, 1}, std::vector<double>{1, 2});
+    file.add("count", {}, std::vector<std::int64_t>{460});
+    file.add("none", {0}, std::vector<float>{});
+    file.add_text("", "model_config", "{}");
+  }
+  const Tensors tensors = read(read_bytes(path));
+  CHECK(tensors.keys() == std::vector<std::string>{"count", "none", "w/bn/gamma:0", "w/double"});
+  CHECK(tensors.values<float>("w/bn/gamma:0") == std::vector<float>{1.5f, -2.0f, 0.5f});
+  CHECK(tensors.dtype("w/double") == "F64");
+  CHECK(tensors.shape("w/double") == std::vector<Index>{2, 1});
+  CHECK(tensors.value<std::int64_t>("count") == 460);
+}
+
+TEST_CASE("links are not followed, and a group that holds itself is entered once") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a.h5");
+  {
+    Hdf5File file(path);
+    file.add("g/x", {1}, std::vector<float>{1});
+    H5Lcreate_hard(file.id(), "g", file.id(), "g/again", H5P_DEFAULT, H5P_DEFAULT);
+    H5Lcreate_soft("/g/x", file.id(), "soft", H5P_DEFAULT, H5P_DEFAULT);
+    H5Lcreate_external("/etc/other.h5", "/x", file.id(), "outside", H5P_DEFAULT, H5P_DEFAULT);
+  }
+  CHECK(read(read_bytes(path)).keys() == std::vector<std::string>{"g/x"});
+}
+
+TEST_CASE("a shape that the file cannot hold is refused before memory is asked for") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a.h5");
+  {
+    const Hdf5File file(path);
+    const hsize_t extents[] = {hsize_t{1} << 20, hsize_t{1} << 20};
+    const detail::Hdf5Handle space(H5Screate_simple(2, extents, nullptr), H5Sclose);
+    const detail::Hdf5Handle create(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+    const hsize_t chunk[] = {64, 64};
+    H5Pset_chunk(create.id(), 2, chunk);
+    H5Dclose(H5Dcreate2(file.id(), "huge", H5T_IEEE_F32LE, space.id(), H5P_DEFAULT, create.id(),
+                        H5P_DEFAULT));
+  }
+  CHECK_THROWS_MATCHES(read(read_bytes(path)), std::runtime_error,
+                       says("tensor \"huge\": shape: expected elements that 0 bytes may hold"));
+}
+
+TEST_CASE("texts that are attributes, of fixed and of variable length") {
+  const TemporaryFolder folder;
+  Hdf5File file(folder.file("a.h5"));
+  file.add_text("", "fixed", "some text");
+  file.add_text("", "variable", "another text", true);
+  file.add_text("", "empty", "");
+  CHECK(detail::hdf5_text(file.id(), "fixed") == "some text");
+  CHECK(detail::hdf5_text(file.id(), "variable") == "another text");
+  CHECK(detail::hdf5_text(file.id(), "empty") == "");
+  CHECK(detail::hdf5_text(file.id(), "nowhere") == "");
+}
+
+TEST_CASE("what is no HDF5 file is not opened") {
+  const detail::Hdf5Silence silence;
+  for (const std::string text : {"", "x", "\x89HDF\r\n\x1a\n"}) {
+    CHECK(detail::open_hdf5_image(text) < 0);
+  }
+}

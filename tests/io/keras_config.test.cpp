@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/io/keras_config.hpp"
+
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+
+using namespace batchnorm;
+using detail::read_keras_config;
+
+namespace {
+
+std::string norm(const std::string& name, const std::string& more) {
+  return "{\"class_name\":\"BatchNormalization\",\"config\":{\"name\":\"" + name + "\"" + more +
+         "}}";
+}
+
+std::string model(const std::string& layers) {
+  return "{\"class_name\":\"Functional\",\"config\":{\"layers\":[" + layers + "]}}";
+}
+
+const std::string epsilon = ",\"epsilon\":0.5";
+
+}  // namespace
+
+TEST_CASE("the options of a layer are those of its JSON") {
+  const auto norms = read_keras_config(
+      model(norm("a", ",\"epsilon\":0.002,\"momentum\":0.75,\"scale\":false,\"center\":true")));
+  REQUIRE(norms.size() == 1);
+  CHECK(norms[0].name == "a");
+  CHECK(norms[0].folder == "layers/batch_normalization/");
+  CHECK(norms[0].options.epsilon == 0.002);
+  CHECK(norms[0].options.running == RunningUpdate::keep_old(0.75));
+  CHECK(norms[0].options.running_variance == VarianceEstimator::population);
+  CHECK_FALSE(norms[0].options.scale);
+  CHECK(norms[0].options.shift);
+}
+
+TEST_CASE("folders are counted by class, in the order of the layers and inside of models") {
+  const std::string dense = "{\"class_name\":\"Dense\",\"config\":{}}";
+  const auto norms =
+      read_keras_config(model(norm("a", epsilon) + "," + dense + "," + norm("b", epsilon) + "," +
+                              model(dense + "," + norm("c", epsilon)) + "," + norm("d", epsilon)));
+  std::vector<std::string> folders;
+  for (const auto& found : norms) folders.push_back(found.name + " " + found.folder);
+  CHECK(folders == std::vector<std::string>{"a layers/batch_normalization/",
+                                            "b layers/batch_normalization_1/",
+                                            "c layers/functional/layers/batch_normalization/",
+                                            "d layers/batch_normalization_2/"});
+}
+
+TEST_CASE("Keras 1 has the layers of a Sequential in place of the config") {
+  const auto norms = read_keras_config("{\"class_name\":\"Sequential\",\"config\":[" +
+                                       norm("bn_1", ",\"epsilon\":1e-6") + "]}");
+  REQUIRE(norms.size() == 1);
+  CHECK(norms[0].options.epsilon == 1e-6);
+}
+
+TEST_CASE("without an epsilon nothing is known, and nonsense is nothing") {
+  CHECK(read_keras_config(model(norm("a", ""))).empty());
+  CHECK(read_keras_config(model(norm("a", ",\"epsilon\":-1"))).empty());
+  CHECK(read_keras_config(model(norm("a", ",\"epsilon\":\"1e-3\""))).empty());
+  CHECK(read_keras_config(model("1,null,[],\"x\",{}")).empty());
+  for (const char* text : {"", "x", "[]", "{}", "null", "{\"config\":3}", "{\"config\":{}}",
+                           "{\"config\":{\"layers\":{}}}"}) {
+    CHECK(read_keras_config(text).empty());
+  }
+  std::string deep = norm("a", epsilon);
+  for (int depth = 0; depth < 100; ++depth) deep = model(deep);
+  CHECK(read_keras_config(deep).empty());
+}
+
+TEST_CASE("classes become folders as Keras writes them") {
+  CHECK(detail::snake_case("BatchNormalization") == "batch_normalization");
+  CHECK(detail::snake_case("Conv2D") == "conv2d");
+  CHECK(detail::snake_case("GlobalAveragePooling2D") == "global_average_pooling2d");
+  CHECK(detail::snake_case("SeparableConv2D") == "separable_conv2d");
+  CHECK(detail::snake_case("ReLU") == "re_lu");
+  CHECK(detail::snake_case("LSTM") == "lstm");
+  CHECK(detail::snake_case("") == "");
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/io/zip.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <stdexcept>
+#include <string>
+
+#include "support/catch.hpp"
+#include "support/zip_bytes.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+
+namespace {
+
+const detail::FileContext context{"read", "a.zip"};
+
+std::string member(const std::string& bytes, const std::string& name) {
+  const auto found = detail::zip_member(context, bytes, name);
+  return found ? std::string(*found) : "none";
+}
+
+const std::string archive =
+    zip_of({{"metadata.json", "{}"}, {"config.json", "{\"a\":1}"}, {"empty", ""}});
+
+}  // namespace
+
+TEST_CASE("stored members are found by name") {
+  CHECK(member(archive, "metadata.json") == "{}");
+  CHECK(member(archive, "config.json") == "{\"a\":1}");
+  CHECK(member(archive, "empty") == "");
+  CHECK(member(archive, "config") == "none");
+  CHECK(member(archive + "a comment", "config.json") == "{\"a\":1}");
+}
+
+TEST_CASE("what is no archive has no members") {
+  CHECK(member("", "x") == "none");
+  CHECK(member("PK\x03\x04", "x") == "none");
+  CHECK(member(std::string(100, '\0'), "x") == "none");
+}
+
+TEST_CASE("compressed members are refused") {
+  CHECK_THROWS_MATCHES(member(zip_of({{"x", "abc"}}, 8), "x"), std::runtime_error,
+                       says("member \"x\": expected one that is stored as it is"));
+}
+
+TEST_CASE("no cut and no change of a byte leads out of the archive") {
+  std::size_t longest = 0;
+  for (std::size_t size = 0; size < archive.size(); ++size) {
+    try {
+      member(archive.substr(0, size), "config.json");
+    } catch (const std::runtime_error&) {
+    }
+  }
+  for (std::size_t place = 0; place < archive.size(); ++place) {
+    for (const char byte : {'\0', '\x7f', '\xff'}) {
+      std::string changed = archive;
+      changed[place] = byte;
+      try {
+        longest = (std::max)(longest, member(changed, "config.json").size());
+      } catch (const std::runtime_error&) {
+      }
+    }
+  }
+  CHECK(longest > 0);
+  CHECK(longest <= archive.size());
+}
