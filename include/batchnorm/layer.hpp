@@ -18,6 +18,7 @@
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/running.hpp"
 #include "batchnorm/math/statistics.hpp"
+#include "batchnorm/math/together.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
@@ -41,8 +42,10 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 /// Shapes: inputs are BatchViews of `channels()` channels, Eigen objects of features x examples, or
 /// with_residual of two such; an output has the shape of its input and is the same memory or memory
 /// that does not overlap it. Statistics are per channel, over samples and positions. Every call
-/// that loops takes an optional Execution last. Calls that are given their output allocate numbers
-/// per channel at most, and with `Channels` fixed nothing; infer allocates nothing.
+/// that loops takes an optional Execution last; with a Synchronize in it, train, normalize and
+/// backward are of a minibatch that several ranks share (distributed/README.md). Calls that are
+/// given their output allocate numbers per channel at most, and with `Channels` fixed nothing;
+/// infer allocates nothing.
 ///
 /// A plain value: copy it, move it, keep it in a std::vector. Const members may be called from many
 /// threads at once. Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithms 1 and 2.
@@ -106,8 +109,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   ///         (unless Options::single_value says otherwise)
   /// @throws std::domain_error for NaN, infinity and overflow (unless Options::non_finite says
   ///         otherwise), and for channels without variance when epsilon is 0
-  /// An empty minibatch gives an empty output and changes nothing. Cost: two reads and one write of
-  /// the data; one read with NonFinite::propagate, where channels lie apart and fit the cache.
+  /// An empty minibatch changes nothing. Cost: two reads and one write of the data; one read with
+  /// NonFinite::propagate, where channels lie apart and fit the cache.
   [[gnu::noinline]] BatchMoments train(const Input<T>& in, const Output<T>& out,
                                        const Execution& execution = {}) {
     Forward pass = forward("BatchNorm::train", in, out, execution, true);
@@ -147,7 +150,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     if (in.view().empty()) return;
     detail::check_batch_size(function, options_, batch.count);
     if (batch.count > 1) detail::check_finite<C>(function, options_, batch);
-    write_output(statistics(function, batch), in, out, execution);
+    detail::normalize_with(options_, state_, statistics(function, batch), in, out, execution);
   }
 
   /// The other half of train: moves the running statistics on by the moments of one minibatch, or
@@ -183,6 +186,11 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
                                                 const GradientOutput<T>& in_gradient,
                                                 const Execution& execution = {}) const {
     constexpr const char* function = "BatchNorm::backward";
+    if (execution.collective() != nullptr) {
+      return detail::input_gradients_together(function, options_, state_, batch, in, out_gradient,
+                                              in_gradient, execution,
+                                              [&] { return statistics(function, batch); });
+    }
     detail::check_state_shape(function, state_);
     detail::check_backward(function, channels(), in, out_gradient, in_gradient);
     detail::check_batch(function, batch, channels(), in.view());
@@ -279,6 +287,11 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
                                           const GradientOutput<T>& in_gradient,
                                           const Execution& execution = {}) const {
     constexpr const char* function = "BatchNorm::backward_from_output";
+    if (execution.collective() != nullptr) {
+      return detail::output_gradients_together(function, options_, state_, batch, out, out_gradient,
+                                               in_gradient, execution,
+                                               [&] { return statistics(function, batch); });
+    }
     detail::check_state_shape(function, state_);
     detail::check_no_residual(function, out);
     detail::check_backward(function, channels(), out, out_gradient, in_gradient);
@@ -306,7 +319,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::infer";
     detail::check_state_shape(function, state_);
     detail::check_forward(function, channels(), in, out);
-    write_output(running_statistics(function), in, out, execution);
+    detail::normalize_with(options_, state_, running_statistics(function), in, out, execution);
   }
 
   template <class In>
@@ -341,21 +354,27 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// succeed: an output that is its input cannot be computed twice.
   [[gnu::noinline]] Forward forward(const char* function, const Input<T>& in, const Output<T>& out,
                                     const Execution& execution, bool commit_follows) const {
-    detail::check_state_shape(function, state_);
-    detail::check_forward(function, channels(), in, out);
-    const Index count = in.view().values_per_channel();
-    if (count == 0) return {BatchMoments(channels()), false};
-    detail::check_batch_size(function, options_, count);
-    // Where nothing can be rejected, a channel may be written before the next one is looked at.
-    if (count > 1 && options_.non_finite == NonFinite::propagate &&
-        options_.epsilon > detail::min_invertible_variance) {
-      if (commit_follows) check_counter(function, options_.running, state_);
-      return {detail::normalize_fused(options_, state_, {in.view(), in.residual()}, out.view(),
-                                      execution),
-              true};
+    BatchMoments batch;
+    if (execution.collective() != nullptr) {
+      batch =
+          detail::forward_together(function, options_, state_, in, out, execution, commit_follows);
+    } else {
+      detail::check_state_shape(function, state_);
+      detail::check_forward(function, channels(), in, out);
+      const Index count = in.view().values_per_channel();
+      // Where nothing can be rejected, a channel may be written before the next one is looked at.
+      if (count > 1 && options_.non_finite == NonFinite::propagate &&
+          options_.epsilon > detail::min_invertible_variance) {
+        if (commit_follows) check_counter(function, options_.running, state_);
+        return {detail::normalize_fused(options_, state_, {in.view(), in.residual()}, out.view(),
+                                        execution),
+                true};
+      }
+      batch = detail::moments_of_view<Channels, T>(in.view(), execution);
     }
-    BatchMoments batch = detail::moments_of_view<Channels, T>(in.view(), execution);
-    const bool update = count > 1 && detail::check_finite<C>(function, options_, batch);
+    if (batch.count == 0) return {std::move(batch), false};
+    detail::check_batch_size(function, options_, batch.count);
+    const bool update = batch.count > 1 && detail::check_finite<C>(function, options_, batch);
     const Statistics use = statistics(function, batch);
     if (commit_follows && update) check_running_update(function, options_, batch, state_);
     detail::normalize_with_tables<Channels>(options_, state_, use, {in.view(), in.residual()},
@@ -363,30 +382,11 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     return {std::move(batch), update};
   }
 
-  /// What a minibatch is normalised with: its own statistics, or those of the layer where it has
-  /// one value per channel.
   Statistics statistics(const char* function, const BatchMoments& batch) const {
-    if (batch.count == 1) return running_statistics(function);
-    const Statistics use = detail::statistics_of(batch);
-    detail::check_deviation<C>(function, options_.epsilon, channels(), use);
-    return use;
+    return detail::usable_statistics(function, options_, state_, state_given_, batch);
   }
-
-  /// The running statistics, once they have turned out to be usable.
   Statistics running_statistics(const char* function) const {
-    detail::check_has_statistics(function, state_, state_given_);
-    detail::check_statistics(function, state_, options_.non_finite);
-    const Statistics use = detail::statistics_of(state_);
-    detail::check_deviation<C>(function, options_.epsilon, channels(), use);
-    detail::check_inference(function, options_, state_);
-    return use;
-  }
-
-  void write_output(const Statistics& use, const Input<T>& in, const Output<T>& out,
-                    const Execution& execution) const {
-    const detail::ForwardSource<T> source(use, detail::parameters_of(options_, state_));
-    detail::normalize_view<T>(execution, options_.epilogue, source, {in.view(), in.residual()},
-                              out.view());
+    return detail::usable_running_statistics(function, options_, state_, state_given_);
   }
 
   Options options_;

@@ -6,6 +6,8 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/math/check_batch.hpp"
+#include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
@@ -52,6 +54,34 @@ void check_inference(const char* function, const Options& options,
     check_number(function, "gamma / sqrt(variance + epsilon)", channel, is_finite_as<C>(scale));
     check_number(function, "beta", channel, is_finite_as<C>(shift));
   }
+}
+
+/// The running statistics, once they have turned out to be usable.
+///
+/// @param given  the state was given to the layer
+template <class T, int Channels>
+StatisticsView<accumulator_t<T>> usable_running_statistics(const char* function,
+                                                           const Options& options,
+                                                           const State<T, Channels>& state,
+                                                           bool given) {
+  check_has_statistics(function, state, given);
+  check_statistics(function, state, options.non_finite);
+  const auto use = statistics_of(state);
+  check_deviation<parameter_t<T>>(function, options.epsilon, state.channels(), use);
+  check_inference(function, options, state);
+  return use;
+}
+
+/// What a minibatch is normalised with: its own statistics, or those of the layer where it has one
+/// value per channel.
+template <class T, int Channels>
+StatisticsView<accumulator_t<T>> usable_statistics(
+    const char* function, const Options& options, const State<T, Channels>& state, bool given,
+    const Moments<accumulator_t<T>, Channels>& batch) {
+  if (batch.count == 1) return usable_running_statistics(function, options, state, given);
+  const auto use = statistics_of(batch);
+  check_deviation<parameter_t<T>>(function, options.epsilon, state.channels(), use);
+  return use;
 }
 
 }  // namespace detail

@@ -204,6 +204,15 @@ void normalize_with_tables(const Options& options, const State<T, Channels>& sta
   normalize_view<T>(execution, options.epilogue, TableSource<C>{to[0], to[1], to[2]}, in, out);
 }
 
+/// The same with coefficients that are computed where they are wanted: allocates nothing.
+template <int Channels, class T>
+void normalize_with(const Options& options, const State<T, Channels>& state,
+                    const StatisticsView<accumulator_t<T>>& statistics, const Input<T>& in,
+                    const Output<T>& out, const Execution& execution) {
+  const ForwardSource<T> source(statistics, parameters_of(options, state));
+  normalize_view<T>(execution, options.epilogue, source, {in.view(), in.residual()}, out.view());
+}
+
 /// Moments and output of a minibatch, channel by channel where that saves a pass over memory. Only
 /// where no minibatch is rejected: a channel is written before the next one is read.
 template <class T, int Channels>
