@@ -5,9 +5,14 @@
 // The whole library as far as it needs Eigen and the standard library only. Left out, to be
 // included by name where they are wanted:
 //   batchnorm/view/eigen_tensor.hpp  needs Eigen's unsupported/Eigen/CXX11/Tensor module
+//   batchnorm/distributed/mpi.hpp    needs MPI
 //   batchnorm/io/safetensors.hpp     needs nlohmann/json
 //   batchnorm/io/checkpoint.hpp      needs nlohmann/json
 
+#include "batchnorm/distributed/call_header.hpp"
+#include "batchnorm/distributed/exchange_reference.hpp"
+#include "batchnorm/distributed/share_tree.hpp"
+#include "batchnorm/distributed/synchronize.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/fold/bias.hpp"
 #include "batchnorm/fold/certificate.hpp"
@@ -32,6 +37,7 @@
 #include "batchnorm/math/running.hpp"
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/math/streaming_moments.hpp"
+#include "batchnorm/math/together.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/recalibrate/diagnose.hpp"
 #include "batchnorm/recalibrate/diagnosis.hpp"

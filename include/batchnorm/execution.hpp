@@ -106,9 +106,16 @@ class Execution {
   ///               find out. With 0 for all, layers that are alike may be mistaken for each other
   inline Execution with(Synchronize& synchronize, std::uint64_t layer = 0) const;
 
+  /// The same for another number of the layer.
+  Execution with_layer(std::uint64_t layer) const {
+    Execution execution = *this;
+    execution.layer_ = layer;
+    return execution;
+  }
+
   /// Null for calls that concern this rank alone.
   detail::Collective* collective() const { return collective_; }
-  std::uint64_t layer() const { return layer_; }
+  std::uint64_t layer_number() const { return layer_; }
 
   /// The same for that many elements: too few are done by this thread, with the same instructions.
   /// Measured with OpenMP on two cores of Emerald Rapids: inference on 49 rows of 2048 floats

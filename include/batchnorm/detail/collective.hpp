@@ -67,6 +67,8 @@ class Collective {
   /// room for the channels. All ranks get the same bits, or all fail with the same message.
   virtual void combine(std::uint64_t layer, const CollectiveCall& call,
                        const CollectivePiece& piece, ChannelShare& own, ChannelShare& all) = 0;
+  /// How many samples all ranks had in the last call.
+  virtual Index samples() const = 0;
   /// Whether gradients of gamma and beta are those of all ranks.
   virtual bool sums_parameter_gradients() const = 0;
 

@@ -118,10 +118,24 @@ Moments<accumulator_t<T>, Channels> moments_together(const Execution& execution,
   };
   ChannelShare own;
   ChannelShare sums = share_of(all);
-  execution.collective()->combine(execution.layer(), call, CollectivePiece(piece), own, sums);
+  execution.collective()->combine(execution.layer_number(), call, CollectivePiece(piece), own,
+                                  sums);
   all.count = sums.count;
   all.set_weight(sums.weight, sums.squared_weight);
   return all;
+}
+
+/// The same for an input that is only looked at.
+template <class T, class Check>
+auto see_together(const char* function, const Options& options, Index channels,
+                  const BatchView<const T>& view, const Execution& execution, const Check& check) {
+  CollectiveCall call;
+  call.function = function;
+  call.kind = CollectiveKind::moments;
+  call.channels = channels;
+  call.options = fingerprint_of(options);
+  call.reject_non_finite = options.non_finite == NonFinite::reject;
+  return moments_together<Eigen::Dynamic, T>(execution, call, view, check);
 }
 
 /// The same for a forward call. What depends on the state of this rank alone is looked at before
@@ -177,7 +191,7 @@ Gradients<T, Channels> backward_together(const char* function, const Options& op
   Sums own(channels), all(channels);
   ChannelShare own_share = share_of(own);
   ChannelShare all_share = share_of(all);
-  execution.collective()->combine(execution.layer(), call, CollectivePiece(piece), own_share,
+  execution.collective()->combine(execution.layer_number(), call, CollectivePiece(piece), own_share,
                                   all_share);
   own.count = own_share.count;
   all.count = all_share.count;

@@ -15,6 +15,7 @@
 #include "batchnorm/layer.hpp"
 #include "batchnorm/math/check_batch.hpp"
 #include "batchnorm/math/moments.hpp"
+#include "batchnorm/math/together.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/recalibrate/layer_handle.hpp"
 #include "batchnorm/recalibrate/minibatch_series.hpp"
@@ -37,7 +38,9 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 struct ReestimationOptions {
   Estimator estimator = Estimator::population();
   ReestimationOrder order = ReestimationOrder::one_pass;
-  Execution execution;  ///< who normalises and sums
+  /// Who normalises and sums. With a Synchronize in it, minibatches are those of all ranks, each of
+  /// which has as many, and all get the same statistics.
+  Execution execution;
 };
 
 template <class T>
@@ -302,25 +305,38 @@ class Reestimation {
     if (i < frozen_.size()) {
       frozen_[i](in, out, options_.execution);
     } else {
-      note(i, layer.normalize(in, out, options_.execution), in.view().samples());
+      note(i, layer.normalize(in, out, execution_for(i)), in);
     }
   }
 
   template <int Channels>
   void see(const BatchNorm<T, Channels>& layer, const Input<T>& in) {
     const Size i = use(&layer);
-    detail::check_channels("ReestimationPass::see", in.view(), layer.channels());
+    constexpr const char* function = "ReestimationPass::see";
+    const auto check = [&] { detail::check_channels(function, in.view(), layer.channels()); };
+    const Execution execution = execution_for(i);
+    if (execution.collective() == nullptr || i < frozen_.size()) check();
     if (i < frozen_.size()) return;
-    note(i, detail::moments_of_view<Eigen::Dynamic, T>(in.view(), options_.execution),
-         in.view().samples());
+    if (execution.collective() == nullptr) {
+      note(i, detail::moments_of_view<Eigen::Dynamic, T>(in.view(), execution), in);
+    } else {
+      note(i,
+           detail::see_together(function, layer.options(), layer.channels(), in.view(), execution,
+                                check),
+           in);
+    }
   }
 
+  /// The layers of a list have numbers, by which ranks compare what they call.
+  Execution execution_for(Size i) const { return options_.execution.with_layer(i + 1); }
+
   template <int Channels>
-  void note(Size i, const Moments<A, Channels>& batch, Index examples) {
+  void note(Size i, const Moments<A, Channels>& batch, const Input<T>& in) {
     if (passes_ > 0 && i != passes_) return;  // looked at in the first pass, or in one to come
     const Options& options = layers_[i].options();
     if (!detail::check_finite<parameter_t<T>>("ReestimationPass", options, batch)) return;
-    series_[i].add(batch, examples);
+    const detail::Collective* const all = options_.execution.collective();
+    series_[i].add(batch, all != nullptr ? all->samples() : in.view().samples());
   }
 
   /// A state with the statistics that the series of a layer leads to.
