@@ -125,10 +125,15 @@ Moments<accumulator_t<T>, Channels> moments_together(const Execution& execution,
   return all;
 }
 
-/// The same for an input that is only looked at.
+/// The moments of an input that is only looked at, of this rank or of all.
 template <class T, class Check>
-auto see_together(const char* function, const Options& options, Index channels,
-                  const BatchView<const T>& view, const Execution& execution, const Check& check) {
+Moments<accumulator_t<T>> moments_seen(const char* function, const Options& options, Index channels,
+                                       const BatchView<const T>& view, const Execution& execution,
+                                       const Check& check) {
+  if (execution.collective() == nullptr) {
+    check();
+    return moments_of_view<Eigen::Dynamic, T>(view, execution);
+  }
   CollectiveCall call;
   call.function = function;
   call.kind = CollectiveKind::moments;

@@ -314,17 +314,11 @@ class Reestimation {
     const Size i = use(&layer);
     constexpr const char* function = "ReestimationPass::see";
     const auto check = [&] { detail::check_channels(function, in.view(), layer.channels()); };
-    const Execution execution = execution_for(i);
-    if (execution.collective() == nullptr || i < frozen_.size()) check();
-    if (i < frozen_.size()) return;
-    if (execution.collective() == nullptr) {
-      note(i, detail::moments_of_view<Eigen::Dynamic, T>(in.view(), execution), in);
-    } else {
-      note(i,
-           detail::see_together(function, layer.options(), layer.channels(), in.view(), execution,
-                                check),
-           in);
-    }
+    if (i < frozen_.size()) return check();
+    note(i,
+         detail::moments_seen(function, layer.options(), layer.channels(), in.view(),
+                              execution_for(i), check),
+         in);
   }
 
   /// The layers of a list have numbers, by which ranks compare what they call.

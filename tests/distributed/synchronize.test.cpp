@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: MIT
+// What ranks do when something is wrong, and ranks that are processes.
+#include "batchnorm/distributed/synchronize.hpp"
+
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/rank_threads.hpp"
+#include "support/shards.hpp"
+#if defined(__unix__) || defined(__APPLE__)
+#include "support/rank_pipes.hpp"
+#endif
+
+using batchnorm::BatchNorm;
+using batchnorm::Execution;
+using batchnorm::Index;
+using batchnorm::NonFinite;
+using batchnorm::Options;
+using batchnorm::Synchronize;
+using batchnorm::SynchronizeOptions;
+using Catch::Matchers::ContainsSubstring;
+using Catch::Matchers::Message;
+using Catch::Matchers::StartsWith;
+using Eigen::MatrixXd;
+using namespace batchnorm_test;
+
+namespace {
+
+constexpr int ranks = 3;
+constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
+
+/// Two channels, four examples.
+MatrixXd examples(int rank) {
+  MatrixXd x(2, 4);
+  for (Index i = 0; i < x.size(); ++i) x.data()[i] = static_cast<double>((i * 7 + rank) % 11);
+  return x;
+}
+
+/// A rank with a layer that counts, to see what changes.
+struct Rank {
+  int number;
+  Synchronize& together;
+  BatchNorm<double> layer{2};
+  MatrixXd x = examples(number);
+  MatrixXd y = MatrixXd::Zero(2, 4);
+};
+
+/// Runs body(rank) on all of them.
+template <class Body>
+std::vector<std::string> try_ranks(const Body& body, const SynchronizeOptions& options = {}) {
+  Meeting meeting(ranks);
+  return run_ranks(ranks, [&](int number) {
+    ThreadExchange exchange{meeting, number};
+    Synchronize together(exchange, number, ranks, options);
+    Rank rank{number, together};
+    body(rank);
+  });
+}
+
+bool is_untouched(const BatchNorm<double>& layer) {
+  return layer.state().batches_seen == 0 && layer.state().running_mean == Eigen::Vector2d::Zero() &&
+         layer.state().running_variance == Eigen::Vector2d::Ones();
+}
+
+/// All ranks fail with one message.
+std::string the_error(const std::vector<std::string>& errors) {
+  for (const std::string& error : errors) CHECK(error == errors[0]);
+  return errors[0];
+}
+
+/// What body(rank) fails with on every rank, after which the layer is as before and the next call
+/// works.
+template <class Body>
+std::string refusal_of(const Body& body, const SynchronizeOptions& options = {}) {
+  std::vector<char> good(ranks, 0);
+  const auto errors = try_ranks(
+      [&](Rank& rank) {
+        std::string error;
+        try {
+          body(rank);
+        } catch (const std::exception& caught) {
+          error = caught.what();
+        }
+        const bool untouched = is_untouched(rank.layer) && rank.y == MatrixXd::Zero(2, 4);
+        rank.x = examples(rank.number);
+        rank.layer.train(rank.x, rank.y, rank.together);
+        good[static_cast<Size>(rank.number)] =
+            untouched && rank.layer.state().samples_seen == 4 * ranks;
+        if (!error.empty()) throw std::runtime_error(error);
+      },
+      options);
+  CHECK(good == std::vector<char>(ranks, 1));
+  return the_error(errors);
+}
+
+}  // namespace
+
+TEST_CASE("NaN on one rank refuses the minibatch of all") {
+  for (const Index block : {0, 1}) {
+    SynchronizeOptions options;
+    options.block = block;
+    const std::string error = refusal_of(
+        [](Rank& rank) {
+          if (rank.number == 1) rank.x(1, 3) = nan_value;
+          rank.layer.train(rank.x, rank.y, rank.together);
+        },
+        options);
+    CHECK(error ==
+          "BatchNorm::train: a minibatch is accepted by all ranks or by none: expected all 3 ranks "
+          "to accept their parts, got a refusal by rank 1: NaN, infinity or overflow in channel 1");
+  }
+}
+
+TEST_CASE("NaN that is let through goes to all ranks") {
+  Options options;
+  options.non_finite = NonFinite::skip_update;
+  std::vector<Eigen::Vector2d> means(ranks);
+  const auto errors = try_ranks([&](Rank& rank) {
+    if (rank.number == 2) rank.x(0, 0) = nan_value;
+    BatchNorm<double> layer(2, options);
+    means[static_cast<Size>(rank.number)] = layer.train(rank.x, rank.y, rank.together).mean;
+    if (!is_untouched(layer)) throw std::runtime_error("moved");
+  });
+  CHECK(the_error(errors) == "");
+  for (const Eigen::Vector2d& mean : means) {
+    CHECK(std::isnan(mean[0]));
+    CHECK(mean[1] == means[0][1]);
+  }
+}
+
+TEST_CASE("an argument that one rank refuses is refused by all, and the reason travels") {
+  const std::string shape = refusal_of([](Rank& rank) {
+    if (rank.number != 2) return void(rank.layer.train(rank.x, rank.y, rank.together));
+    MatrixXd narrow(2, 3);
+    rank.layer.train(rank.x, narrow, rank.together);
+  });
+  CHECK_THAT(shape,
+             StartsWith("BatchNorm::train: a minibatch is accepted by all ranks or by none"));
+  CHECK_THAT(shape, ContainsSubstring("a refusal by rank 2: BatchNorm::train:"));
+
+  const std::string state = refusal_of([](Rank& rank) {
+    const double before = rank.layer.state().running_variance[0];
+    if (rank.number == 0) rank.layer.state().running_variance[0] = -1.0;
+    try {
+      rank.layer.train(rank.x, rank.y, rank.together);
+    } catch (...) {
+      rank.layer.state().running_variance[0] = before;
+      throw;
+    }
+  });
+  CHECK_THAT(state, ContainsSubstring("rank 0: BatchNorm::train: running variance of channel 0"));
+}
+
+TEST_CASE("the kind of exception is the same on all ranks") {
+  std::vector<int> kinds(ranks, 0);
+  try_ranks([&](Rank& rank) {
+    int& kind = kinds[static_cast<Size>(rank.number)];
+    if (rank.number == 1) rank.x(0, 0) = nan_value;
+    try {
+      rank.layer.train(rank.x, rank.y, rank.together);
+    } catch (const std::domain_error&) {
+      kind += 1;
+    }
+    try {
+      rank.layer.train(rank.x, rank.number == 1 ? MatrixXd(2, 4) : rank.x, rank.together);
+      rank.layer.train(rank.number == 2 ? MatrixXd(3, 4) : rank.x, rank.y, rank.together);
+    } catch (const std::invalid_argument&) {
+      kind += 2;
+    }
+  });
+  CHECK(kinds == std::vector<int>(ranks, 3));
+}
+
+TEST_CASE("a rank that cannot call refuses, and the others say why") {
+  const auto errors = try_ranks([](Rank& rank) {
+    if (rank.number == 1) return rank.together.refuse("the file of this rank cannot be read");
+    rank.layer.train(rank.x, rank.y, rank.together);
+  });
+  CHECK(errors[1] == "");
+  CHECK(errors[0] == errors[2]);
+  CHECK_THAT(errors[0],
+             ContainsSubstring("a refusal by rank 1: the file of this rank cannot be read"));
+}
+
+TEST_CASE("reasons of any length arrive, cut off") {
+  const auto errors = try_ranks([](Rank& rank) {
+    if (rank.number == 0) return rank.together.refuse(std::string(1000, 'a'));
+    rank.layer.train(rank.x, rank.y, rank.together);
+  });
+  CHECK_THAT(errors[1], ContainsSubstring(std::string(255, 'a')));
+  CHECK_THAT(errors[1], !ContainsSubstring(std::string(256, 'a')));
+}
+
+TEST_CASE("ranks that call different things find out") {
+  const auto mismatch = [](auto other) {
+    return refusal_of([&](Rank& rank) {
+      if (rank.number == 1) {
+        other(rank);
+      } else {
+        rank.layer.train(rank.x, rank.y, rank.together);
+      }
+    });
+  };
+  const std::string expected =
+      "Synchronize: all ranks make the same calls in the same order: expected that of rank 0: "
+      "train, call 1, of layer 0 with 2 channels of double, got from rank 1: ";
+  CHECK(mismatch([](Rank& rank) { rank.layer.normalize(rank.x, rank.y, rank.together); }) ==
+        expected + "normalize, call 1, of layer 0 with 2 channels of double");
+  CHECK(mismatch([](Rank& rank) {
+          BatchNorm<double> wider(3);
+          MatrixXd x = MatrixXd::Random(3, 4);
+          wider.train(x, x, rank.together);
+        }) == expected + "train, call 1, of layer 0 with 3 channels of double");
+  CHECK(mismatch([](Rank& rank) {
+          BatchNorm<float> layer(2);
+          Eigen::MatrixXf x = Eigen::MatrixXf::Random(2, 4);
+          layer.train(x, x, rank.together);
+        }) == expected + "train, call 1, of layer 0 with 2 channels of float");
+  CHECK(mismatch([](Rank& rank) {
+          rank.layer.train(rank.x, rank.y, Execution().with(rank.together, 7));
+        }) == expected + "train, call 1, of layer 7 with 2 channels of double");
+  CHECK(mismatch([](Rank& rank) {
+          BatchNorm<double> layer(2, Options::keras());
+          layer.train(rank.x, rank.y, rank.together);
+          rank.y.setZero();
+        }) == expected +
+                  "train, call 1, of layer 0 with 2 channels of double, with other options of "
+                  "layer or Synchronize");
+  CHECK(mismatch([](Rank& rank) {
+          BatchNorm<double> layer(2);
+          layer.state().batches_seen = 5;
+          layer.train(rank.x, rank.y, rank.together);
+        }) == expected +
+                  "train, call 1, of layer 0 with 2 channels of double, after 5 minibatches "
+                  "and not 0");
+}
+
+TEST_CASE("ranks that have made different numbers of calls find out") {
+  Meeting meeting(2);
+  const auto errors = run_ranks(2, [&](int number) {
+    ThreadExchange exchange{meeting, number};
+    ThreadExchange alone{meeting, 0};
+    Synchronize together(exchange, number, 2);
+    Rank rank{number, together};
+    if (number == 1) {  // a call more than the others, with an exchange that goes nowhere
+      struct Nowhere {
+        void operator()(const void* mine, std::size_t bytes, void* all) const {
+          for (int copy = 0; copy < 2; ++copy)
+            std::memcpy(static_cast<char*>(all) + bytes * static_cast<Size>(copy), mine, bytes);
+        }
+      };
+      struct Switch {
+        bool on;
+        ThreadExchange& exchange;
+        void operator()(const void* mine, std::size_t bytes, void* all) const {
+          if (on)
+            exchange(mine, bytes, all);
+          else
+            Nowhere()(mine, bytes, all);
+        }
+      } way{false, exchange};
+      Synchronize switched(way, 1, 2);
+      rank.layer.normalize(rank.x, rank.y, switched);
+      way.on = true;
+      rank.layer.normalize(rank.x, rank.y, switched);
+    } else {
+      rank.layer.normalize(rank.x, rank.y, together);
+    }
+  });
+  CHECK_THAT(the_error(errors), ContainsSubstring("rank 0: normalize, call 1,") &&
+                                    ContainsSubstring("rank 1: normalize, call 2,"));
+}
+
+TEST_CASE("backward with the moments of another minibatch is found out") {
+  const auto errors = try_ranks([](Rank& rank) {
+    const auto first = rank.layer.train(rank.x, rank.y, rank.together);
+    const auto own = rank.layer.normalize(rank.x, rank.y);
+    rank.layer.backward(rank.number == 2 ? own : first, rank.x, rank.x, rank.y, rank.together);
+  });
+  CHECK_THAT(the_error(errors), ContainsSubstring("with the moments of another minibatch"));
+}
+
+TEST_CASE("after an exchange that failed, every call says so") {
+  std::vector<std::string> again(2), first(2);
+  Meeting meeting(2);
+  run_ranks(2, [&](int number) {
+    if (number == 1) return;  // never comes
+    ThreadExchange exchange{meeting, number, std::chrono::milliseconds(20)};
+    Synchronize together(exchange, number, 2);
+    Rank rank{number, together};
+    for (std::string* error : {&first[0], &again[0], &again[1]}) {
+      try {
+        rank.layer.train(rank.x, rank.y, together);
+      } catch (const std::runtime_error& caught) {
+        *error = caught.what();
+      }
+    }
+    if (!is_untouched(rank.layer)) first[0] = "moved";
+  });
+  CHECK(first[0] == "a rank did not come");
+  CHECK(again[0] ==
+        "Synchronize: after an exchange that failed, ranks no longer agree: expected another "
+        "Synchronize, with an exchange (an MPI communicator) of its own, got a call after the "
+        "exchange of call 1 has failed");
+  CHECK(again[1] == again[0]);
+}
+
+TEST_CASE("one rank exchanges nothing and computes what there is without ranks") {
+  int exchanges = 0;
+  auto exchange = [&](const void*, std::size_t, void*) { ++exchanges; };
+  Synchronize together(exchange, 0, 1);
+  BatchNorm<double> layer(2), plain(2);
+  MatrixXd x = examples(0), y(2, 4), z(2, 4);
+  const auto batch = layer.train(x, y, together);
+  CHECK(batch.mean == plain.train(x, z).mean);
+  CHECK(y == z);
+  CHECK(layer.state().running_variance == plain.state().running_variance);
+  together.refuse("nobody listens");
+  CHECK(exchanges == 0);
+  x(1, 2) = nan_value;
+  CHECK_THROWS_MATCHES(layer.train(x, y, together), std::domain_error,
+                       Message("NaN, infinity or overflow in channel 1"));
+}
+
+TEST_CASE("ranks, blocks and scalars that cannot be are refused") {
+  auto exchange = [](const void*, std::size_t, void*) {};
+  CHECK_THROWS_AS(Synchronize(exchange, 2, 2), std::invalid_argument);
+  CHECK_THROWS_AS(Synchronize(exchange, -1, 2), std::invalid_argument);
+  SynchronizeOptions options;
+  options.block = -1;
+  CHECK_THROWS_AS(Synchronize(exchange, 0, 1, options), std::invalid_argument);
+  Synchronize together(exchange, 0, 1);
+  BatchNorm<long double> layer(2);
+  Eigen::Matrix<long double, 2, 3> x = Eigen::Matrix<long double, 2, 3>::Random();
+  CHECK_THROWS_AS(layer.train(x, x, together), std::invalid_argument);
+}
+
+TEST_CASE("calls that need no statistics of a minibatch do not exchange any") {
+  auto exchange = [](const void*, std::size_t, void*) { throw std::runtime_error("exchanged"); };
+  Synchronize together(exchange, 0, 2);
+  BatchNorm<double> layer(2);
+  const MatrixXd x = examples(0);
+  MatrixXd y(2, 4);
+  const auto batch = layer.train(x, y);
+  CHECK_NOTHROW(layer.infer(x, y, together));
+  CHECK_NOTHROW(layer.normalize(batch, x, y, together));
+  CHECK_NOTHROW(layer.backward_frozen(x, x, y, together));
+  const auto sums = layer.backward_sums(batch, x, x, together);
+  CHECK_NOTHROW(layer.backward(batch, sums, x, x, y, together));
+}
+
+TEST_CASE("statistics are taken anew from the data of all ranks") {
+  Random random(9);
+  const Batch all = stored_as<double>(normal_batch(random, 48, 2, 1, 2));
+  const auto parts = shards_of(all, {16, 16, 16});
+  std::vector<batchnorm::State<double>> states(ranks, batchnorm::State<double>(2));
+  const auto errors = try_ranks([&](Rank& rank) {
+    const Stored<double> x(parts[static_cast<Size>(rank.number)], Layout::channels_first);
+    const Eigen::Map<const MatrixXd> data(x.view().data(), 2, 16);
+    batchnorm::ReestimationOptions options;
+    options.execution = rank.together;
+    batchnorm::reestimate(
+        rank.layer, {16, 4},
+        [&](Index first, Index count) -> MatrixXd { return data.middleCols(first, count); },
+        options);
+    states[static_cast<Size>(rank.number)] = rank.layer.state();
+  });
+  CHECK(the_error(errors) == "");
+  const PerChannel mean = reference::mean(all), variance = reference::variance(all, mean);
+  for (const auto& state : states) {
+    CHECK(state.samples_seen == 48);
+    CHECK(state.batches_seen == 4);
+    for (Size c = 0; c < 2; ++c) {
+      const Index channel = static_cast<Index>(c);
+      CHECK(std::fabs(state.running_mean[channel] - mean[c]) < 1e-12L);
+      CHECK(std::fabs(state.running_variance[channel] - variance[c] * 48 / 47) < 1e-12L);
+      CHECK(state.running_variance[channel] == states[0].running_variance[channel]);
+    }
+  }
+}
+
+#if defined(__unix__) || defined(__APPLE__)
+TEST_CASE("ranks that are processes, behind pipes") {
+  Random random(8);
+  const Batch x = stored_as<double>(normal_batch(random, 40, 3, 4, 2));
+  const std::vector<Size> sizes = {7, 0, 32, 1};
+  const auto parts = shards_of(x, sizes);
+  BatchNorm<double> whole = some_layer<double>(3);
+  const Step<double> expected = step_of(whole, x, x, Layout::channels_first, {});
+  const auto expected_dx = shards_of(expected.dx, sizes);
+  const bool good = run_processes(4, [&](std::size_t rank, const std::vector<PipePair>& pipes) {
+    PipeExchange exchange{pipes, rank};
+    Synchronize together(exchange, static_cast<int>(rank), 4);
+    BatchNorm<double> layer = some_layer<double>(3);
+    const auto step = step_of(layer, parts[rank], parts[rank], Layout::channels_first, together);
+    bool near = step.state.samples_seen == 160 &&
+                step.state.running_mean.isApprox(expected.state.running_mean, 1e-12) &&
+                step.state.running_variance.isApprox(expected.state.running_variance, 1e-12);
+    for (Size i = 0; i < step.dx.values.size(); ++i) {
+      near = near && std::fabs(step.dx.values[i] - expected_dx[rank].values[i]) < 1e-12L;
+    }
+    return near;
+  });
+  CHECK(good);
+}
+#endif

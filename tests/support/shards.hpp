@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+// A minibatch cut into shards, and a step of training on one of them.
+#ifndef BATCHNORM_TESTS_SUPPORT_SHARDS_HPP
+#define BATCHNORM_TESTS_SUPPORT_SHARDS_HPP
+
+#include <vector>
+
+#include "batchnorm/layer.hpp"
+#include "support/generators.hpp"
+#include "support/layouts.hpp"
+
+namespace batchnorm_test {
+
+/// The samples [first, first + samples).
+inline Batch some_of(const Batch& batch, Size first, Size samples) {
+  std::vector<Size> chosen = indices(samples);
+  for (Size& sample : chosen) sample += first;
+  return pick(batch, chosen);
+}
+
+/// Shards of the given sizes, one after the other.
+inline std::vector<Batch> shards_of(const Batch& batch, const std::vector<Size>& sizes) {
+  std::vector<Batch> shards;
+  Size first = 0;
+  for (const Size size : sizes) {
+    shards.push_back(some_of(batch, first, size));
+    first += size;
+  }
+  return shards;
+}
+
+/// The samples of all, one after the other.
+inline Batch joined(const std::vector<Batch>& shards) {
+  Batch all{0, shards.front().channels, shards.front().positions};
+  for (const Batch& shard : shards) {
+    all.samples += shard.samples;
+    all.values.insert(all.values.end(), shard.values.begin(), shard.values.end());
+  }
+  return all;
+}
+
+/// What a rank has after train and backward.
+template <class T>
+struct Step {
+  Batch y, dx;
+  batchnorm::Moments<batchnorm::accumulator_t<T>> batch;
+  batchnorm::Gradients<T> gradients{1};
+  batchnorm::State<T> state{1};
+};
+
+/// A layer whose parameters differ from channel to channel.
+template <class T>
+batchnorm::BatchNorm<T> some_layer(Size channels, const batchnorm::Options& options = {}) {
+  batchnorm::BatchNorm<T> layer(static_cast<batchnorm::Index>(channels), options);
+  for (batchnorm::Index c = 0; c < layer.channels(); ++c) {
+    layer.state().gamma[c] =
+        static_cast<batchnorm::parameter_t<T>>(0.5 + 0.25 * static_cast<double>(c % 5));
+    layer.state().beta[c] =
+        static_cast<batchnorm::parameter_t<T>>(0.125 * static_cast<double>(c % 3));
+  }
+  return layer;
+}
+
+template <class T>
+Step<T> step_of(batchnorm::BatchNorm<T>& layer, const Batch& x, const Batch& dy, Layout layout,
+                const batchnorm::Execution& execution) {
+  const Stored<T> in(x, layout), out_gradient(dy, layout);
+  Stored<T> y = Stored<T>::like(x, layout), dx = Stored<T>::like(x, layout);
+  Step<T> step;
+  step.batch = layer.train(in.view(), y.view(), execution);
+  step.gradients = layer.backward(step.batch, in.view(), out_gradient.view(), dx.view(), execution);
+  step.y = y.read();
+  step.dx = dx.read();
+  step.state = layer.state();
+  return step;
+}
+
+}  // namespace batchnorm_test
+
+#endif  // BATCHNORM_TESTS_SUPPORT_SHARDS_HPP
