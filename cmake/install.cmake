@@ -25,7 +25,8 @@ configure_package_config_file("${CMAKE_CURRENT_LIST_DIR}/batchnorm-config.cmake.
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/batchnorm-config-version.cmake"
   COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES "${PROJECT_BINARY_DIR}/batchnorm-config.cmake"
-              "${PROJECT_BINARY_DIR}/batchnorm-config-version.cmake" DESTINATION "${package_dir}")
+              "${PROJECT_BINARY_DIR}/batchnorm-config-version.cmake"
+              "${CMAKE_CURRENT_LIST_DIR}/batchnorm-mpi.cmake" DESTINATION "${package_dir}")
 
 set(pkgconfig_includedir "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
 file(RELATIVE_PATH up_to_prefix "/prefix/${CMAKE_INSTALL_DATADIR}/pkgconfig" /prefix)

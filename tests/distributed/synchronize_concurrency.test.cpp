@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "batchnorm/distributed/synchronize.hpp"
@@ -22,7 +23,6 @@ using namespace batchnorm_test;
 
 namespace {
 
-const std::vector<std::string> no_errors(4);
 constexpr Real near = 1e-12L;
 
 template <class T>

@@ -42,7 +42,7 @@ inline Batch joined(const std::vector<Batch>& shards) {
 /// What a rank has after train and backward.
 template <class T>
 struct Step {
-  Batch y, dx;
+  Batch y{0, 0, 0}, dx{0, 0, 0};
   batchnorm::Moments<batchnorm::accumulator_t<T>> batch;
   batchnorm::Gradients<T> gradients{1};
   batchnorm::State<T> state{1};
