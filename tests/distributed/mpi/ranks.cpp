@@ -235,7 +235,7 @@ void thousand() {
     expect(ranks == 1 || calls.exchanges == 2000, "two exchanges per call");
     expect(small.layer.state().samples_seen == 4000 * ranks, "every call counts");
   }
-  for (int object = 0; object < 200; ++object) MpiSynchronize together(MPI_COMM_WORLD);
+  for (int object = 0; object < 20; ++object) MpiSynchronize together(MPI_COMM_WORLD);
   expect(calls.communicators == 0 && calls.keyvals == 0, "communicators are freed");
 }
 
