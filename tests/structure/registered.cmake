@@ -30,7 +30,7 @@ endforeach()
 if(NOT EXAMPLES)
   set(examples)
 endif()
-# Programs for MPI are left out where none is.
+# Examples for MPI are left out where none is.
 if(NOT MPI)
   list(FILTER examples EXCLUDE REGEX "distributed")
 endif()
