@@ -317,7 +317,7 @@ TEST_CASE("ranks, blocks and scalars that cannot be are refused") {
   SynchronizeOptions options;
   options.block = -1;
   CHECK_THROWS_AS(Synchronize(exchange, 0, 1, options), std::invalid_argument);
-  Synchronize together(exchange, 0, 1);
+  Synchronize together(exchange, 0, 2);
   BatchNorm<long double> layer(2);
   Eigen::Matrix<long double, 2, 3> x = Eigen::Matrix<long double, 2, 3>::Random();
   CHECK_THROWS_AS(layer.train(x, x, together), std::invalid_argument);

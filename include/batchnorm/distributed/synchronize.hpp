@@ -43,7 +43,7 @@ struct SynchronizeOptions {
   /// Without blocks, and for an exchange that can also sum: from more than this many channels times
   /// ranks on, sums about a common pivot are exchanged and not the moments of every rank.
   /// README.md has the measurement.
-  Index gather_at_most = 200000;
+  Index gather_at_most = 32768;
 };
 
 /// Makes the train, normalize and backward of several ranks one call on one minibatch. A reference
@@ -69,8 +69,8 @@ struct SynchronizeOptions {
 /// and says so. It must not touch mine and all afterwards.
 ///
 /// Costs per call: two exchanges, one of 64 bytes and one of 8 (2 C + 3) bytes per rank, for C
-/// channels. For one call at a time. The exchange must outlive this object, and this object the
-/// Executions that refer to it.
+/// channels; one rank without blocks exchanges nothing and costs nothing. For one call at a time.
+/// The exchange must outlive this object, and this object the Executions that refer to it.
 class Synchronize : private detail::Collective {
   template <class Exchange>
   using if_exchange =
@@ -360,7 +360,9 @@ class Synchronize : private detail::Collective {
 
 inline Execution Execution::with(Synchronize& synchronize, std::uint64_t layer) const {
   Execution execution = *this;
-  execution.collective_ = &synchronize;
+  // One rank without blocks does what it would do without ranks.
+  const bool alone = synchronize.ranks() == 1 && synchronize.options().block == 0;
+  execution.collective_ = alone ? nullptr : &synchronize;
   execution.layer_ = layer;
   return execution;
 }
