@@ -5,19 +5,18 @@
 //
 //   mpirun -n 4 13_distributed_digits [--group K] [--save FILE]
 //
-// Parts are uneven: of four processes the last has four times what the first has. Rank 0 then
+// Parts are uneven: of four processes the last has five times what the first has. Rank 0 then
 // trains alone, on whole minibatches, and compares the losses of all steps. With --group K
 // statistics are those of K neighbouring ranks, and there is nothing to compare with.
 //
 // The network is in support/parallel_network.hpp.
 //
-// Prints, on 4 ranks (another compiler or processor may change the last digits),
+// Prints, as one rank (another compiler or processor may change the last digits),
 //
 //   digits   1437 to train, 360 to test: drawn by this program, seed 1
-//   ranks    4 with 3, 9, 14 and 22 of 48 images, statistics over 4
-//   ...
-//   losses   from ... to ..., the same as those of one process to 1e-5
-//   test accuracy: ...
+//   ranks    1 with 48 of 48 images, statistics over 1
+//   losses   from 2.5744 to 0.0237, the same as those of one process to 1e-5
+//   test accuracy: 98.1 % (353 of 360)
 
 #include <mpi.h>
 

@@ -131,6 +131,7 @@ inline std::string outside_need(const Header& header) {
   for (const std::string& target : header.outside_includes) {
     if (starts_with(target, "unsupported/Eigen/")) return "unsupported";
     if (starts_with(target, "nlohmann/")) return "nlohmann/json";
+    if (target == "mpi.h") return "MPI";
     const bool standard = target.find('/') == std::string::npos || starts_with(target, "sys/");
     if (!standard && !starts_with(target, "Eigen/")) return target;
   }

@@ -211,7 +211,7 @@ class MpiExchange {
 /// MpiOptions::synchronize, see Synchronize.
 /// @throws std::invalid_argument for no or a wrong communicator, a deadline that is not positive,
 ///         outside of MPI_Init and MPI_Finalize, and on a thread that may not call MPI
-class MpiSynchronize : private detail::MpiExchange, public Synchronize {
+class MpiSynchronize final : private detail::MpiExchange, public Synchronize {
  public:
   explicit MpiSynchronize(MPI_Comm communicator, const MpiOptions& options = {})
       : MpiExchange(communicator, options.deadline),
