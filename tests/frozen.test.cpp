@@ -324,7 +324,7 @@ TEST_CASE("layers may be members that are assigned to later", "[frozen]") {
   CHECK(net.fixed.channels() == 0);
   Eigen::MatrixXf x = Eigen::MatrixXf::Identity(3, 4);
   const std::string empty =
-      "FrozenBatchNorm: a layer made without a state is empty until one is "
+      "FrozenBatchNorm: a layer made without a state, or moved from, is empty until one is "
       "assigned: expected one of BatchNorm::freeze() or "
       "FrozenBatchNorm(state, options), got an empty one";
   CHECK_THROWS_MATCHES(net.frozen(x), std::invalid_argument, says(empty));
@@ -379,4 +379,8 @@ TEST_CASE("a frozen layer is a plain value", "[frozen]") {
   const Eigen::VectorXf y = layers[0](x);
   layers[1] = std::move(layers[0]);
   CHECK(layers[1](x) == y);
+  const FrozenBatchNorm<float> taken = std::move(layers[1]);
+  CHECK(taken(x) == y);
+  CHECK(layers[1].channels() == 0);  // NOLINT: what a layer that was moved from says
+  CHECK_THROWS_MATCHES(layers[1](x), std::invalid_argument, says("got an empty one"));
 }

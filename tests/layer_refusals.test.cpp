@@ -7,6 +7,7 @@
 #include <string>
 
 #include "support/catch.hpp"
+#include "support/unchanged.hpp"
 
 using batchnorm::BatchNorm;
 using batchnorm::BatchView;
@@ -20,41 +21,6 @@ using batchnorm::RunningUpdate;
 using batchnorm::State;
 using batchnorm::with_residual;
 using namespace batchnorm_test;
-
-namespace {
-
-Eigen::MatrixXf ramp(Index channels, Index examples) {
-  Eigen::MatrixXf x(channels, examples);
-  for (Index i = 0; i < x.size(); ++i) x.data()[i] = static_cast<float>((i * 5) % 11);
-  return x;
-}
-
-/// A trained layer that is compared with a copy of itself after every refusal.
-class Unchanged {
- public:
-  explicit Unchanged(const Options& options = {}) : layer(3, options) {
-    layer.train(ramp(3, 8));
-    before_ = layer.state();
-  }
-
-  template <class Error, class Call>
-  void refuses(const Call& call, const char* text) {
-    CHECK_THROWS_MATCHES(call(), Error, says(text));
-    CHECK(layer.state().gamma == before_.gamma);
-    CHECK(layer.state().beta == before_.beta);
-    CHECK(layer.state().running_mean == before_.running_mean);
-    CHECK(layer.state().running_variance == before_.running_variance);
-    CHECK(layer.state().batches_seen == before_.batches_seen);
-    CHECK(layer.state().samples_seen == before_.samples_seen);
-  }
-
-  BatchNorm<float> layer;
-
- private:
-  State<float> before_;
-};
-
-}  // namespace
 
 TEST_CASE("the number of channels", "[bad input]") {
   CHECK_THROWS_MATCHES(BatchNorm<float>(0), std::invalid_argument,

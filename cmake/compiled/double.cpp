@@ -7,6 +7,7 @@ template class BatchNorm<double>;
 template class FrozenBatchNorm<double>;
 namespace detail {
 template Moments<double> moments_of_view<Eigen::Dynamic>(const BatchView<const double>&,
+                                                         const SelectedValues<double>*,
                                                          const Execution&);
 }  // namespace detail
 }  // namespace BATCHNORM_INLINE_NAMESPACE

@@ -51,13 +51,17 @@ extern template class FrozenBatchNorm<Eigen::bfloat16>;
 
 namespace detail {
 extern template Moments<double> moments_of_view<Eigen::Dynamic>(const BatchView<const float>&,
+                                                                const SelectedValues<float>*,
                                                                 const Execution&);
 extern template Moments<double> moments_of_view<Eigen::Dynamic>(const BatchView<const double>&,
+                                                                const SelectedValues<double>*,
                                                                 const Execution&);
 extern template Moments<double> moments_of_view<Eigen::Dynamic>(const BatchView<const Eigen::half>&,
+                                                                const SelectedValues<Eigen::half>*,
                                                                 const Execution&);
 extern template Moments<double> moments_of_view<Eigen::Dynamic>(
-    const BatchView<const Eigen::bfloat16>&, const Execution&);
+    const BatchView<const Eigen::bfloat16>&, const SelectedValues<Eigen::bfloat16>*,
+    const Execution&);
 }  // namespace detail
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

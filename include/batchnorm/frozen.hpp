@@ -78,7 +78,8 @@ class FrozenBatchNorm {
   /// From one factor and one summand per channel, when nothing else is left of a layer:
   /// y = f(scale x + shift). They do not say what the mean was, so that where it is large beside
   /// the deviation, the digits that they have lost are missing from y.
-  /// @throws std::invalid_argument when the two differ in size, or are not what the type fixes
+  /// @throws std::invalid_argument when the two differ in size, or are not what the type fixes (of
+  ///         vectors of fixed size that is said when compiled)
   /// @throws std::domain_error naming the channel when a number is not finite in parameter_t<T>
   template <class Scale, class Shift>
   static FrozenBatchNorm from_scale_and_shift(const Eigen::MatrixBase<Scale>& scale,
@@ -87,12 +88,16 @@ class FrozenBatchNorm {
     constexpr const char* function = "FrozenBatchNorm::from_scale_and_shift";
     static_assert(Scale::IsVectorAtCompileTime && Shift::IsVectorAtCompileTime,
                   "batchnorm: scale and shift are vectors of one number per channel");
+    static_assert(fits(Scale::SizeAtCompileTime) && fits(Shift::SizeAtCompileTime),
+                  "batchnorm: scale and shift are of another size than the number of channels that "
+                  "the type fixes");
     const Index channels = detail::checked_channels<Channels>(function, scale.size());
     if (shift.size() != scale.size()) {
       detail::fail_argument(function, "size of shift must be that of scale",
                             detail::text(scale.size()), detail::text(shift.size()));
     }
     FrozenBatchNorm frozen;
+    detail::check_slope<T>(function, epilogue);
     frozen.epilogue_ = epilogue;
     frozen.formula_ = detail::formula_options<C>(epilogue, false);
     frozen.pivot_ = Vector::Zero(channels);
@@ -110,8 +115,10 @@ class FrozenBatchNorm {
   [[gnu::noinline]] void operator()(const Input<T>& in, const Output<T>& out,
                                     const Execution& execution = {}) const {
     constexpr const char* function = "FrozenBatchNorm";
-    if (!made_) {
-      detail::fail_argument(function, "a layer made without a state is empty until one is assigned",
+    if (channels() == 0) {
+      detail::fail_argument(function,
+                            "a layer made without a state, or moved from, is empty until one is "
+                            "assigned",
                             "one of BatchNorm::freeze() or FrozenBatchNorm(state, options)",
                             "an empty one");
     }
@@ -119,9 +126,12 @@ class FrozenBatchNorm {
     auto formula = formula_;
     formula.residual = in.residual() != nullptr;
     const detail::Tables<C> k{pivot_.data(), scale_.data(), shift_.data()};
-    if (detail::normalize_few<T>(execution, formula, k, in, out.view())) return;
+    if (in.mask() == nullptr && detail::normalize_few<T>(execution, formula, k, in, out.view())) {
+      return;
+    }
+    const auto selected = detail::selected_of(function, in);
     detail::normalize_view<T>(execution, formula, detail::TableSource<C>{k[0], k[1], k[2]},
-                              {in.view(), in.residual()}, out.view());
+                              {in.view(), in.residual(), selected.get()}, out.view());
   }
 
   /// Normalises `in`, or with_residual(in, residual), into a new matrix or tensor of its kind.
@@ -138,7 +148,7 @@ class FrozenBatchNorm {
     detail::refuse_positional_residual<In>();
   }
 
-  /// 0 for an empty layer.
+  /// 0 for an empty layer: one made without a state, or one on the heap that was moved from.
   Index channels() const { return made_ ? scale_.size() : 0; }
 
   /// The three numbers per channel of the map y = f((x - pivot) scale + shift).
@@ -151,6 +161,10 @@ class FrozenBatchNorm {
  private:
   friend class BatchNorm<T, Channels>;
 
+  static constexpr bool fits(int size) {
+    return size == Eigen::Dynamic || Channels == Eigen::Dynamic || size == Channels;
+  }
+
   /// @param meant  how the caller says that stale statistics are meant
   [[gnu::noinline]] FrozenBatchNorm(const char* function, const State<T, Channels>& state,
                                     const Options& options, StaleStatistics stale,
@@ -158,12 +172,11 @@ class FrozenBatchNorm {
       : epilogue_(options.epilogue),
         formula_(detail::formula_options<C>(options.epilogue, false)),
         made_(true) {
-    validate(options);
+    detail::validate_for<T>(options);
     detail::check_state(function, state, options.non_finite);
     if (stale == StaleStatistics::refuse) detail::check_fresh(function, state.staleness, meant);
     const auto statistics = detail::statistics_of(state);
-    detail::check_deviation<C>(function, options.epsilon, state.channels(), statistics);
-    detail::check_inference(function, options, state);
+    detail::check_inference(function, options, state, statistics);
     pivot_.resize(state.channels());
     scale_.resize(state.channels());
     shift_.resize(state.channels());

@@ -14,6 +14,7 @@
 #include "batchnorm/math/check_batch.hpp"
 #include "batchnorm/math/check_inference.hpp"
 #include "batchnorm/math/check_moments.hpp"
+#include "batchnorm/math/forward.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/running.hpp"
@@ -27,6 +28,8 @@
 #include "batchnorm/view/check.hpp"
 #include "batchnorm/view/input.hpp"
 
+// Longer than most: the calls of a layer and what each of them promises; math/ does the work.
+
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
@@ -39,13 +42,13 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 /// to switch: the call says which. Whatever a call rejects, it rejects before it has changed the
 /// layer or written the output.
 ///
-/// Shapes: inputs are BatchViews of `channels()` channels, Eigen objects of features x examples, or
-/// with_residual of two such; an output has the shape of its input and is the same memory or memory
-/// that does not overlap it. Statistics are per channel, over samples and positions. Every call
-/// that loops takes an optional Execution last; with a Synchronize in it, train, normalize and
-/// backward are of a minibatch that several ranks share (distributed/README.md). Calls that are
-/// given their output allocate numbers per channel at most, and with `Channels` fixed nothing;
-/// infer allocates nothing.
+/// Shapes: inputs are BatchViews of `channels()` channels, Eigen objects of features x examples,
+/// with_residual of two such, or masked or weighted; an output has the shape of its input and is
+/// the same memory or disjoint. Statistics are per channel, over samples and positions. Calls that
+/// loop take an Execution last; with a Synchronize, train, normalize and backward are of a
+/// minibatch that several ranks share (distributed/README.md). Those that are given their output
+/// allocate numbers per channel and what a mask needs at most, with `Channels` fixed and no mask
+/// nothing.
 ///
 /// A plain value: copy it, move it, keep it in a std::vector. Const members may be called from many
 /// threads at once. Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithms 1 and 2.
@@ -73,22 +76,21 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
 
   template <int Fixed = Channels, std::enable_if_t<Fixed != Eigen::Dynamic, int> = 0>
   explicit BatchNorm(Options options) : options_(options) {
-    validate(options_);
+    detail::validate_for<T>(options_);
   }
 
   /// A layer that has seen nothing: gamma 1, beta 0.
-  /// @throws std::invalid_argument when channels is not positive or epsilon is wrong
+  /// @throws std::invalid_argument when channels is not positive or the options are wrong
   explicit BatchNorm(Index channels, Options options = {}) : options_(options), state_(channels) {
-    validate(options_);
+    detail::validate_for<T>(options_);
   }
 
   /// A layer that goes on from a state, say of a checkpoint.
-  /// @throws std::invalid_argument when the parts of the state differ in size, or epsilon is wrong
-  /// @throws std::domain_error when a running variance is negative or a running statistic is not
-  ///         finite
+  /// @throws std::invalid_argument when the parts of the state differ in size, or options are wrong
+  /// @throws std::domain_error when a running variance is negative or a statistic is not finite
   BatchNorm(State<T, Channels> state, Options options)
       : options_(options), state_(std::move(state)), state_given_(true) {
-    validate(options_);
+    detail::validate_for<T>(options_);
     detail::check_state("BatchNorm", state_, options_.non_finite);
   }
 
@@ -100,6 +102,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
 
   /// 0 for an empty layer.
   Index channels() const { return state_.channels(); }
+  /// Whether infer and freeze have running statistics: of a minibatch, or of a state given to it.
+  bool has_statistics() const { return detail::has_statistics(state_, state_given_); }
 
   // Noinline: what compilers inline, they compile in every file, compiled.hpp or not.
   /// Normalises a minibatch with its own statistics, then moves the running statistics on.
@@ -107,13 +111,15 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// @return the moments of the minibatch, which backward wants to have
   /// @throws std::invalid_argument for wrong shapes, overlapping memory, or one value per channel
   ///         (unless Options::single_value says otherwise)
-  /// @throws std::domain_error for NaN, infinity and overflow (unless Options::non_finite says
-  ///         otherwise), and for channels without variance when epsilon is 0
-  /// An empty minibatch changes nothing. Cost: two reads and one write of the data; one read with
-  /// NonFinite::propagate, where channels lie apart and fit the cache.
+  /// @throws std::domain_error for NaN, infinity and overflow of the data (unless
+  ///         Options::non_finite says otherwise) and of gamma, beta and gamma / sqrt(variance +
+  ///         epsilon) (unless propagated), a running variance below zero, and for channels without
+  ///         variance when epsilon is 0
+  /// An empty minibatch gives an empty output and changes nothing. Cost: two reads and one write of
+  /// the data; one read with NonFinite::propagate, where channels lie apart and fit the cache.
   [[gnu::noinline]] BatchMoments train(const Input<T>& in, const Output<T>& out,
                                        const Execution& execution = {}) {
-    Forward pass = forward("BatchNorm::train", in, out, execution, true);
+    auto pass = forward("BatchNorm::train", in, out, execution, true);
     if (pass.update) apply_running_update(options_, pass.batch, state_);
     return std::move(pass.batch);
   }
@@ -146,18 +152,21 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::normalize";
     detail::check_state_shape(function, state_);
     detail::check_forward(function, channels(), in, out);
-    detail::check_piece(function, batch, channels(), in.view());
+    const Selected chosen(function, in);
+    detail::check_piece(function, batch, channels(), chosen.count);
     if (in.view().empty()) return;
-    detail::check_batch_size(function, options_, batch.count);
-    if (batch.count > 1) detail::check_finite<C>(function, options_, batch);
-    detail::normalize_with(options_, state_, statistics(function, batch), in, out, execution);
+    if (batch.count == 0) return detail::fill_output(chosen.views, out.view(), execution);
+    detail::check_given_batch<C>(function, options_, batch);
+    detail::write_output(options_, state_, statistics(function, batch), chosen.views, out,
+                         execution);
   }
 
   /// The other half of train: moves the running statistics on by the moments of one minibatch, or
   /// of several that were merged. It happens wholly or not at all.
   /// @throws std::invalid_argument for another number of channels, a negative count, or one value
   ///         per channel (as train)
-  /// @throws std::domain_error for moments that no data can have, and results that are not finite
+  /// @throws std::domain_error for moments that no data can have, a running variance below zero,
+  ///         and results that are not finite
   [[gnu::noinline]] void commit(const BatchMoments& batch) {
     constexpr const char* function = "BatchNorm::commit";
     detail::check_state_shape(function, state_);
@@ -179,7 +188,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   ///                      or x, but not of dx
   /// @return dL/dgamma and dL/dbeta, summed over the minibatch
   /// @throws std::invalid_argument for wrong shapes, overlapping memory, or moments of another
-  ///         number of channels or values than `in`
+  ///         number of channels or values than `in`; std::domain_error for numbers per channel that
+  ///         normalize refuses. NaN in `in` or out_gradient passes into its channel's gradients.
   /// Cost: two reads of `in` and `out_gradient`, one write. math/backward.hpp has the derivation.
   [[gnu::noinline]] ParameterGradients backward(const BatchMoments& batch, const Input<T>& in,
                                                 const Input<T>& out_gradient,
@@ -187,26 +197,27 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
                                                 const Execution& execution = {}) const {
     constexpr const char* function = "BatchNorm::backward";
     if (execution.collective() != nullptr) {
-      return detail::input_gradients_together(function, options_, state_, batch, in, out_gradient,
-                                              in_gradient, execution,
-                                              [&] { return statistics(function, batch); });
+      return detail::input_gradients_together<T, Channels>(
+          {function, options_, state_, state_given_, batch, in, out_gradient, in_gradient},
+          execution);
     }
     detail::check_state_shape(function, state_);
     detail::check_backward(function, channels(), in, out_gradient, in_gradient);
-    detail::check_batch(function, batch, channels(), in.view());
-    if (in.view().empty()) return ParameterGradients(channels());
-    detail::check_batch_size(function, options_, batch.count);
-    return detail::input_gradients(options_, state_, statistics(function, batch), batch.count == 1,
-                                   in, out_gradient, in_gradient, execution);
+    const Selected chosen(function, in);
+    detail::check_batch(function, batch, channels(), chosen.count);
+    detail::check_given_batch<C>(function, options_, batch);
+    return detail::input_gradients(options_, state_, statistics(function, batch), Divisor(batch),
+                                   chosen.views, out_gradient.view(), in_gradient, execution);
   }
 
   /// The same into a new matrix or tensor of the kind of `in`.
   template <class In>
   [[nodiscard]] auto backward(const BatchMoments& batch, const In& in, const Input<T>& out_gradient,
                               const Execution& execution = {}) const {
-    auto in_gradient = detail::make_owner_like(in);
+    const auto& like = detail::without_mask(in);
+    auto in_gradient = detail::make_owner_like(like);
     ParameterGradients gradients =
-        backward(batch, in, out_gradient, detail::view_of_owner(in, in_gradient), execution);
+        backward(batch, in, out_gradient, detail::view_of_owner(like, in_gradient), execution);
     return BackwardResult<decltype(in_gradient), typename ParameterGradients::Vector>{
         std::move(in_gradient), std::move(gradients.gamma), std::move(gradients.beta)};
   }
@@ -223,13 +234,15 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::backward_sums";
     detail::check_state_shape(function, state_);
     detail::check_backward_inputs(function, channels(), in, out_gradient);
-    detail::check_piece(function, batch, channels(), in.view());
+    const Selected chosen(function, in);
     BatchSums sums(channels());
-    sums.count = in.view().values_per_channel();
-    if (in.view().empty()) return sums;
-    detail::check_batch_size(function, options_, batch.count);
+    sums.count = chosen.count;
+    detail::check_piece(function, batch, channels(), sums.count);
+    if (in.view().empty() || batch.count == 0) return sums;
+    detail::check_given_batch<C>(function, options_, batch);
     auto tables = detail::input_tables(options_, state_, statistics(function, batch));
-    detail::input_backward(options_, false, tables, in, out_gradient).sum(execution, sums);
+    detail::input_backward(options_, Divisor(batch), tables, chosen.views, out_gradient.view())
+        .sum(execution, sums);
     return sums;
   }
 
@@ -244,13 +257,13 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::backward";
     detail::check_state_shape(function, state_);
     detail::check_backward(function, channels(), in, out_gradient, in_gradient);
-    detail::check_piece(function, batch, channels(), in.view());
+    const Selected chosen(function, in);
+    detail::check_piece(function, batch, channels(), chosen.count);
     detail::check_sums(function, sums, channels(), batch.count);
     if (in.view().empty()) return;
-    detail::check_batch_size(function, options_, batch.count);
-    auto tables = detail::input_tables(options_, state_, statistics(function, batch));
-    detail::input_backward(options_, batch.count == 1, tables, in, out_gradient)
-        .map_with(execution, sums, {in_gradient.view(), in_gradient.residual()});
+    detail::check_given_batch<C>(function, options_, batch);
+    detail::piece_gradients(options_, state_, statistics(function, batch), Divisor(batch), sums,
+                            chosen.views, out_gradient.view(), in_gradient, execution);
   }
 
   /// dL/dgamma and dL/dbeta from the sums: of the whole minibatch, or the share of a piece.
@@ -270,8 +283,9 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
     constexpr const char* function = "BatchNorm::backward_frozen";
     detail::check_state_shape(function, state_);
     detail::check_backward(function, channels(), in, out_gradient, in_gradient);
-    return detail::input_gradients(options_, state_, running_statistics(function), true, in,
-                                   out_gradient, in_gradient, execution);
+    const Selected chosen(function, in);
+    return detail::input_gradients(options_, state_, running_statistics(function), Divisor(),
+                                   chosen.views, out_gradient.view(), in_gradient, execution);
   }
 
   /// backward for those who kept the output and not the input: train(x, x) in place, then this.
@@ -288,38 +302,34 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
                                           const Execution& execution = {}) const {
     constexpr const char* function = "BatchNorm::backward_from_output";
     if (execution.collective() != nullptr) {
-      return detail::output_gradients_together(function, options_, state_, batch, out, out_gradient,
-                                               in_gradient, execution,
-                                               [&] { return statistics(function, batch); });
+      return detail::output_gradients_together<T, Channels>(
+          {function, options_, state_, state_given_, batch, out, out_gradient, in_gradient},
+          execution);
     }
     detail::check_state_shape(function, state_);
     detail::check_no_residual(function, out);
     detail::check_backward(function, channels(), out, out_gradient, in_gradient);
-    detail::check_batch(function, batch, channels(), out.view());
+    const Selected chosen(function, out);
+    detail::check_batch(function, batch, channels(), chosen.count);
     detail::check_invertible<T>(function, options_, state_);
-    BatchSums sums(channels());
-    if (out.view().empty()) return ParameterGradients(channels());
-    detail::check_batch_size(function, options_, batch.count);
-    auto tables = detail::output_tables(options_, state_, statistics(function, batch));
-    auto formula = detail::formula_options<C>(options_.epilogue, false);
-    formula.fixed_statistics = batch.count == 1;
-    sums.count = batch.count;
-    detail::OutputBackward<T, Channels>(formula, tables, {out.view()}, out_gradient.view())
-        .run(execution, sums, {in_gradient.view()});
-    return detail::gradients_of<T>(options_, sums);
+    detail::check_given_batch<C>(function, options_, batch);
+    return detail::output_gradients(options_, state_, statistics(function, batch), Divisor(batch),
+                                    chosen.views, out_gradient.view(), in_gradient.view(),
+                                    execution);
   }
 
   /// Normalises one example or many with the running statistics, to the bits of freeze(), which is
   /// faster when many calls follow. Allocates nothing.
-  /// @throws std::domain_error when the layer has no statistics: it never saw a minibatch and was
-  ///         given no state; or when gamma, beta, a running statistic or
-  ///         gamma / sqrt(variance + epsilon) is not finite (unless that is to be propagated)
+  /// @throws std::domain_error without statistics (no minibatch, no state), and when one of them,
+  ///         gamma, beta or gamma / sqrt(variance + epsilon) is not finite (unless propagated)
   [[gnu::noinline]] void infer(const Input<T>& in, const Output<T>& out,
                                const Execution& execution = {}) const {
     constexpr const char* function = "BatchNorm::infer";
     detail::check_state_shape(function, state_);
     detail::check_forward(function, channels(), in, out);
-    detail::normalize_with(options_, state_, running_statistics(function), in, out, execution);
+    const Selected chosen(function, in);
+    detail::write_output(options_, state_, running_statistics(function), chosen.views, out,
+                         execution);
   }
 
   template <class In>
@@ -344,42 +354,16 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
 
  private:
   using Statistics = detail::StatisticsView<A>;
+  using Selected = detail::SelectedInput<T>;
+  using Divisor = detail::MinibatchDivisor<A>;
 
-  struct Forward {
-    BatchMoments batch;
-    bool update;  ///< whether the running statistics follow
-  };
-
-  /// Algorithm 1. When a commit follows, it is known before the output is written that it will
-  /// succeed: an output that is its input cannot be computed twice.
-  [[gnu::noinline]] Forward forward(const char* function, const Input<T>& in, const Output<T>& out,
-                                    const Execution& execution, bool commit_follows) const {
-    BatchMoments batch;
-    if (execution.collective() != nullptr) {
-      batch =
-          detail::forward_together(function, options_, state_, in, out, execution, commit_follows);
-    } else {
-      detail::check_state_shape(function, state_);
-      detail::check_forward(function, channels(), in, out);
-      const Index count = in.view().values_per_channel();
-      // Where nothing can be rejected, a channel may be written before the next one is looked at.
-      if (count > 1 && options_.non_finite == NonFinite::propagate &&
-          options_.epsilon > detail::min_invertible_variance) {
-        if (commit_follows) check_counter(function, options_.running, state_);
-        return {detail::normalize_fused(options_, state_, {in.view(), in.residual()}, out.view(),
-                                        execution),
-                true};
-      }
-      batch = detail::moments_of_view<Channels, T>(in.view(), execution);
-    }
-    if (batch.count == 0) return {std::move(batch), false};
-    detail::check_batch_size(function, options_, batch.count);
-    const bool update = batch.count > 1 && detail::check_finite<C>(function, options_, batch);
-    const Statistics use = statistics(function, batch);
-    if (commit_follows && update) check_running_update(function, options_, batch, state_);
-    detail::normalize_with_tables<Channels>(options_, state_, use, {in.view(), in.residual()},
-                                            out.view(), execution);
-    return {std::move(batch), update};
+  [[gnu::noinline]] detail::ForwardResult<T, Channels> forward(const char* function,
+                                                               const Input<T>& in,
+                                                               const Output<T>& out,
+                                                               const Execution& execution,
+                                                               bool commit_follows) const {
+    return detail::forward_pass<T, Channels>(
+        {function, options_, state_, state_given_, in, out, commit_follows}, execution);
   }
 
   Statistics statistics(const char* function, const BatchMoments& batch) const {

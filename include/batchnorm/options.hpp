@@ -124,7 +124,8 @@ class Epilogue {
   static Epilogue relu() { return Epilogue(0.0); }
 
   /// f(z) = z for z >= 0, slope z below. Its derivative at 0 is taken as slope.
-  /// @throws std::invalid_argument unless slope is finite and zero or larger
+  /// @throws std::invalid_argument unless slope is finite and zero or larger. A layer whose
+  ///         parameters have too small a type for it refuses it when it is made.
   static Epilogue leaky_relu(double slope) {
     if (!detail::is_finite(slope) || slope < 0.0) {
       detail::fail_argument("Epilogue::leaky_relu", "the slope below zero",
@@ -269,6 +270,25 @@ inline void validate(const Options& options) {
                           "a finite number, zero or larger", detail::text(options.epsilon));
   }
 }
+
+namespace detail {
+
+/// Refuses an epilogue with a slope that a layer for data of T cannot compute with.
+template <class T>
+void check_slope(const char* function, const Epilogue& epilogue) {
+  if (is_finite_as<parameter_t<T>>(epilogue.slope())) return;
+  fail_argument(function, "the slope below zero must fit the type of gamma and beta",
+                "a number in its range", text(epilogue.slope()));
+}
+
+/// All that a layer for data of T asks of its options.
+template <class T>
+void validate_for(const Options& options) {
+  validate(options);
+  check_slope<T>("Options", options.epilogue);
+}
+
+}  // namespace detail
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm

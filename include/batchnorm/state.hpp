@@ -10,6 +10,8 @@
 #include "batchnorm/options.hpp"
 #include "batchnorm/version.hpp"
 
+// Longer than most: what a state holds, and all conversions and checks of it.
+
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
@@ -196,6 +198,17 @@ void check_state_shape(const char* function, const State<T, Channels>& state) {
                   text(state.batches_seen, " batches and ", state.samples_seen, " samples, ",
                        state.batches_given, " batches given"));
   }
+  if (state.batches_seen != least && state.batches_given > state.batches_seen) {
+    fail_argument(function, "batches_given are some of batches_seen",
+                  text("at most ", state.batches_seen), text(state.batches_given));
+  }
+}
+
+template <class Statistic>
+void check_variance(const char* function, const Statistic& variance, Index channel) {
+  if (!is_negative(variance)) return;
+  fail_domain(function, text("running variance of channel ", channel), "zero or larger",
+              "a negative number");
 }
 
 /// Refuses statistics that no data can have: the mean of float data is finite in float, and a
@@ -212,10 +225,7 @@ void check_statistics(const char* function, const State<T, Channels>& state, Non
       fail_domain(function, text("running statistics of channel ", channel), "finite numbers",
                   "NaN, infinity or overflow");
     }
-    if (is_negative(variance)) {
-      fail_domain(function, text("running variance of channel ", channel), "zero or larger",
-                  "a negative number");
-    }
+    check_variance(function, variance, channel);
   }
 }
 
@@ -230,6 +240,24 @@ bool has_initial_statistics(const State<T, Channels>& state) {
     if (mean != Statistic(0) || variance != Statistic(1)) return false;
   }
   return true;
+}
+
+/// @param given  whether the layer was given its state
+template <class T, int Channels>
+bool has_statistics(const State<T, Channels>& state, bool given) {
+  return given || state.batches_seen != 0 || !has_initial_statistics(state);
+}
+
+/// Refuses the running statistics of a layer that has none.
+template <class T, int Channels>
+void check_has_statistics(const char* function, const State<T, Channels>& state, bool given) {
+  check_state_shape(function, state);
+  if (has_statistics(state, given)) return;
+  fail_domain(function, "the running statistics must come from data",
+              "a layer that has trained on a minibatch or was given its state",
+              "those of a new layer, mean 0 and variance 1, which would switch batch norm off; "
+              "where they are meant, set state().batches_seen to what they come from, or to "
+              "State::unknown");
 }
 
 /// What was done to the weights, as the end of a sentence.

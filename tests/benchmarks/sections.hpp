@@ -20,6 +20,9 @@ std::string handover_section(Facts& facts);
 /// numbers to the facts.
 std::string latency_section(Facts& facts);
 
+/// What masks and weights take, in times of the same call without.
+std::string masks_section();
+
 /// What the headers cost to compile, and what one layer adds to a program. Adds its numbers to the
 /// facts.
 std::string build_cost_section(Facts& facts);

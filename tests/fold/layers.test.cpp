@@ -118,3 +118,36 @@ TEST_CASE("numbers of a layer that are not finite are refused", "[fold]") {
   CHECK(weight(0, 0) == 1.0f);
   CHECK(bias.size() == 0);
 }
+
+TEST_CASE("a layer that has no statistics is not folded, in any form", "[fold]") {
+  Eigen::MatrixXf weight(2, 2);
+  weight << 1, 2, 3, 4;
+  const Eigen::MatrixXf before = weight;
+  Eigen::VectorXf bias;
+  const auto refused = [&](const auto& call) {
+    CHECK_THROWS_MATCHES(call(), std::domain_error,
+                         batchnorm_test::says("InferenceMap: the running statistics must come from "
+                                              "data: expected a layer that has trained"));
+    CHECK(weight == before);
+    CHECK(bias.size() == 0);
+  };
+  BatchNorm<float> layer(2);
+  CHECK_FALSE(layer.has_statistics());
+  refused([&] { fold_after(linear(weight), bias, layer); });
+  refused([&] { fold_before(linear(weight), bias, layer); });
+  refused([&] {
+    fold_before_padded(convolution_oihw(weight.data(), 2, 2, 1), bias, layer, {{1, 1}});
+  });
+  refused([&] { InferenceMap::identity(2).then(layer); });
+  refused([&] { InferenceMap map(layer); });
+  // Those of a state that was given are meant, whatever they are; and those of data are there.
+  CHECK(BatchNorm<float>(State<float>(2), Options()).has_statistics());
+  fold_after(linear(weight), bias, BatchNorm<float>(State<float>(2), Options()));
+  weight = before;
+  Eigen::MatrixXf x(2, 2);
+  x << 1, 3, 2, 6;
+  layer.train(x);
+  CHECK(layer.has_statistics());
+  fold_after(linear(weight), bias, layer);
+  CHECK(weight != before);
+}

@@ -284,3 +284,33 @@ TEST_CASE("a fold in double whose terms overflow is refused", "[fold]") {
                     "got NaN, infinity or overflow");
   CHECK(weight == Eigen::Matrix2d::Constant(1.7e308));
 }
+
+TEST_CASE("a bias that shares memory with the weights is refused", "[fold]") {
+  std::vector<float> memory(12, 2.0f);
+  const std::vector<float> before = memory;
+  FoldOptions none;
+  none.padding = Padding::none;
+  const Options options;
+  const State<float> two(2);
+  const std::string rule =
+      ": bias and weights must be disjoint: expected no overlap, got memory that overlaps";
+  const auto weights = [&] { return convolution_oihw(memory.data() + 2, 2, 2, 2); };
+  for (const int first : {1, 2, 5, 9}) {
+    Eigen::Map<Eigen::VectorXf> bias(memory.data() + first, 2);
+    CHECK_THROWS_WITH(fold_after(weights(), bias, two, options, none), "fold_after" + rule);
+    CHECK_THROWS_WITH(fold_before(weights(), bias, two, options, none), "fold_before" + rule);
+    CHECK_THROWS_WITH(fold_before_padded(weights(), bias, two, options, {{5, 2}}, none),
+                      "fold_before_padded" + rule);
+    CHECK(memory == before);
+  }
+  for (const int first : {0, 10}) {
+    Eigen::Map<Eigen::VectorXf> bias(memory.data() + first, 2);
+    CHECK_NOTHROW(fold_after(weights(), bias, two, options, none));
+  }
+  // A column beside those of the weights, in rows that both share; and one of theirs.
+  Eigen::Matrix<float, 2, 3, Eigen::RowMajor> rows;
+  rows << 1, 2, 3, 4, 5, 6;
+  CHECK_NOTHROW(fold_after(linear(rows.leftCols(2)), rows.col(2), two, options));
+  CHECK_THROWS_WITH(fold_after(linear(rows.leftCols(2)), rows.col(1), two, options),
+                    "fold_after" + rule);
+}

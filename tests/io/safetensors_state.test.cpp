@@ -224,8 +224,7 @@ TEST_CASE("a layer that lets NaN through can be loaded as it was saved") {
   save_state(tensors, "bn.", state, options);
   CHECK(std::isnan(load_state<double>(tensors, "bn.").running_mean[1]));
   CHECK_THROWS_AS(load_state<double>(tensors, "bn.", Options()), std::domain_error);
-  state.running_variance[1] = -1.0;
-  save_state(tensors, "bn.", state, options);
+  tensors.set("bn.running_var", {3}, std::vector<double>{1.0, -1.0, 1.0});
   CHECK_THROWS_AS(load_state<double>(tensors, "bn."), std::domain_error);
 }
 
@@ -361,4 +360,47 @@ TEST_CASE("several layers share a file") {
   CHECK(load_state<float>(tensors, "1.").gamma[0] == 1.0f);
   CHECK(load_options(tensors, "4.").running == RunningUpdate::windowed(100));
   CHECK(load_options(tensors, "1.").epsilon == 1e-3);
+}
+
+TEST_CASE("one of scale and shift has no place in a list of arrays, and one under every name") {
+  for (const Naming& naming : Naming::known()) {
+    for (const bool scale : {true, false}) {
+      for (const bool shift : {true, false}) {
+        INFO(naming.system() << ", scale " << scale << ", shift " << shift);
+        Options options = Options::keras();
+        options.scale = scale;
+        options.shift = shift;
+        Tensors tensors;
+        const auto save = [&] {
+          save_state(tensors, "bn.", example_state<float>(), options, naming);
+        };
+        if (naming.system() == "RTNeural" && scale != shift) {
+          CHECK_THROWS_MATCHES(save(), std::invalid_argument,
+                               says("save_state: arrays of RTNeural: expected a layer with scale "
+                                    "and shift, or none, got one of the two"));
+          CHECK(tensors.size() == 0);
+          CHECK(tensors.metadata().empty());
+        } else {
+          save();
+          const bool counter = !naming.name(Role::counter).empty();
+          const int expected = 2 + (scale ? 1 : 0) + (shift ? 1 : 0) + (counter ? 1 : 0);
+          CHECK(static_cast<int>(tensors.size()) == expected);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("how many minibatches an average was given comes back, also when nobody knows") {
+  for (const Index given : {Index{0}, Index{3}, State<float>::unknown}) {
+    INFO(given);
+    State<float> state = example_state<float>();
+    state.batches_given = given;
+    Tensors tensors;
+    save_state(tensors, "bn.", state, Options::keras());
+    CHECK(load_state<float>(tensors, "bn.").batches_given == given);
+    const std::string& metadata = tensors.metadata().at("batchnorm:bn.");
+    const std::string text = given == 3 ? "\"batches_given\":3" : "\"batches_given\":null";
+    CHECK((metadata.find(text) == std::string::npos) == (given == 0));
+  }
 }

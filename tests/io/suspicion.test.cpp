@@ -169,3 +169,14 @@ TEST_CASE("a layer without gamma has the gain of its deviation") {
   CHECK(suspicions(numbers, 0.0) ==
         Texts{"the input is multiplied by more than 1000: 1 of 3 channels, the first is 2"});
 }
+
+TEST_CASE("numbers of a file that says nothing of minibatches are not counted") {
+  detail::LayerNumbers untouched;
+  CHECK(untouched.batches_seen == State<float>::unknown);
+  untouched.of(Role::mean) = {0.0, 0.0};
+  untouched.of(Role::variance) = {1.0, 1.0};
+  CHECK(suspicions(untouched) == Texts{"mean 0 and variance 1 in all channels: never trained"});
+  detail::LayerNumbers moved = untouched;
+  moved.of(Role::mean) = {0.5, 0.0};
+  CHECK(suspicions(moved).empty());
+}

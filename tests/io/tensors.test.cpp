@@ -183,11 +183,19 @@ TEST_CASE("what no file can hold is refused") {
                        says("Tensors::set: number of elements of \"x\": expected 3 for shape [3], "
                             "got 2"));
   CHECK_THROWS_MATCHES(tensors.set("x", {-1, -2}, two), std::invalid_argument, says("[-1, -2]"));
+  for (const std::vector<Index>& shape :
+       {std::vector<Index>{-1}, {0, -1}, {-1, 0}, {2, 0, -3}, {2, -1, -1}}) {
+    CHECK_THROWS_MATCHES(tensors.set("x", shape, two.data()), std::invalid_argument,
+                         says("another name than __metadata__, and extents of zero or more"));
+  }
   CHECK_THROWS_MATCHES(tensors.set("__metadata__", {2}, two), std::invalid_argument,
                        says("another name than __metadata__"));
   CHECK_THROWS_MATCHES(tensors.set("x", {2}, nothing), std::invalid_argument,
                        says("data of \"x\": expected elements, got a null pointer"));
-  CHECK_THROWS_AS(tensors.set("x", {Index{1} << 62, 4}, two.data()), std::invalid_argument);
+  CHECK_THROWS_MATCHES(
+      tensors.set("x", {Index{1} << 40, Index{1} << 40}, two.data()), std::invalid_argument,
+      says("Tensors::set: number of elements of \"x\": expected extents whose product fits 64 "
+           "bits, got [1099511627776, 1099511627776]"));
   CHECK_THROWS_AS(tensors.set("x", {Index{1} << 62}, two.data()), std::invalid_argument);
   CHECK(tensors.size() == 0);
   tensors.set("empty", {0, 3}, nothing);

@@ -127,7 +127,8 @@ Table backward(const Layer<T>& given) {
     const Index channels = layer.state.channels();
     auto tables = from_output ? detail::output_tables(options, layer.state, statistics)
                               : detail::input_tables(options, layer.state, statistics);
-    detail::GradientReduction<T, Eigen::Dynamic> reduction(tables, layer.sums);
+    const auto count = static_cast<accumulator_t<T>>(layer.sums.count);
+    detail::GradientReduction<T, Eigen::Dynamic> reduction(tables, layer.sums, count);
     if (Together) {
       REQUIRE(reduction.finish_many(0, channels) == channels);
     } else {
@@ -158,8 +159,9 @@ Table moments(const Layer<T>& given) {
   moments.sum_of_squares.array() += 100;
   typename State<T>::Vector pivots =
       layer.state.running_mean.template cast<typename State<T>::Scalar>();
-  detail::MomentsReduction<T> reduction(moments.count, moments.mean.data(),
-                                        moments.sum_of_squares.data(), pivots.data());
+  const auto count = static_cast<accumulator_t<T>>(moments.count);
+  detail::MomentsReduction<T> reduction(count, moments.mean.data(), moments.sum_of_squares.data(),
+                                        pivots.data());
   if (Together) {
     REQUIRE(reduction.finish_many(0, channels) == channels);
   } else {

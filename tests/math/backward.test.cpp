@@ -154,3 +154,51 @@ TEST_CASE("what the statistics absorb has no input gradient", "[backward]") {
   layer.backward(batch, stored.view(), y.view(), dx.view());
   for (const Real value : dx.read().values) CHECK(std::fabs(value) < 1e-14L);
 }
+
+namespace {
+
+/// f'(z) dy of one value, by both ways in which z is found: in the type of forward, and in a wider
+/// one. z is 2 (x - 3) + 0.5 + residual.
+float split_gradient(float x, float dy, float residual, float slope, bool plain) {
+  namespace detail = batchnorm::detail;
+  const float values[] = {x, dy, residual}, k[] = {2.0f, 0.5f};
+  const double wide_values[] = {x, dy, residual}, wide_k[] = {2.0, 0.5};
+  detail::FormulaOptions<float> options{slope, 1 / slope};
+  detail::FormulaOptions<double> wide_options{slope, 1.0 / slope};
+  options.rectified = wide_options.rectified = true;
+  float g = -7, centred = -7;
+  double wide_g = -7, wide_centred = -7;
+  using Source = detail::FromInput<float>;
+  if (plain) {
+    Source::split<true>(g, centred, values, 3.0f, k, options);
+    Source::split<true>(wide_g, wide_centred, wide_values, 3.0, wide_k, wide_options);
+  } else {
+    Source::split<false>(g, centred, values, 3.0f, k, options);
+    Source::split<false>(wide_g, wide_centred, wide_values, 3.0, wide_k, wide_options);
+  }
+  CHECK(wide_g == static_cast<double>(g));
+  CHECK(centred == x - 3);
+  CHECK(wide_centred == static_cast<double>(x) - 3);
+  return g;
+}
+
+}  // namespace
+
+TEST_CASE("the gradient below zero is slope dy, and 0 for a slope of 0, be dy infinite",
+          "[backward]") {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const float dy : {4.0f, -4.0f, infinity, -infinity}) {
+    INFO(dy);
+    for (const float slope : {0.0f, 0.25f, 4.0f}) {
+      INFO(slope);
+      const float below = slope > 0 ? slope * dy : 0.0f;
+      CHECK(split_gradient(4, dy, 0, slope, false) == dy);       // z = 2.5
+      CHECK(split_gradient(4, dy, -2, slope, false) == dy);      // 0.5
+      CHECK(split_gradient(2, dy, 0, slope, false) == below);    // -1.5
+      CHECK(split_gradient(4, dy, -3, slope, false) == below);   // -0.5
+      CHECK(split_gradient(2, dy, 2, slope, false) == dy);       // 0.5
+      CHECK(split_gradient(2, dy, 1.5, slope, false) == below);  // 0
+      CHECK(split_gradient(2, dy, 0, slope, true) == dy);        // without an epilogue
+    }
+  }
+}

@@ -2,8 +2,10 @@
 // What backward_from_output refuses. What it computes stands in laws/from_output.test.cpp.
 #include "batchnorm/math/backward_output.hpp"
 
+#include <cmath>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "batchnorm/layer.hpp"
 #include "support/catch.hpp"
@@ -113,4 +115,51 @@ TEST_CASE("the rounding of 16-bit types limits beta, and a small slope what is b
   CHECK(accepts(Eigen::half(0), 1.0f, 0.0f, Epilogue::leaky_relu(0x1p-16)));
   CHECK_FALSE(accepts(Eigen::half(0), 1.0f, 0.0f, Epilogue::leaky_relu(0x1p-18)));
   CHECK(accepts(0.0f, 1.0f, 0.0f, Epilogue::leaky_relu(0x1p-18)));
+}
+
+TEST_CASE("the tables of backward from the output have beta for the mean and 1 / gamma for r") {
+  State<float> state(3);
+  state.gamma << 2, -4, 0.5f;
+  state.beta << 1, 0, -3;
+  Moments<double> batch(3);
+  batch.count = 5;
+  batch.mean << 9, 8, 7;
+  batch.sum_of_squares << 20, 80, 1.25;  // deviations 2, 4 and 1/2
+  Options options;
+  options.epsilon = 0.0;
+  const auto tables = [&] {
+    return detail::output_tables<float>(options, state, detail::statistics_of(batch));
+  };
+  const auto first = [](const auto* numbers) { return std::vector<double>(numbers, numbers + 3); };
+  using Numbers = std::vector<double>;
+  auto both = tables();
+  CHECK(first(both.pivot()) == Numbers{1, 0, -3});
+  CHECK(first(both.scale()) == Numbers{1, -1, 1});
+  CHECK(first(both.inverse()) == Numbers{0.5, -0.25, 2});
+  CHECK(first(both.wide_inverse()) == Numbers{0.5, -0.25, 2});
+  CHECK(first(both.pivot_error()) == Numbers{0, 0, 0});
+  options.scale = options.shift = false;
+  auto neither = tables();
+  CHECK(first(neither.pivot()) == Numbers{0, 0, 0});
+  CHECK(first(neither.scale()) == Numbers{0.5, 0.25, 2});
+  CHECK(first(neither.inverse()) == Numbers{1, 1, 1});
+}
+
+TEST_CASE("an output leads to the gradients that its input leads to") {
+  // xhat is 1, -1, 1, -1 and r 1/2: sums of 10 and 2, dx = 3/2 (dy - 10/4 - xhat 2/4).
+  State<double> state(1);
+  state.gamma[0] = 3;
+  state.beta[0] = 16;
+  Options options;
+  options.epsilon = 0.0;
+  Moments<double> batch(1);
+  batch.count = 4;
+  batch.mean[0] = 7;
+  batch.sum_of_squares[0] = 16;
+  const Eigen::RowVectorXd y{{19, 13, 19, 13}}, dy{{1, 2, 5, 2}};
+  Eigen::RowVectorXd dx(4);
+  const auto gradients = BatchNorm<double>(state, options).backward_from_output(batch, y, dy, dx);
+  CHECK(dx.isApprox(Eigen::RowVectorXd{{-3, 0, 3, 0}}, 1e-15));
+  CHECK(std::abs(gradients.gamma[0] - 2) <= 1e-15);
+  CHECK(gradients.beta[0] == 10.0);
 }

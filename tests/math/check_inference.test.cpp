@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "batchnorm/math/moments.hpp"
 #include "support/catch.hpp"
 
 using namespace batchnorm;
@@ -17,7 +18,7 @@ namespace {
 template <class T, int Channels>
 std::string complaint(const State<T, Channels>& state, const Options& options = {}) {
   try {
-    detail::check_inference("f", options, state);
+    detail::check_inference("f", options, state, detail::statistics_of(state));
   } catch (const std::domain_error& error) {
     return error.what();
   }
@@ -56,6 +57,38 @@ TEMPLATE_TEST_CASE("the first number that is not finite is named, wherever it st
       CHECK(complaint(state, options) == "");
     }
   }
+}
+
+TEST_CASE("the statistics of a minibatch are divided by its count, and may be NaN on purpose") {
+  Options options;
+  options.epsilon = 0.0;
+  State<float> state(2);
+  Moments<double> batch(2);
+  batch.count = 4;
+  batch.sum_of_squares << 4.0, 4e-58;  // of 1e-58 each: a root of 1e-29
+  const auto said = [&] {
+    try {
+      detail::check_inference("f", options, state, detail::statistics_of(batch));
+    } catch (const std::domain_error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  state.gamma[1] = 3e9f;  // 3e38, where the sum in the place of the variance gave 1.5e38
+  CHECK(said() == "");
+  state.gamma[1] = 5e9f;
+  CHECK(said() == about("gamma / sqrt(variance + epsilon)", 1));
+  state.running_variance[1] = 1e-70;
+  state.gamma[1] = 1.0f;
+  CHECK(said() == "");
+  options.non_finite = NonFinite::skip_update;
+  batch.mean[0] = batch.sum_of_squares[1] = std::numeric_limits<double>::quiet_NaN();
+  CHECK(said() == "");
+  state.beta[0] = std::numeric_limits<float>::infinity();
+  CHECK(said() == about("beta", 0));
+  state.beta[0] = 0.0f;
+  state.gamma[1] = std::numeric_limits<float>::quiet_NaN();
+  CHECK(said() == about("gamma", 1));
 }
 
 TEST_CASE("numbers that are large and fit are taken") {

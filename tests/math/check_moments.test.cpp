@@ -89,23 +89,35 @@ TEST_CASE("moments belong to an input, or to what it is a piece of", "[moments]"
   for (const Index count : {4, 5, 6}) {
     moments.count = count;
     if (count == 5) {
-      CHECK_NOTHROW(detail::check_batch("f", moments, 3, view));
+      CHECK_NOTHROW(detail::check_batch("f", moments, 3, view.values_per_channel()));
     } else {
-      CHECK_THROWS_MATCHES(detail::check_batch("f", moments, 3, view), std::invalid_argument,
+      CHECK_THROWS_MATCHES(detail::check_batch("f", moments, 3, view.values_per_channel()),
+                           std::invalid_argument,
                            says("f: the moments must be those of this input: expected moments of 5 "
                                 "values per channel, got moments of"));
     }
     if (count >= 5) {
-      CHECK_NOTHROW(detail::check_piece("f", moments, 3, view));
+      CHECK_NOTHROW(detail::check_piece("f", moments, 3, view.values_per_channel()));
     } else {
-      CHECK_THROWS_MATCHES(detail::check_piece("f", moments, 3, view), std::invalid_argument,
+      CHECK_THROWS_MATCHES(detail::check_piece("f", moments, 3, view.values_per_channel()),
+                           std::invalid_argument,
                            says("f: the moments must be those of the whole minibatch: expected "
                                 "moments of at least the 5 values per channel of this piece, got "
                                 "moments of 4"));
     }
   }
-  CHECK_THROWS_AS(detail::check_batch("f", moments, 2, view), std::invalid_argument);
-  CHECK_THROWS_AS(detail::check_piece("f", moments, 2, view), std::invalid_argument);
+  moments.count = 5;
+  const auto wrong_channels =
+      says("f: number of channels of the moments must be the layer's: expected 2, got 3 means");
+  CHECK_THROWS_MATCHES(detail::check_batch("f", moments, 2, view.values_per_channel()),
+                       std::invalid_argument, wrong_channels);
+  CHECK_THROWS_MATCHES(detail::check_piece("f", moments, 2, view.values_per_channel()),
+                       std::invalid_argument, wrong_channels);
+  moments.sum_of_squares[1] = -1;
+  CHECK_THROWS_AS(detail::check_batch("f", moments, 3, view.values_per_channel()),
+                  std::domain_error);
+  CHECK_THROWS_AS(detail::check_piece("f", moments, 3, view.values_per_channel()),
+                  std::domain_error);
 }
 
 TEST_CASE("sums belong to a layer and to a whole minibatch", "[moments]") {
@@ -123,4 +135,17 @@ TEST_CASE("sums belong to a layer and to a whole minibatch", "[moments]") {
   sums.normalized.resize(2);
   CHECK_THROWS_MATCHES(detail::check_sums("f", sums, 3, 5), std::invalid_argument,
                        says("expected 3, got 3 and 2"));
+}
+
+TEST_CASE("one value leaves no squares behind, whatever it is") {
+  Moments<double> one(1);
+  one.count = 1;
+  for (const double value : {0.0, -3.0, 1e300}) {
+    one.mean[0] = value;
+    one.sum_of_squares[0] = 0;
+    CHECK_NOTHROW(detail::check_sound_moments("to_bytes", one));
+  }
+  one.mean[0] = 2;
+  one.sum_of_squares[0] = 1;
+  CHECK_THROWS_AS(detail::check_sound_moments("to_bytes", one), std::domain_error);
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/math/gradients.hpp"
 
-#include <stdexcept>
 #include <vector>
 
 #include "batchnorm/layer.hpp"
@@ -13,7 +12,6 @@ using batchnorm::Index;
 using batchnorm::Options;
 using batchnorm::State;
 using batchnorm::with_residual;
-using batchnorm_test::says;
 namespace detail = batchnorm::detail;
 
 namespace {
@@ -126,31 +124,75 @@ TEST_CASE("an empty minibatch has no gradient", "[gradients]") {
   CHECK(gradients.beta == Eigen::Vector2d(0, 0));
 }
 
-TEST_CASE("sums of pieces add up, sums of nothing change nothing", "[gradients]") {
-  using Sums = batchnorm::GradientSums<double>;
-  Sums a(2), b(2);
-  a.count = 3;
-  a.output_gradient << 1.0, 2.0;
-  a.normalized << 0.5, -4.0;
-  b.count = 5;
-  b.output_gradient << 10.0, 20.0;
-  b.normalized << 0.25, 8.0;
-  Sums sum;
-  CHECK(sum.channels() == 0);
-  sum.merge(a);
-  CHECK(sum.count == 3);
-  CHECK(sum.normalized == a.normalized);
-  sum.merge(b);
-  CHECK(sum.count == 8);
-  CHECK(sum.output_gradient == Eigen::Vector2d(11.0, 22.0));
-  CHECK(sum.normalized == Eigen::Vector2d(0.75, 4.0));
-  sum.merge(Sums());
-  sum.merge(Sums(2));
-  CHECK(sum.count == 8);
-  CHECK(sum.output_gradient == Eigen::Vector2d(11.0, 22.0));
-  CHECK_THROWS_MATCHES(sum.merge(Sums(3)), std::invalid_argument,
-                       says("GradientSums::merge: number of channels must be the same: expected 2, "
-                            "got 3"));
-  CHECK(sum.count == 8);
-  CHECK((batchnorm::GradientSums<double, 4>().channels() == 4));
+namespace {
+
+/// Channels of the examples 9, 5, 9 and 5, so that xhat is 1, -1, 1, -1 and r 1/2, with a gamma of
+/// 3; those of other rows are `row` times what is said of the first one.
+template <class T>
+struct ByHand {
+  using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
+
+  explicit ByHand(Index rows) : channels(rows), x(of(9, 5, 9, 5, false)) {}
+
+  Matrix of(double a, double b, double c, double d, bool multiplied = true) const {
+    Matrix all(channels, 4);
+    for (Index row = 0; row < channels; ++row) {
+      all.row(row) << static_cast<T>(a), static_cast<T>(b), static_cast<T>(c), static_cast<T>(d);
+      if (multiplied) all.row(row) *= static_cast<T>(row + 1);
+    }
+    return all;
+  }
+  BatchNorm<T> layer(const Epilogue& epilogue) const {
+    State<T> state(channels);
+    state.gamma.setConstant(3);
+    Options options;
+    options.epsilon = 0.0;
+    options.epilogue = epilogue;
+    return BatchNorm<T>(state, options);
+  }
+
+  Index channels;
+  Matrix x;
+};
+
+template <class Vector>
+bool is_multiple(const Vector& numbers, double of_first) {
+  for (Index c = 0; c < numbers.size(); ++c) {
+    if (static_cast<double>(numbers[c]) != of_first * static_cast<double>(c + 1)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("gradients of four values, by hand", "[gradients]", float, double) {
+  for (const Index channels : {1, 2, 7, 16, 37}) {
+    INFO(channels);
+    const ByHand<TestType> data(channels);
+    auto y = data.x, dx = data.x, dr = data.x;
+    const auto plain = data.layer(Epilogue::none());
+    const auto batch = plain.normalize(data.x, y);
+    // S1 = 10 and r S2 = 2: dx = 3/2 (dy - 10/4 - xhat 2/4).
+    const auto gradients = plain.backward(batch, data.x, data.of(1, 2, 5, 2), dx);
+    CHECK(dx == data.of(-3, 0, 3, 0));
+    CHECK(is_multiple(gradients.beta, 10));
+    CHECK(is_multiple(gradients.gamma, 2));
+
+    // z = 3 xhat + residual is 2, 2, 3 and -2: g = 1, 2, 5 and 0, S1 = 8 and r S2 = 4.
+    const auto rectified = data.layer(Epilogue::relu());
+    const auto residual = data.of(-1, 5, 0, 1, false);
+    const auto of_residual = rectified.backward(batch, with_residual(data.x, residual),
+                                                data.of(1, 2, 5, 2), with_residual(dx, dr));
+    CHECK(dx == data.of(-3, 1.5, 3, -1.5));
+    CHECK(dr == data.of(1, 2, 5, 0));
+    CHECK(is_multiple(of_residual.beta, 8));
+    CHECK(is_multiple(of_residual.gamma, 4));
+
+    // The same in two steps: the sums of all examples, then dx from them.
+    const auto sums =
+        rectified.backward_sums(batch, with_residual(data.x, residual), data.of(1, 2, 5, 2));
+    CHECK(sums.count == 4);
+    CHECK(is_multiple(sums.output_gradient, 8));
+    CHECK(is_multiple(sums.normalized, 4));
+  }
 }

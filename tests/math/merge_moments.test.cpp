@@ -109,3 +109,37 @@ TEST_CASE("a million random pairs merge to the same bits in either order, and ri
   CHECK(errors.mean <= 0.5L);
   CHECK(errors.variance <= 4);
 }
+
+TEST_CASE("the plain formula joins 0 and 2 with 4 and 6, and with 4, 5 and 6") {
+  namespace detail = batchnorm::detail;
+  double mean = 1, squares = 2;
+  detail::merge_moments(mean, squares, 5.0, 2.0, detail::MergeWeights<double>(2, 2));
+  CHECK(mean == 3.0);
+  CHECK(squares == 20.0);
+  mean = 1, squares = 2;
+  detail::merge_moments(mean, squares, 5.0, 2.0, detail::MergeWeights<double>(2.0, 6.0, 8.0));
+  CHECK(mean == 4.0);
+  CHECK(squares == 28.0);  // 2 + 2 + 16 x 1.5
+  detail::merge_moments(mean, squares, 9.0, 7.0, detail::MergeWeights<double>(8, 0));
+  CHECK(mean == 4.0);
+}
+
+TEST_CASE("scalars that are no built-in ones are merged by the plain formula, in either order") {
+  using Eigen::half;
+  const auto merged = [](float n, float mean, float squares, float m, float other_mean,
+                         float other_squares) {
+    half to_mean(mean), to_squares(squares);
+    const batchnorm::detail::SymmetricMerge<half> merge{half(n), half(m), half(n + m)};
+    merge(to_mean, to_squares, half(other_mean), half(other_squares));
+    return std::make_pair(static_cast<float>(to_mean), static_cast<float>(to_squares));
+  };
+  const std::pair<float, float> expected(3.0f, 20.0f), uneven(4.0f, 28.0f);
+  CHECK(merged(2, 1, 2, 2, 5, 2) == expected);
+  CHECK(merged(2, 5, 2, 2, 1, 2) == expected);
+  CHECK(merged(2, 1, 2, 6, 5, 2) == uneven);
+  CHECK(merged(6, 5, 2, 2, 1, 2) == uneven);
+  // Thirds are rounded: to the same bits all the same.
+  CHECK(merged(1, 1, 0, 2, 2, 5) == merged(2, 2, 5, 1, 1, 0));
+  CHECK(merged(3, 1, 0.1f, 3, 2.7f, 5) == merged(3, 2.7f, 5, 3, 1, 0.1f));
+  CHECK(merged(3, 1, 0.1f, 3, 1, 5) == merged(3, 1, 5, 3, 1, 0.1f));
+}

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -133,6 +134,49 @@ TEST_CASE("moments of other channels do not merge and nothing is changed", "[mom
   CHECK(two.sum_of_squares == before.sum_of_squares);
 }
 
+TEST_CASE("moments that nothing leaves behind do not merge and nothing is changed", "[moments]") {
+  constexpr Index most = (std::numeric_limits<Index>::max)();
+  const Moments<double> good = moments_of(Eigen::MatrixXd::Identity(2, 2));
+  Moments<double> negative = good, shorter = good, below = good, many = good, longer = good;
+  negative.count = -2;
+  shorter.sum_of_squares.resize(1);
+  longer.sum_of_squares = Eigen::Vector3d::Zero();
+  below.sum_of_squares[1] = -1e-300;
+  many.count = most - 1;
+  const auto refused = [&](const Moments<double>& bad, const char* text) {
+    for (const bool first : {false, true}) {
+      Moments<double> to = first ? bad : good;
+      CHECK_THROWS_MATCHES(to.merge(first ? good : bad), std::exception,
+                           says(std::string("Moments::merge: ") + text));
+      CHECK(to.count == (first ? bad : good).count);
+      CHECK(to.mean == good.mean);
+      CHECK(to.sum_of_squares == (first ? bad : good).sum_of_squares);
+    }
+  };
+  refused(negative, "count of the moments: expected zero or more, got -2");
+  refused(shorter,
+          "means and sums of squares: expected as many of one as of the other, got 2 and 1");
+  refused(longer,
+          "means and sums of squares: expected as many of one as of the other, got 2 and 3");
+  refused(below, "sum of squares of channel 1: expected zero or larger, got a negative number");
+  refused(many, "number of values, all together: expected at most 9223372036854775807, got ");
+  // NaN and infinity are what somebody has asked to see.
+  Moments<double> nan = good;
+  nan.mean[0] = nan.sum_of_squares[1] = std::numeric_limits<double>::quiet_NaN();
+  nan.merge(good);
+  CHECK(nan.count == 4);
+  CHECK(std::isnan(nan.mean[0]));
+  CHECK(std::isnan(nan.sum_of_squares[1]));
+}
+
+TEST_CASE("a number of channels below zero, or that the type does not fix, is refused") {
+  CHECK_THROWS_MATCHES(Moments<double>(-1), std::invalid_argument,
+                       says("Moments: number of channels: expected zero or more, got -1"));
+  CHECK_THROWS_MATCHES((Moments<double, 3>(2)), std::invalid_argument,
+                       says("Moments: number of channels is fixed by the type: expected 3, got 2"));
+  CHECK(Moments<double>(0).channels() == 0);
+}
+
 TEST_CASE("a variance needs values", "[moments]") {
   Moments<double> moments(1);
   CHECK_THROWS_MATCHES(moments.population_variance(), std::domain_error,
@@ -237,6 +281,22 @@ TEST_CASE("weights of 1 are no weights, to the bit", "[moments]") {
   CHECK(same.weight() == 5.0);
   CHECK(same.mean == merged.mean);
   CHECK(same.sum_of_squares == merged.sum_of_squares);
+}
+
+TEST_CASE("one of the two sums is enough to tell weights from none", "[moments]") {
+  Moments<double> moments(1);
+  moments.count = 2;
+  moments.sum_of_squares[0] = 3;
+  moments.set_weight(1.75, 2.0);  // the squares of other weights may sum to 2
+  CHECK(moments.weight() == 1.75);
+  moments.set_weight(2.0, 2.5);  // 0.5 and 1.5
+  CHECK(moments.squared_weight() == 2.5);
+  // A sum of frequencies between 1 and 2 leaves a divisor, one of 1 leaves none.
+  moments.set_weight(1.5, 1.25);
+  CHECK(moments.has_sample_variance());
+  CHECK(moments.sample_variance()[0] == 6.0);
+  moments.set_weight(1.0, 0.5);
+  CHECK_FALSE(moments.has_sample_variance());
 }
 
 TEST_CASE("sums that no weights have are refused", "[moments]") {

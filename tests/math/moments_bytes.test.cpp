@@ -134,6 +134,14 @@ TEST_CASE("numbers that no data leave behind are refused when written and when r
   CHECK_THROWS_MATCHES(moments_from_bytes(with_byte(31, 0xc0)), std::invalid_argument,
                        says("moments_from_bytes: sums of weights and of their squares: expected "
                             "those of 3 positive weights, got -3 and 3"));
+  Moments<double> one(2);
+  one.count = 1;
+  one.mean << 3.0, 4.0;
+  CHECK(moments_from_bytes(to_bytes(one)).mean == one.mean);
+  one.sum_of_squares[1] = 2.0;
+  CHECK_THROWS_MATCHES(to_bytes(one), std::domain_error,
+                       says("to_bytes: mean and sum of squares of channel 1: expected finite "
+                            "numbers, the sum zero, as there is one value, got 4 and 2"));
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const double infinity = std::numeric_limits<double>::infinity();
   for (const double bad : {nan, infinity, -infinity}) {

@@ -4,7 +4,10 @@
 #include <cmath>
 
 #include "support/catch.hpp"
+#include "support/generators.hpp"
+#include "support/layouts.hpp"
 
+using batchnorm::Index;
 using batchnorm::Options;
 using batchnorm::State;
 namespace detail = batchnorm::detail;
@@ -108,4 +111,47 @@ TEST_CASE("there is an epilogue unless it is the identity", "[normalize]") {
   CHECK(rectified(batchnorm::Epilogue::relu()));
   CHECK(rectified(batchnorm::Epilogue::leaky_relu(0.01)));
   CHECK(rectified(batchnorm::Epilogue::leaky_relu(2.0)));
+}
+
+TEMPLATE_TEST_CASE("minibatches are normalised channel by channel, or with tables, exactly",
+                   "[normalize]", float, double) {
+  Random random(8);
+  const ExactBatch exact = exact_batch(random, 32, 5, 3);
+  State<TestType> state(5);
+  state.gamma << 2, -1, 0.5f, 4, 1;
+  state.beta << 1, 0, -2, 8, 0.5f;
+  Options options;
+  options.epsilon = 0.0;
+  options.epilogue = batchnorm::Epilogue::relu();
+  reference::Layer oracle{PerChannel(5), PerChannel(5), exact.mean, exact.variance, 0.0L, 0.0L};
+  for (Index c = 0; c < 5; ++c) {
+    oracle.gamma[static_cast<Size>(c)] = static_cast<Real>(state.gamma[c]);
+    oracle.beta[static_cast<Size>(c)] = static_cast<Real>(state.beta[c]);
+  }
+  const Batch plain = reference::forward(oracle, exact.values);
+  const Batch added = reference::forward(oracle, exact.values, exact.values);
+  for (const Layout layout : all_layouts) {
+    INFO(name_of(layout));
+    const Stored<TestType> x(exact.values, layout);
+    const auto view = x.view();
+    for (const bool has_residual : {false, true}) {
+      const detail::InputViews<TestType> in{view, has_residual ? &view : nullptr};
+      const Batch& expected = has_residual ? added : plain;
+      auto y = Stored<TestType>::like(exact.values, layout);
+      const auto moments = detail::normalize_fused(options, state, in, y.view(), {});
+      REQUIRE(moments.channels() == 5);
+      CHECK(moments.count == 96);
+      for (Index c = 0; c < 5; ++c) {
+        const auto channel = static_cast<Size>(c);
+        CHECK(static_cast<Real>(moments.mean[c]) == exact.mean[channel]);
+        CHECK(static_cast<Real>(moments.sum_of_squares[c]) == 96 * exact.variance[channel]);
+      }
+      CHECK(y.read().values == expected.values);
+      CHECK(y.gaps_are_untouched());
+      auto again = Stored<TestType>::like(exact.values, layout);
+      detail::normalize_with_tables(options, state, detail::statistics_of(moments), in,
+                                    again.view(), {});
+      CHECK(again.same_bits(y));
+    }
+  }
 }

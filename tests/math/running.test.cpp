@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "batchnorm/math/masked.hpp"
 #include "support/catch.hpp"
 
 using namespace batchnorm;
@@ -172,6 +173,41 @@ TEST_CASE("a step that is not finite is refused, naming the channel") {
   CHECK(from.running_mean[0] == 0.0);
 }
 
+TEST_CASE("a running variance below zero is refused and not averaged on, under any policy") {
+  const Moments<double> batch = moments(4, 0.0, 1.0);
+  for (const double bad : {-1.0, -1e-300, -infinity}) {
+    const State<double> from = state(0.0, bad, 1, 4);
+    for (const NonFinite policy :
+         {NonFinite::reject, NonFinite::skip_update, NonFinite::propagate}) {
+      Options options = with(RunningUpdate::take_new(1.0));
+      options.non_finite = policy;
+      CHECK_THROWS_MATCHES(
+          check_running_update("commit", options, batch, from), std::domain_error,
+          says("commit: running variance of channel 0: expected zero or larger, got a negative"));
+    }
+  }
+  CHECK_NOTHROW(check_running_update("commit", Options(), batch, state(0.0, -0.0, 1, 4)));
+  Options propagate;
+  propagate.non_finite = NonFinite::propagate;
+  CHECK_NOTHROW(
+      check_running_update("commit", propagate, batch, state(not_a_number, not_a_number, 1, 4)));
+}
+
+TEST_CASE("counters that would overflow are refused") {
+  constexpr Index most = (std::numeric_limits<Index>::max)();
+  const Moments<double> batch = moments(4, 0.0, 1.0);
+  const auto check = [&](Index batches, Index samples) {
+    check_running_update("commit", Options(), batch, state(0.0, 1.0, batches, samples));
+  };
+  CHECK_NOTHROW(check(most - 1, most - 4));
+  CHECK_THROWS_MATCHES(check(most, 4), std::invalid_argument,
+                       says("commit: number of minibatches seen, all together: expected at most "
+                            "9223372036854775807, got 9223372036854775807 and 1"));
+  CHECK_THROWS_MATCHES(check(1, most - 3), std::invalid_argument,
+                       says("commit: number of samples seen, all together: expected at most "
+                            "9223372036854775807, got 9223372036854775804 and 4"));
+}
+
 TEMPLATE_TEST_CASE("small layers average in double and keep double", "", float, Eigen::half,
                    Eigen::bfloat16) {
   const Moments<double> batch = moments(4, 1.0 + 0x1p-40, 0.5 + 0x1p-50);
@@ -242,6 +278,28 @@ TEST_CASE("rules that divide by a count refuse statistics that do not say what t
   }
   for (const RunningUpdate& rule : {RunningUpdate::take_new(0.5), RunningUpdate::keep_old(0.5)}) {
     CHECK(stepped(with(rule), batch, state(5.0, 4.0)).running_mean[0] == 2.5);
+  }
+}
+
+TEST_CASE("a state knows of as many values as frequencies count", "[running]") {
+  const Eigen::RowVectorXd values{{1, 3, 8}}, repeated{{1, 3, 3, 3, 8, 8}}, more{{2, 5}};
+  const Eigen::Vector3d times(1, 3, 2);
+  const auto moments = moments_of(weighted(values, times, Weights::frequency));
+  for (const auto variance : {VarianceEstimator::sample, VarianceEstimator::population}) {
+    Options options = with(RunningUpdate::population());
+    options.running_variance = variance;
+    State<double> weighed(1), plain(1);
+    set_statistics(weighed, moments, variance);
+    set_statistics(plain, moments_of(repeated), variance);
+    CHECK(weighed.samples_seen == 6);
+    for (int step = 0; step < 2; ++step) {  // the second one weighs what came before by its values
+      CHECK_THAT(weighed.running_mean[0], Catch::Matchers::WithinULP(plain.running_mean[0], 4));
+      CHECK_THAT(weighed.running_variance[0],
+                 Catch::Matchers::WithinULP(plain.running_variance[0], 8));
+      weighed.batches_seen = plain.batches_seen = 1;
+      weighed = stepped(options, moments_of(more), weighed);
+      plain = stepped(options, moments_of(more), plain);
+    }
   }
 }
 

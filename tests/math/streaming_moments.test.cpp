@@ -137,6 +137,20 @@ TEST_CASE("a round without this party, and other channels, are refused and chang
   CHECK(worker.own().count == 5);
 }
 
+TEST_CASE("an exchange that one party cannot take is taken by none") {
+  std::vector<StreamingMoments<double>> workers(2);
+  workers[0].add(moments_of(Eigen::MatrixXd::Ones(2, 5)));
+  Moments<double> full(2);
+  full.count = (std::numeric_limits<Index>::max)() - 4;
+  workers[1] = StreamingMoments<double>(full, Moments<double>(2));
+  CHECK_THROWS_MATCHES(exchange(workers), std::invalid_argument,
+                       says("number of values, all together: expected at most"));
+  CHECK(workers[0].own().count == 5);
+  CHECK(workers[0].shared().count == 0);
+  CHECK_THROWS_MATCHES(StreamingMoments<double>(-1), std::invalid_argument,
+                       says("StreamingMoments: number of channels: expected zero or more, got -1"));
+}
+
 TEST_CASE("what is not finite is refused before it reaches anybody") {
   Eigen::MatrixXd good = Eigen::MatrixXd::Constant(2, 3, 1.5), bad = good;
   bad(1, 2) = std::numeric_limits<double>::quiet_NaN();

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "batchnorm/math/masked.hpp"
 #include "batchnorm/recalibrate/reestimate.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
@@ -288,4 +289,93 @@ TEST_CASE("a series that says nothing, or is of another layer, is refused") {
   CHECK_THROWS_MATCHES(diagnose(layer, MinibatchSeries<double>(3)), std::invalid_argument,
                        says("diagnose: channels of the series: expected 2, got 3"));
   CHECK_THROWS_AS(diagnose(State<double>(), Options()), std::invalid_argument);
+  series.add(moments_of(Eigen::MatrixXd::Identity(2, 2)), 2);
+  CHECK_NOTHROW(diagnose(layer, series));
+  MinibatchSeries<double> odd = series;
+  odd.means = Moments<double>(1);
+  odd.means.count = 2;
+  CHECK_THROWS_MATCHES(diagnose(layer, odd), std::invalid_argument,
+                       says("diagnose: numbers of channels of what is pooled, of means and of "
+                            "variances: expected one number, got 2, 1 and 2"));
+  odd = series;
+  odd.variances.sum_of_squares.resize(1);
+  CHECK_THROWS_MATCHES(diagnose(layer, odd), std::invalid_argument,
+                       says("diagnose: means and sums of squares: expected as many"));
+}
+
+TEST_CASE("more minibatches that were given than there are is no state") {
+  CHECK_THROWS_MATCHES(diagnose(counted(3, 9), Options()), std::invalid_argument,
+                       says("diagnose: batches_given are some of batches_seen: expected at most 3, "
+                            "got 9"));
+  CHECK_NOTHROW(diagnose(counted(9, 9), Options()));
+  State<double> unknown = counted(9, 9);
+  unknown.batches_seen = State<double>::unknown;
+  CHECK_NOTHROW(diagnose(unknown, Options()));
+}
+
+TEST_CASE("a gamma is small below a thousandth, whatever its sign") {
+  State<double> state(4);
+  state.gamma << 1e-3, -1e-3, std::nextafter(1e-3, 0.0), -std::nextafter(1e-3, 0.0);
+  CHECK(diagnose(state, Options()).small_gamma == std::vector<Index>{2, 3});
+}
+
+TEST_CASE("two minibatches of one example are the shortest series") {
+  // 0 and 2, 2 and 4: the means have a variance of 2, the values one of 8/3.
+  MinibatchSeries<double> series(1);
+  Moments<double> batch(1);
+  batch.count = 2;
+  batch.mean[0] = 1;
+  batch.sum_of_squares[0] = 2;
+  series.add(batch, 1);
+  batch.mean[0] = 3;
+  series.add(batch, 0);  // the rest of the same example
+  const Diagnosis d = diagnose(counted(2), with(RunningUpdate::cumulative()), series);
+  CHECK(d.series_minibatches == 2);
+  CHECK(d.values_per_example == 4.0);
+  CHECK(near(d.effective_values_per_example[0], 4 / (2 * 2 / (8.0 / 3))));
+  series.examples = 0;
+  CHECK_THROWS_AS(diagnose(counted(2), Options(), series), std::invalid_argument);
+}
+
+TEST_CASE("a series of values that count several times is one of as many values") {
+  Random random(77);
+  MinibatchSeries<double> weighed(2), repeated(2);
+  BatchNorm<double> layer(2);
+  for (int batch = 0; batch < 4; ++batch) {
+    Eigen::MatrixXd x(2, 5), all(2, 15);
+    Eigen::VectorXd times(5);
+    Index column = 0;
+    for (Index i = 0; i < 5; ++i) {
+      x.col(i) << random.normal() + batch, 3 * random.normal();
+      times[i] = static_cast<double>(i + 1);
+      for (Index k = 0; k <= i; ++k) all.col(column++) = x.col(i);
+    }
+    weighed.add(moments_of(weighted(x, times, Weights::frequency)), 5);
+    repeated.add(moments_of(all), 5);
+    layer.commit(moments_of(all));
+  }
+  const Diagnosis got = diagnose(layer, weighed), expected = diagnose(layer, repeated);
+  CHECK(got.values_per_example == 3.0);
+  CHECK(got.mean_error.isApprox(expected.mean_error, 1e-12));
+  CHECK(got.variance_error.isApprox(expected.variance_error, 1e-12));
+  CHECK(got.observed_variance_error.isApprox(expected.observed_variance_error, 1e-12));
+  CHECK(got.effective_values_per_example.isApprox(expected.effective_values_per_example, 1e-12));
+}
+
+TEST_CASE("values of unequal weight are worth fewer, and weights too small for a variance none") {
+  const Eigen::RowVectorXd x{{1, 2, 4, 5}};
+  const Eigen::Vector4d weights(1, 1, 1, 3);  // W^2 / sum(w^2) = 36 / 12
+  MinibatchSeries<double> series(1);
+  for (int batch = 0; batch < 2; ++batch) {
+    series.add(moments_of(weighted(x, weights, Weights::reliability)), 1);
+  }
+  BatchNorm<double> layer(1);
+  layer.commit(moments_of(x));
+  CHECK_THAT(diagnose(layer, series).values_per_example, Catch::Matchers::WithinULP(3.0, 2));
+
+  MinibatchSeries<double> light(1);
+  for (int batch = 0; batch < 2; ++batch) {
+    light.add(moments_of(weighted(x, Eigen::Vector4d::Constant(0.1), Weights::frequency)), 4);
+  }
+  CHECK_THROWS_AS(diagnose(layer, light), std::domain_error);
 }

@@ -103,3 +103,30 @@ TEST_CASE("a constant channel has no error to be relative to") {
   d.variance = d.mean_error = d.variance_error = Eigen::VectorXd::Zero(1);
   CHECK_THAT(d.text(), contains_text("standard error of mean      0 deviations"));
 }
+
+TEST_CASE("one minibatch that is missing is told, and none is not") {
+  Diagnosis d = some_diagnosis();
+  d.batches_to_go = 1;
+  CHECK_THAT(d.text(), contains_text("90.4 %; 1 more minibatches until"));
+  d.batches_to_go = 0;
+  CHECK_THAT(d.text(), contains_text("weight on the initial value 90.4 %\n"));
+}
+
+TEST_CASE("the first of the channels with the fewest independent values is named") {
+  Diagnosis d = some_diagnosis();
+  d.values_per_example = 4;
+  d.series_minibatches = 3;
+  const auto least = [&](const Eigen::VectorXd& numbers) {
+    d.channels = numbers.size();
+    d.variance = d.mean_error = d.variance_error = Eigen::VectorXd::Ones(numbers.size());
+    d.effective_values_per_example = numbers;
+    const std::string text = d.text();
+    const std::size_t begin = text.find("at least");
+    return text.substr(begin, text.find('\n', begin) - begin);
+  };
+  CHECK(least(Eigen::VectorXd{{2}}) == "at least 2 (channel 0)");
+  CHECK(least(Eigen::VectorXd{{2, 2, 2}}) == "at least 2 (channel 0)");
+  CHECK(least(Eigen::VectorXd{{1, 2, 3}}) == "at least 1 (channel 0)");
+  CHECK(least(Eigen::VectorXd{{3, 1, 1}}) == "at least 1 (channel 1)");
+  CHECK(least(Eigen::VectorXd{{3, 2, 1}}) == "at least 1 (channel 2)");
+}

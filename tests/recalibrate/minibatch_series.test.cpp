@@ -2,7 +2,9 @@
 #include "batchnorm/recalibrate/minibatch_series.hpp"
 
 #include <cmath>
+#include <limits>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "support/bounds.hpp"
@@ -16,6 +18,7 @@ using batchnorm::Index;
 using batchnorm::MinibatchSeries;
 using batchnorm::Moments;
 using batchnorm::moments_of;
+using batchnorm::Weights;
 
 namespace {
 
@@ -134,6 +137,40 @@ TEST_CASE("a series goes over to another type") {
   CHECK(wide.minibatches() == 4);
   CHECK(wide.pooled.mean[2] == static_cast<long double>(series.pooled.mean[2]));
   CHECK(wide.cast<double>().variances.sum_of_squares == series.variances.sum_of_squares);
+}
+
+TEST_CASE("a series whose parts do not belong together is refused, and changes nothing") {
+  const MinibatchSeries<double> good = series_of(minibatches(4, 2));
+  MinibatchSeries<double> odd = good, other = good, many = good;
+  odd.means = Moments<double>(2);
+  odd.means.count = 2;
+  other.variances.count = -1;
+  many.examples = (std::numeric_limits<Index>::max)();
+  const auto refused = [&](const MinibatchSeries<double>& bad, const char* text) {
+    MinibatchSeries<double> series = good;
+    const auto says_so = says(std::string("MinibatchSeries::") + text);
+    CHECK_THROWS_MATCHES(series.merge(bad), std::invalid_argument, says_so);
+    CHECK(series.pooled.count == good.pooled.count);
+    CHECK(series.pooled.mean == good.pooled.mean);
+    CHECK(series.means.count == good.means.count);
+    CHECK(series.examples == good.examples);
+    series = bad;
+    CHECK_THROWS_AS(series.merge(good), std::invalid_argument);
+    CHECK_THROWS_AS(series.add(good.pooled, 2), std::invalid_argument);
+    CHECK(series.pooled.count == bad.pooled.count);
+    CHECK(series.examples == bad.examples);
+  };
+  refused(odd, "merge: numbers of channels of what is pooled, of means and of variances: expected");
+  refused(other, "merge: count of the moments: expected zero or more, got -1");
+  refused(many, "merge: number of examples, all together: expected at most");
+  // The last part that is merged: its kind of weights is another one.
+  MinibatchSeries<double> late = good, series = good;
+  late.variances.set_weight(0.5, 0.125, Weights::reliability);
+  series.variances.set_weight(0.5, 0.125, Weights::importance);
+  CHECK_THROWS_AS(series.merge(late), std::invalid_argument);
+  CHECK(series.pooled.count == good.pooled.count);
+  CHECK_THROWS_MATCHES(MinibatchSeries<double>(-1), std::invalid_argument,
+                       says("MinibatchSeries: number of channels: expected zero or more, got -1"));
 }
 
 TEST_CASE("minibatches of another layer are refused and change nothing") {

@@ -185,6 +185,27 @@ TEST_CASE("a callback hears of every minibatch, and can stop before anything is 
   CHECK(report.completed);
 }
 
+TEST_CASE("inputs that cannot be those of the examples asked for are refused") {
+  Eigen::MatrixXf x(2, 10);
+  for (Index i = 0; i < x.size(); ++i) x.data()[i] = static_cast<float>((i * 7) % 11);
+  BatchNorm<float> layer(2);
+  const auto refused = [&](Index columns, const char* got) {
+    const auto inputs = [&](Index, Index) { return x.leftCols(columns); };
+    CHECK_THROWS_MATCHES(
+        reestimate(layer, {10, 5}, inputs), std::invalid_argument,
+        says(std::string("reestimate: samples of the inputs of some examples: expected 5, one of "
+                         "each, or a multiple, got ") +
+             got));
+    CHECK(layer.state().batches_seen == 0);
+  };
+  refused(3, "3");
+  refused(7, "7");
+  refused(0, "0");
+  // Two positions of every example, flattened into columns.
+  CHECK_NOTHROW(reestimate(layer, {5, 5}, [&](Index, Index) { return x; }));
+  CHECK(layer.state().samples_seen == 10);
+}
+
 TEST_CASE("whatever goes wrong, no layer is changed") {
   Eigen::MatrixXd x = drifting_examples(examples);
   Trained trained;

@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "batchnorm/math/masked.hpp"
 #include "batchnorm/math/moments_bytes.hpp"
 #include "support/catch.hpp"
 #include "support/two_norms.hpp"
@@ -223,6 +224,24 @@ TEST_CASE("machines with other layers do not merge, and nothing is changed") {
                        says("Reestimation::share: layer 0 of the list: expected at least the 24 "
                             "values that this machine has collected, got 0"));
   CHECK(machine.run.series()[0].pooled.count == 24);
+  std::vector<Run::Series> odd = machine.run.series();
+  odd[1].means = Run::Series(7).means;
+  CHECK_THROWS_MATCHES(
+      machine.run.merge(odd), std::invalid_argument,
+      says("Reestimation::merge: numbers of channels of what is pooled, of means"));
+  CHECK_THROWS_MATCHES(
+      machine.run.share(odd), std::invalid_argument,
+      says("Reestimation::share: numbers of channels of what is pooled, of means"));
+  std::vector<Run::Series> full = machine.run.series();
+  full[1].pooled.count = (std::numeric_limits<Index>::max)();
+  CHECK_THROWS_AS(machine.run.merge(full), std::invalid_argument);
+  std::vector<Run::Series> fewer = machine.run.series();
+  fewer[1].examples -= 1;
+  CHECK_THROWS_MATCHES(machine.run.share(fewer), std::invalid_argument,
+                       says("Reestimation::share: layer 1 of the list: expected at least the 24 "
+                            "examples that this machine has collected, got 23"));
+  CHECK(machine.run.series()[0].pooled.count == 24);
+  CHECK(machine.run.series()[1].means.channels() == machine.net.second.channels());
 }
 
 TEST_CASE("values that have no variance, and layers that changed their size, are refused") {
@@ -271,4 +290,50 @@ TEST_CASE("what the options do with values that are not finite is done here") {
                        says("Reestimation::settle: statistics of channel 1 of layer 0 of the list: "
                             "expected finite numbers"));
   CHECK(layer.state().batches_seen == 0);
+}
+
+TEST_CASE("progress counts the examples of all passes") {
+  const Eigen::MatrixXd x = drifting_examples(20);
+  using Seen = std::vector<Index>;
+  for (const ReestimationOrder order :
+       {ReestimationOrder::one_pass, ReestimationOrder::layer_after_layer}) {
+    TwoNorms net;
+    Run run({&net.first, &net.second}, in_order(order));
+    Seen done, in_all;
+    while (!run.is_settled()) {
+      run.collect(
+          {20, 5},
+          [&](Index first, Index count, auto& pass) {
+            const Eigen::MatrixXd y = pass(net.first, x.middleCols(first, count));
+            pass.see(net.second, net.hidden(y));
+          },
+          [&](const ReestimationProgress& now) {
+            done.push_back(now.examples_done);
+            in_all.push_back(now.examples_in_all);
+          });
+      run.settle();
+    }
+    if (order == ReestimationOrder::one_pass) {
+      CHECK(done == Seen{5, 10, 15, 20});
+      CHECK(in_all == Seen(4, 20));
+    } else {
+      CHECK(done == Seen{5, 10, 15, 20, 25, 30, 35, 40});
+      CHECK(in_all == Seen(8, 40));
+    }
+  }
+}
+
+TEST_CASE("a layer knows of as many values as frequencies count") {
+  const Eigen::RowVectorXd x{{1, 3, 8, 4}};
+  const Eigen::Vector4d times(1, 3, 2, 1);
+  BatchNorm<double> layer(1);
+  Run run({&layer});
+  CHECK(run.collect({4, 2}, [&](Index first, Index count, auto& pass) {
+    pass.see(layer,
+             weighted(x.middleCols(first, count), times.segment(first, count), Weights::frequency));
+  }));
+  run.settle();
+  run.commit();
+  CHECK(layer.state().samples_seen == 7);
+  CHECK_THAT(layer.state().running_mean[0], Catch::Matchers::WithinULP((1 + 9 + 16 + 4) / 7.0, 4));
 }

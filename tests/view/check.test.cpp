@@ -171,3 +171,28 @@ TEST_CASE("an output has the shape of the input") {
         "train: shape of output must be that of input: expected 3 samples x 4 channels x 6 "
         "positions, got 3 samples x 4 channels x 5 positions");
 }
+
+TEST_CASE("single examples that are one, or that do not touch, are proper at first sight") {
+  Sixty data;
+  const auto proper = [](const BatchView<float>& a, const BatchView<float>& b) {
+    const bool answer = detail::are_proper_examples(a, b);
+    CHECK(detail::are_proper_examples(b, a) == answer);
+    return answer;
+  };
+  const auto example = data.view(1, 4, 1, 20);
+  for (const Index offset : {0, 15, 16, 20, 24, 25, 190}) {
+    INFO(offset);
+    CHECK(proper(example, data.view(1, 4, 1, offset)));
+  }
+  for (const Index offset : {17, 18, 19, 21, 22, 23}) {
+    INFO(offset);
+    CHECK_FALSE(proper(example, data.view(1, 4, 1, offset)));
+  }
+  float* const elsewhere = data.memory.data() + 100;
+  for (const auto& other :
+       {data.view(2, 4, 1, 100), data.view(1, 4, 2, 100), data.view(0, 4, 1, 100),
+        data.view(1, 3, 1, 100), BatchView<float>(elsewhere, 1, 4, 1, 8, 2, 1),
+        BatchView<float>(elsewhere, 1, 4, 1, 4, -1, 1)}) {
+    CHECK_FALSE(proper(example, other));
+  }
+}

@@ -298,3 +298,22 @@ TEST_CASE("broadcasts and sliding windows repeat elements, the common layouts do
   CHECK_FALSE(repeats_elements(channels_last(memory, many, 512, 1024)));
   CHECK(repeats_elements(BatchView<float>(memory, many, 512, 1024, 512 * 1024 - 1, 1024, 1)));
 }
+
+TEST_CASE("a view without its scalar has the sizes, the strides and the order of the view") {
+  std::vector<double> memory(200);
+  const BatchView<double> view(memory.data() + 30, 2, 3, 5, 40, -10, 2);
+  const detail::ViewMemory plain = view.counted(PositionOrder::first_fastest);
+  const Index sizes[] = {2, 3, 5}, strides[] = {40, -10, 2};
+  for (const int axis : {0, 1, 2}) {
+    CHECK(plain.size(axis) == sizes[axis]);
+    CHECK(plain.stride(axis) == strides[axis]);
+  }
+  CHECK(plain.bytes == 8);
+  CHECK(plain.data == memory.data() + 30);
+  CHECK(plain.order == PositionOrder::first_fastest);
+  CHECK(detail::ViewMemory(view).order == PositionOrder::last_fastest);
+  CHECK_FALSE(plain.empty());
+  CHECK(detail::ViewMemory(channels_first(memory.data(), 0, 3, 5)).empty());
+  CHECK(detail::ViewMemory(channels_first(memory.data(), 2, 3, 0)).empty());
+  CHECK_FALSE(detail::ViewMemory(channels_first(memory.data(), 1, 1, 1)).empty());
+}

@@ -23,6 +23,7 @@ struct ChannelShare {
   Index count = 0;  ///< values per channel
   double weight = 0.0;
   double squared_weight = 0.0;
+  std::uint32_t weights = 0;  ///< what they say: 1 + Weights; 0 where every value counts once
   double* first = nullptr;
   double* second = nullptr;
 };

@@ -32,7 +32,8 @@ struct CallHeader {
   std::uint64_t layer = 0;
   std::uint64_t options = 0;
   std::uint64_t state = 0;
-  std::uint32_t scalar = 0;
+  std::uint16_t scalar = 0;
+  std::uint16_t weights = 0;  ///< what those of this rank say, as in ChannelShare
   Verdict verdict = Verdict::accepted;
   std::int64_t samples = 0;  ///< of this rank; all others must be the same
 };
@@ -56,6 +57,11 @@ inline const char* name_of(CollectiveKind kind) {
 inline const char* scalar_name(std::uint32_t code) {
   constexpr const char* names[] = {"another scalar", "float", "double", "half", "bfloat16"};
   return names[code < 5 ? code : 0];
+}
+
+inline const char* weights_name(std::uint32_t weights) {
+  constexpr const char* names[] = {"no kind", "frequency", "reliability", "importance"};
+  return names[weights < 4 ? weights : 0];
 }
 
 inline std::string describe(const CallHeader& header) {
@@ -113,6 +119,22 @@ class CallHeaders {
                     text("from rank ", rank, ": ", describe(other),
                          hidden_difference((*this)[first], other)));
     }
+  }
+
+  /// What the weights of all ranks say. Ranks without any go with all.
+  std::uint32_t check_same_weights() const {
+    int first = 0;
+    while (first < ranks_ && (*this)[first].weights == 0) ++first;
+    if (first == ranks_) return 0;
+    const std::uint32_t weights = (*this)[first].weights;
+    for (int rank = first; rank < ranks_; ++rank) {
+      const std::uint32_t other = (*this)[rank].weights;
+      if (other == 0 || other == weights) continue;
+      fail_argument("Synchronize", "what the weights of all ranks say",
+                    text("as on rank ", first, ", weights of ", weights_name(weights)),
+                    text("weights of ", weights_name(other), " on rank ", rank));
+    }
+    return weights;
   }
 
   /// The first rank that does not accept its part of the minibatch; the number of ranks when all

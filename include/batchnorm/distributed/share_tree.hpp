@@ -61,10 +61,11 @@ inline void numbers_to_share(const double* numbers, Index channels, ChannelShare
 
 /// Merges one share into another. With those of nothing it is exact.
 ///
-/// @param moments  they are moments; otherwise sums, which are added
+/// @param moments  they are moments; otherwise sums, which are added: those of values that do not
+///                 count may have gradients
 inline void merge_shares(bool moments, Index channels, double* to, const double* other) {
-  if (!(other[0] > 0.0)) return;
-  if (!(to[0] > 0.0)) {
+  if (moments && !(other[0] > 0.0)) return;
+  if (moments && !(to[0] > 0.0)) {
     std::copy(other, other + share_length(channels), to);
     return;
   }

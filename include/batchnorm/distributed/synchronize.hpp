@@ -22,6 +22,7 @@
 
 // One minibatch spread over ranks: processes, threads, machines. README.md of this folder has the
 // messages, what they cost, and what happens when something goes wrong.
+// Longer than most: the messages of a call in their order, which all ranks must keep.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -136,7 +137,9 @@ class Synchronize : private detail::Collective {
     detail::CallHeader header = header_of(layer, call);
     std::string reason;
     header.verdict = take_own(call, piece, reason);
+    header.weights = static_cast<std::uint16_t>(weights_);
     samples_ = call.samples;
+    all.weights = weights_;
     if (ranks_ == 1) {
       if (header.verdict != detail::Verdict::accepted)
         detail::fail_for_rank(header.verdict, reason);
@@ -145,6 +148,7 @@ class Synchronize : private detail::Collective {
       headers.check_same_call();
       reject_together(call.function, headers, reason);
       samples_ = headers.samples();
+      all.weights = headers.check_same_weights();
       if (exchange_.can_sum() && options_.block == 0 &&
           call.channels > options_.gather_at_most / ranks_) {
         detail::numbers_to_share(leaves_.data(), call.channels, own);
@@ -168,7 +172,7 @@ class Synchronize : private detail::Collective {
                          .add(static_cast<std::uint64_t>(options_.parameter_gradients))
                          .value();
     header.state = call.state;
-    header.scalar = static_cast<std::uint32_t>(call.scalar);
+    header.scalar = static_cast<std::uint16_t>(call.scalar);
     header.samples = call.samples;
     return header;
   }
@@ -207,6 +211,7 @@ class Synchronize : private detail::Collective {
     const Index size = options_.block == 0 ? call.samples : options_.block;
     const std::size_t length = leaf_length(call.channels);
     leaves_.resize(length);
+    weights_ = 0;
     Index first = 0;
     do {
       const std::size_t begin = leaves_.size() - length;
@@ -216,6 +221,7 @@ class Synchronize : private detail::Collective {
       share.second = share.first + call.channels;
       const Index samples = (std::min)(size, call.samples - first);
       piece(first, samples, share);
+      weights_ = (std::max)(weights_, share.weights);
       detail::share_to_numbers(share, numbers);
       first += samples;
       if (first < call.samples) leaves_.resize(leaves_.size() + length);
@@ -353,6 +359,7 @@ class Synchronize : private detail::Collective {
   int ranks_;
   SynchronizeOptions options_;
   Index samples_ = 0;
+  std::uint32_t weights_ = 0;  ///< what those of this rank say, as in ChannelShare
   std::vector<unsigned char> headers_;
   std::vector<double> leaves_;  ///< this rank's pieces, each as numbers in a row
   std::vector<double> sent_, received_;

@@ -4,6 +4,7 @@
 
 #include <Eigen/Core>
 #include <cstddef>
+#include <cstdint>
 #include <type_traits>
 #include <vector>
 
@@ -11,8 +12,10 @@
 #include "batchnorm/detail/rounding.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/fold/plan.hpp"
+#include "batchnorm/fold/weights.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/eigen.hpp"
+#include "batchnorm/view/overlap.hpp"
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -66,6 +69,30 @@ struct BiasArgument {
       values[channel] = size == 0 ? 0.0 : static_cast<double>(bias[static_cast<Place>(channel)]);
     }
     return values;
+  }
+
+  /// Refuses memory of both: what is written to one would be read of the other.
+  template <class T>
+  static void check_disjoint(const char* function, const Plain& bias,
+                             const WeightView<T>& weights) {
+    if (bias.size() == 0) return;
+    const Scalar* const data = bias.data();
+    Index step = static_cast<Index>(sizeof(Scalar));
+    if constexpr (is_eigen_dense<Plain>) step *= bias.innerStride();
+    // The distance from an element of the bias to a weight, in bytes.
+    OverlapQuestion distance(static_cast<std::int64_t>(
+        reinterpret_cast<std::uintptr_t>(weights.data()) - reinterpret_cast<std::uintptr_t>(data)));
+    const Index bytes = static_cast<Index>(sizeof(T));
+    const WeightSizes& sizes = weights.sizes();
+    const WeightStrides& strides = weights.strides();
+    distance.add(sizes.groups, strides.group * bytes);
+    distance.add(sizes.out_per_group, strides.out * bytes);
+    distance.add(sizes.in_per_group, strides.in * bytes);
+    distance.add(sizes.taps, strides.tap * bytes);
+    distance.add(static_cast<Index>(bias.size()), -step);
+    if (!distance.reaches(1 - bytes, static_cast<std::int64_t>(sizeof(Scalar)) - 1)) return;
+    fail_argument(function, "bias and weights must be disjoint", "no overlap",
+                  "memory that overlaps");
   }
 
   static void check_writable(const char* function, const Plain& bias) {

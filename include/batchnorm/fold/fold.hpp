@@ -94,6 +94,7 @@ FoldCertificate fold_in_place(const char* function, const WeightView<T>& weights
                               const InferenceMap& norm, const FoldOptions& options) {
   using Argument = BiasArgument<Bias>;
   Argument::check_writable(function, bias);
+  Argument::check_disjoint(function, bias, weights);
   check_fold_options(function, options);
   const Eigen::VectorXd own = Argument::read(function, bias, weights.out_channels());
   return fold<typename Argument::Scalar>(
@@ -143,8 +144,9 @@ inline void check_can_follow(const char* function, LayerKind kind, Padding paddi
 /// @param norm     as many channels as the layer has output channels; a BatchNorm or
 ///                 FrozenBatchNorm is one, too
 /// @return what the fold does to the output: FoldCertificate
-/// @throws std::invalid_argument for wrong sizes
-/// @throws std::domain_error when a weight or bias is not finite, or becomes so in its type
+/// @throws std::invalid_argument for wrong sizes, and a bias that shares memory with the weights
+/// @throws std::domain_error when a weight or bias is not finite, or becomes so in its type, and
+///         what InferenceMap throws of a layer, such as one that has never trained
 ///
 /// Cost: 2 + probes passes over the weights, in the order output channel, input channel, tap;
 /// allocates one double per output channel and tap, and one per input channel and tap. Thread
@@ -242,6 +244,7 @@ PaddedFold<typename detail::BiasArgument<const Bias>::Scalar> fold_before_padded
                           detail::text(weights.taps()), detail::text(reach.taps()));
   }
   const Eigen::VectorXd own = Argument::read(function, bias, weights.out_channels());
+  Argument::check_disjoint(function, bias, weights);
   const InferenceMap after = InferenceMap::identity(weights.out_channels());
   PaddedFold<B> result{{}, reach.outputs(), {}};
   result.certificate =

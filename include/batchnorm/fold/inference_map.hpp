@@ -35,6 +35,7 @@ template <class S, int Channels>
 std::true_type state_test(const State<S, Channels>&);
 template <class Layer>
 using HasState = decltype(state_test(std::declval<const Layer&>().state()),
+                          void(std::declval<const Layer&>().has_statistics()),
                           validate(std::declval<const Layer&>().options()));
 template <class Layer>
 using HasMap =
@@ -109,8 +110,11 @@ class InferenceMap {
 
   /// The map of a BatchNorm, from its state and options. Implicit, so that a layer can be given
   /// wherever a map is asked for.
+  /// @throws also std::domain_error for a layer without statistics, as BatchNorm::freeze does
   template <class Layer, std::enable_if_t<detail::IsTrainedLayer<Layer>::value, int> = 0>
-  InferenceMap(const Layer& layer) : InferenceMap(layer.state(), layer.options()) {}
+  InferenceMap(const Layer& layer) : InferenceMap(layer.state(), layer.options()) {
+    detail::check_has_statistics("InferenceMap", layer.state(), layer.has_statistics());
+  }
 
   /// The map of a FrozenBatchNorm, y = (x - pivot) scale + shift, exactly. These numbers have been
   /// rounded to the type of its parameters when it was made, which adds up to a unit in the last

@@ -85,7 +85,7 @@ inline void check_given_epsilon(double given, double saved, LoadReport& report) 
 inline Options resolve_options(const Tensors& tensors, const FoundBatchNorm& layer,
                                const LoadOptions& given, LoadReport& report) {
   const std::string& prefix = layer.prefix.parameters;
-  if (!has_options(tensors, prefix)) {
+  if (!has_in_metadata(tensors, prefix, "epsilon")) {
     if (!given.epsilon()) fail_no_epsilon(tensors, prefix);
     Options options = layer.naming.options();
     options.epsilon = given.epsilon()->value;
@@ -95,7 +95,7 @@ inline Options resolve_options(const Tensors& tensors, const FoundBatchNorm& lay
          text("epsilon ", options.epsilon, " as given, update rule of ", layer.naming.system()));
     return options;
   }
-  const Options options = load_options(tensors, prefix);
+  const Options options = load_options_for("load_state", tensors, prefix);
   note(report, Finding::options, "",
        text("epsilon ", options.epsilon, " and all else in the file"));
   if (given.epsilon()) check_given_epsilon(given.epsilon()->value, options.epsilon, report);
@@ -121,7 +121,7 @@ inline Expectations expectations_of(const Tensors& tensors, const FoundBatchNorm
   expectations.statistics = given.has_statistics();
   expectations.is_inplace_abn = given.is_inplace_abn();
   expectations.options = &resolved;
-  if (has_options(tensors, layer.prefix.parameters)) expectations.decide(resolved);
+  if (has_in_metadata(tensors, layer.prefix.parameters, "epsilon")) expectations.decide(resolved);
   return expectations;
 }
 

@@ -20,6 +20,8 @@
 //   1.moments.count             I64 of shape []
 //   1.moments.weight            F64 of shape [], the sum of the weights: count without weights
 //   1.moments.squared_weight    F64 of shape [], the sum of their squares
+//   1.moments.weights           I64 of shape [], what they say: 0 frequency, or nothing was
+//                               weighted; 1 reliability; 2 importance; left out where it is 0
 //   1.moments.mean              F64 of one number per channel
 //   1.moments.sum_of_squares    F64 of one number per channel
 
@@ -60,6 +62,8 @@ void save_moments(Tensors& tensors, const std::string& prefix,
   tensors.set_value(key("count"), static_cast<std::int64_t>(moments.count));
   tensors.set_value(key("weight"), moments.weight());
   tensors.set_value(key("squared_weight"), moments.squared_weight());
+  const std::uint64_t kind = detail::number_of(moments.weights());
+  if (kind != 0) tensors.set_value(key("weights"), static_cast<std::int64_t>(kind));
   tensors.set(key("mean"), moments.mean.template cast<double>());
   tensors.set(key("sum_of_squares"), moments.sum_of_squares.template cast<double>());
 }
@@ -87,7 +91,12 @@ Moments<T, Channels> load_moments(const Tensors& tensors, const std::string& pre
   const double weight = tensors.value<double>(key("weight"));
   const double squared_weight = tensors.value<double>(key("squared_weight"));
   detail::check_weight(function, moments.count, weight, squared_weight);
-  moments.set_weight(weight, squared_weight);
+  const std::uint64_t kind =
+      tensors.contains(key("weights"))
+          ? static_cast<std::uint64_t>(tensors.value<std::int64_t>(key("weights")))
+          : 0;
+  detail::check_weights_number(function, kind);
+  moments.set_weight(weight, squared_weight, detail::weights_of_number[kind]);
   return moments;
 }
 

@@ -200,6 +200,19 @@ inline Options read_options(const OptionsReader& reader) {
   return options;
 }
 
+/// load_options for a function that wants errors under its own name.
+inline Options load_options_for(const char* function, const Tensors& tensors,
+                                const std::string& prefix) {
+  const FileContext context{function, tensors.name()};
+  const nlohmann::json object = read_layer_metadata(context, tensors, prefix);
+  const std::string key = metadata_key(prefix);
+  if (!object.contains("epsilon")) {
+    fail_file(context, "metadata " + in_quotes(key), "options of a layer",
+              "none; give them in the program");
+  }
+  return read_options(OptionsReader(context, key, object));
+}
+
 }  // namespace detail
 
 /// Whether the layer under this prefix was saved together with its options: epsilon, update rule
@@ -213,14 +226,7 @@ inline bool has_options(const Tensors& tensors, const std::string& prefix) {
 /// The options that were saved with the layer under this prefix.
 /// @throws std::runtime_error when there are none, or a field of them is missing or wrong.
 inline Options load_options(const Tensors& tensors, const std::string& prefix) {
-  const detail::FileContext context{"load_options", tensors.name()};
-  const nlohmann::json object = detail::read_layer_metadata(context, tensors, prefix);
-  const std::string key = detail::metadata_key(prefix);
-  if (!object.contains("epsilon")) {
-    detail::fail_file(context, "metadata " + detail::in_quotes(key), "options of a layer",
-                      "none; give them in the program");
-  }
-  return detail::read_options(detail::OptionsReader(context, key, object));
+  return detail::load_options_for("load_options", tensors, prefix);
 }
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

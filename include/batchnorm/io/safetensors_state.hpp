@@ -121,6 +121,21 @@ void save_history(Tensors& layer, nlohmann::json& object, const State<T, Channel
   }
 }
 
+/// Refuses statistics that load_state refuses in whatever scalar: one that is too large for the
+/// layer's own may be meant for a wider one.
+template <class T, int Channels>
+void check_loadable(const State<T, Channels>& state, const Options* options) {
+  const bool propagate = options != nullptr && options->non_finite == NonFinite::propagate;
+  for (Index channel = 0; channel < state.channels(); ++channel) {
+    const auto& variance = state.running_variance[channel];
+    if (!propagate && !(is_finite(variance) && is_finite(state.running_mean[channel]))) {
+      fail_domain("save_state", text("running statistics of channel ", channel), "finite numbers",
+                  "NaN or infinity");
+    }
+    check_variance("save_state", variance, channel);
+  }
+}
+
 /// Puts a layer into a collection when all of it can be stored, else leaves the collection as it
 /// is.
 template <class T, int Channels>
@@ -140,6 +155,7 @@ void save_layer(Tensors& tensors, const LayerPrefix& prefix, const State<T, Chan
   if (is_stored(options, Role::beta)) save_channels<Scalar>(layer, key(Role::beta), state.beta);
   save_statistics<T, Channels>(layer, key(Role::mean), state.running_mean, stored);
   save_statistics<T, Channels>(layer, key(Role::variance), state.running_variance, stored);
+  check_loadable(state, options);
   nlohmann::json object = options == nullptr ? nlohmann::json::object() : options_to_json(*options);
   save_history(layer, object, state, naming.name(Role::counter).empty() ? "" : key(Role::counter));
   for (const Role role : vector_roles) tensors.erase(key_of(prefix, naming, role));
@@ -157,8 +173,10 @@ void save_layer(Tensors& tensors, const LayerPrefix& prefix, const State<T, Chan
 /// epsilon, which has to be known when the layer is loaded.
 /// @param prefix  what the layer is called, with its dot: "1." or "encoder.bn3."
 /// @param stored  StoredStatistics::as_parameters for statistics in the type of gamma and beta
-/// @throws std::invalid_argument when the vectors differ in size; std::domain_error when a number
-///         is outside the range of the type it is stored in.
+/// @throws std::invalid_argument when the vectors differ in size or a counter is wrong;
+///         std::domain_error when a number is outside the range of the type it is stored in, and
+///         for what load_state would refuse: a negative variance, or a statistic that is not finite
+///         (unless options are saved whose non_finite is propagate). Nothing is changed then.
 template <class T, int Channels>
 void save_state(Tensors& tensors, const std::string& prefix, const State<T, Channels>& state,
                 StoredStatistics stored = StoredStatistics::exact) {
@@ -205,8 +223,11 @@ template <class T, int Channels = Eigen::Dynamic>
 State<T, Channels> load_state(const Tensors& tensors, const std::string& prefix) {
   const std::string key = prefix + "running_mean";
   if (!tensors.contains(key)) detail::fail_no_layer(tensors, key);
-  if (!has_options(tensors, prefix)) detail::fail_no_epsilon(tensors, prefix);
-  return detail::load_exactly<T, Channels>(tensors, prefix, load_options(tensors, prefix));
+  if (!detail::has_in_metadata(tensors, prefix, "epsilon")) {
+    detail::fail_no_epsilon(tensors, prefix);
+  }
+  return detail::load_exactly<T, Channels>(tensors, prefix,
+                                           detail::load_options_for("load_state", tensors, prefix));
 }
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

@@ -220,7 +220,12 @@ class Tensors {
     bool valid = key != "__metadata__";
     for (const Index extent : shape) valid = valid && extent >= 0;
     std::uint64_t count = 0;
-    if (!valid || !detail::count_elements(shape, count)) {
+    const bool countable = valid && detail::count_elements(shape, count);
+    if (valid && !countable) {
+      detail::fail_argument("Tensors::set", "number of elements of " + detail::in_quotes(key),
+                            "extents whose product fits 64 bits", detail::shape_text(shape));
+    }
+    if (!valid) {
       detail::fail_argument("Tensors::set", "name and shape of a tensor",
                             "another name than __metadata__, and extents of zero or more",
                             detail::in_quotes(key) + " " + detail::shape_text(shape));

@@ -20,6 +20,7 @@
 
 // The mapping loop: y = formula(x, coefficients of the channel) for every element. Cuts the arrays
 // into tiles and decides how memory is walked; an element's bits do not depend on any of it.
+// Longer than most: rows, runs and packed tiles share one decision on prefetching and streaming.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {

@@ -66,14 +66,10 @@ class MapKernel {
     };
 
     [[gnu::always_inline]] static void run(const Tile<T>& tile) {
-      if (!Base::is_plain(tile) || (can_stream && tile.streaming)) return run_with<false>(tile);
-      run_with<true>(tile);
-    }
-    template <bool Plain>
-    [[gnu::always_inline]] static void run_with(const Tile<T>& tile) {
-      const Setting<Plain> setting(tile);
-      if (across_only<T, Lanes> || tile.per_column) return columns(tile, setting);
-      if constexpr (!across_only<T, Lanes>) rows(tile, setting);
+      if (!Base::is_plain(tile) || (can_stream && tile.streaming)) {
+        return Base::template walk<Loop>(tile, Setting<false>(tile));
+      }
+      Base::template walk<Loop>(tile, Setting<true>(tile));
     }
 
     /// Across channels: the coefficients of a unit are read from the tables. The last unit of a row

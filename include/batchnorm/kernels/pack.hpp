@@ -9,6 +9,7 @@
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/kernels/coefficients.hpp"
+#include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/kernels/tile.hpp"
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/tuning.hpp"
@@ -28,6 +29,8 @@ struct Operands {
   std::array<T*, max_outputs> to{};
   std::size_t inputs = 0;
   std::size_t outputs = 0;
+  /// Of a reduction that reads only a list of values: how. Null where it reads them all.
+  const Gathered<T>* gathered = nullptr;
 
   /// In a plan, the layouts of outputs come first.
   const Layout& input_layout(const Plan& plan, std::size_t i) const {
@@ -95,8 +98,13 @@ class PackedTile {
     for (std::size_t i = 0; i < data_.inputs; ++i) {
       tile.from[i] = inputs_[i] + start;
       tile.from_step[i] = step;
-      copy(data_.from[i], inputs_[i] + start, data_.input_layout(plan_, i), column, row, tile, step,
-           row_step);
+      if (data_.gathered != nullptr) {
+        data_.gathered->pack(i, inputs_[i] + start, step, column, row, tile.rows, tile.columns,
+                             row_step);
+      } else {
+        copy(data_.from[i], inputs_[i] + start, data_.input_layout(plan_, i), column, row, tile,
+             step, row_step);
+      }
     }
     for (std::size_t i = 0; i < data_.outputs; ++i) {
       tile.to[i] = outputs_[i] + start;

@@ -21,6 +21,7 @@
 // Pivots: a rough mean of every channel, from a few values, about which the values are summed
 // (shifted data: Chan, Golub and LeVeque 1983, eq. 1.7). A pivot within half a deviation of the
 // mean costs no accuracy; the reduction notices worse ones and retries.
+// Longer than most: rows, runs and lists are sampled at the same places and joined in the same way.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -124,6 +125,11 @@ class PivotSampler {
     C start[margin + max_block_columns];
     A sum[margin + max_block_columns];
     A square[margin + max_block_columns];
+
+    void clear(Index entries) {
+      std::fill(sum, sum + entries, A(0));
+      std::fill(square, square + entries, A(0));
+    }
   };
 
   Tile<T> sample_tile(Samples& samples, bool per_column, const FormulaOptions<C>& options) const {
@@ -137,29 +143,38 @@ class PivotSampler {
   }
 
   C value(Index column, Index row) const {
+    if (data_.gathered != nullptr) {
+      T of_list;
+      data_.gathered->pack(0, &of_list, 1, column, row, 1, 1, 1);
+      return convert<C>(of_list);
+    }
     const Index outer = shape_.outer == 1 ? 0 : row / shape_.inner;
     return convert<C>(
         data_.from[0][plan_.layout(0).offset(column, outer, row - outer * shape_.inner)]);
   }
 
-  /// Whole rows of a block of columns.
-  void sample_rows(InstructionSet set, Index begin, Index end, C* pivots) const {
-    const Index columns = end - begin;
+  SampledRows sampled_rows() const {
     // The last row may be shorter than the others.
     const Index rows = shape_.rows() - (shape_.last_width < shape_.columns ? 1 : 0);
     const Index per_channel = shape_.columns / shape_.channels;
-    const SampledRows sampled(
-        rows, (std::max)((std::min)(rows / 16, max_sampled_rows), min_sampled_rows) /
-                  (std::min<Index>)(per_channel, 8));
+    const Index wanted = (std::max)((std::min)(rows / 16, max_sampled_rows), min_sampled_rows);
+    return SampledRows(rows, wanted / (std::min<Index>)(per_channel, 8));
+  }
+
+  /// Whole rows of a block of columns.
+  void sample_rows(InstructionSet set, Index begin, Index end, C* pivots) const {
+    const Index columns = end - begin;
+    const SampledRows sampled = sampled_rows();
     Samples samples;
-    std::fill(samples.sum, samples.sum + margin + columns, A(0));
-    std::fill(samples.square, samples.square + margin + columns, A(0));
+    samples.clear(margin + columns);
     for (Index c = 0; c < columns; ++c) {
       samples.start[margin + c] = value(begin + c, sampled.row(0));
     }
     const FormulaOptions<C> options{C(1), C(1)};
     Tile<T> tile = sample_tile(samples, true, options);
-    if (!plan_.contiguous() || shape_.outer > 1) {
+    if (data_.gathered != nullptr) {
+      sample_gathered_rows(set, tile, begin, columns, sampled);
+    } else if (!plan_.contiguous() || shape_.outer > 1) {
       PackedTile<T> room(plan_, data_);
       for (Index sample = 0; sample < sampled.count(); ++sample) {
         room.pack(tile, begin, columns, sampled.row(sample), 1);
@@ -182,6 +197,23 @@ class PivotSampler {
       }
     }
     join_columns(begin, columns, sampled.count(), samples, pivots);
+  }
+
+  /// With the bits of dense rows, some columns at a time.
+  void sample_gathered_rows(InstructionSet set, const Tile<T>& model, Index begin, Index columns,
+                            const SampledRows& sampled) const {
+    PackedTile<T> room(plan_, data_);
+    Tile<T> tile = model;
+    const Index width = packed_elements / 8;
+    for (Index first = 0; first < columns; first += width) {
+      tile.k[0] = model.k[0] + first;
+      for (std::size_t j = 0; j < 2; ++j) tile.sums[j] = model.sums[j] + first;
+      for (Index p = 0; p < sampled.progressions(); ++p) {
+        room.pack(tile, begin + first, (std::min)(width, columns - first), sampled.first(p),
+                  sampled.length(), sampled.step());
+        kernels_(set, tile);
+      }
+    }
   }
 
   /// The mean over the columns of a channel.
@@ -228,11 +260,15 @@ class PivotSampler {
     const A share = A(1) / from_index<A>(sampled.count());
     for (Index channel = begin; channel < end; ++channel) {
       const T* const at = data_.from[0] + channel * plan_.layout(0).column_stride;
-      const A start = convert<A>(at[offsets[0]]);
+      const auto value_of = [&](Index i) {
+        return convert<A>(data_.gathered != nullptr ? value(channel, sampled.row(i))
+                                                    : convert<C>(at[offsets[i]]));
+      };
+      const A start = value_of(0);
       A sum(0);
       A square(0);
       for (Index i = 1; i < sampled.count(); ++i) {
-        const A deviation = convert<A>(at[offsets[i]]) - start;
+        const A deviation = value_of(i) - start;
         sum += deviation;
         square += deviation * deviation;
       }
@@ -249,8 +285,7 @@ class PivotSampler {
         shape_.rows(), (std::min)(shape_.rows() / values_per_sampled_place, max_sampled_places));
     const Index lanes = kernels_.lanes_of(set);
     Samples samples;
-    std::fill(samples.sum, samples.sum + channels * lanes, A(0));
-    std::fill(samples.square, samples.square + channels * lanes, A(0));
+    samples.clear(channels * lanes);
     for (Index c = 0; c < channels; ++c) samples.start[c] = value(begin + c, sampled.row(0));
     const FormulaOptions<C> options{C(1), C(1)};
     Tile<T> tile = sample_tile(samples, false, options);
@@ -261,6 +296,10 @@ class PivotSampler {
     data_.set_steps(tile, plan_, &Layout::column_stride);
     for (Index sample = 0; sample < sampled.count(); ++sample) {
       const Index row = sampled.row(sample);
+      if (data_.gathered != nullptr) {
+        sample_gathered_run(set, tile, begin, (std::min)(row, shape_.rows() - length));
+        continue;
+      }
       const Index outer = shape_.outer == 1 ? 0 : row / shape_.inner;
       const Index inner = (std::min)(row - outer * shape_.inner, shape_.inner - length);
       data_.locate(tile, plan_, begin, outer, inner);
@@ -277,6 +316,19 @@ class PivotSampler {
       C& pivot = pivots[begin + c];
       pivot = convert<C>(A(convert<A>(samples.start[c]) + sum * share));
       round_pivot(pivot, A(square * share));
+    }
+  }
+
+  void sample_gathered_run(InstructionSet set, const Tile<T>& model, Index begin, Index row) const {
+    PackedTile<T> room(plan_, data_);
+    Tile<T> tile = model;
+    const Index together = PackedTile<T>::lines(model.columns);
+    const Index lanes = kernels_.lanes_of(set);
+    for (Index c = 0; c < model.rows; c += together) {
+      tile.k[0] = model.k[0] + c;
+      for (std::size_t j = 0; j < 2; ++j) tile.sums[j] = model.sums[j] + c * lanes;
+      room.pack(tile, begin + c, (std::min)(together, model.rows - c), row, model.columns);
+      kernels_(set, tile);
     }
   }
 

@@ -72,18 +72,12 @@ class ReduceKernel {
     using Sums = V[2][vectors][sums];
 
     [[gnu::always_inline]] static void run(const Tile<T>& tile) {
-      if (Base::is_plain(tile)) return run_with<true>(tile);
-      if constexpr (!Base::always_plain) run_with<false>(tile);
-    }
-    /// Plain: as in MapKernel.
-    template <bool Plain>
-    [[gnu::always_inline]] static void run_with(const Tile<T>& tile) {
-      const Setting<Plain> setting(tile);
-      if (across_only<T, Lanes> || tile.per_column) return columns(tile, setting);
-      if constexpr (!across_only<T, Lanes>) rows(tile, setting);
+      if (Base::is_plain(tile)) return Base::template walk<Loop>(tile, Setting<true>(tile));
+      if constexpr (!Base::always_plain) Base::template walk<Loop>(tile, Setting<false>(tile));
     }
 
-    /// What a tile says, in copies that no store can change, and what follows from it.
+    /// What a tile says, in copies that no store can change, and what follows from it. Plain: as
+    /// in MapKernel.
     template <bool Plain>
     struct Setting {
       static constexpr std::size_t inputs = Plain ? Base::required_inputs : Base::inputs;

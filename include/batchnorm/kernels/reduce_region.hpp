@@ -12,6 +12,7 @@
 #include "batchnorm/kernels/pack.hpp"
 #include "batchnorm/kernels/partition.hpp"
 #include "batchnorm/kernels/reduce_kernel.hpp"
+#include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/tuning.hpp"
@@ -19,14 +20,19 @@
 
 // The inside of the reducing loop: one region of an array is cut into tiles, and their totals are
 // joined per channel.
+// Longer than most: rows, runs, packed tiles and the accumulator hand their totals to one place.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
+template <class T>
+class GatheredList;
+
 /// Sums the values of one region: channel c of the region goes to into[j][c].
 template <class T>
 class RegionReducer {
+  friend class GatheredList<T>;
   using C = parameter_t<T>;
   using A = accumulator_t<T>;
 
@@ -47,11 +53,16 @@ class RegionReducer {
     const Index channels =
         (std::min)(shape_.channels, region.columns() / shape_.columns_per_channel);
     for (std::size_t j = 0; j < sums_; ++j) std::fill(into[j], into[j] + channels, A(0));
+    const Gathered<T>* const gathered = data_.gathered;
     const Index shortest = shape_.along_rows ? region.columns() : shape_.inner;
-    if (in_accumulator) {
+    if (gathered != nullptr && (in_accumulator || !shape_.along_rows || gathered->in_lines())) {
+      gathered->sum(*this, set, region, in_accumulator, into);
+    } else if (in_accumulator) {
       sum_in_accumulator(region, into);
     } else if (shape_.along_rows) {
-      sum_rows(set, region, into, !plan_.contiguous() || shortest < call_.kernels.width_of(set));
+      sum_rows(
+          set, region, into,
+          gathered != nullptr || !plan_.contiguous() || shortest < call_.kernels.width_of(set));
     } else if (!plan_.contiguous() || shortest < call_.kernels.width_of(set)) {
       sum_packed_runs(set, region, into);
     } else {
@@ -99,7 +110,9 @@ class RegionReducer {
     for (std::size_t j = 0; j < sums_; ++j) {
       std::fill(tile.sums[j] - margin, tile.sums[j] + columns, A(0));
     }
-    if (packed) {
+    if (data_.gathered != nullptr) {
+      data_.gathered->sum_rows(*this, set, tile, region, begin, end, columns);
+    } else if (packed) {
       sum_packed_rows(set, tile, region, begin, end, columns);
     } else {
       sum_whole_rows(set, tile, region, begin, end, columns);
@@ -120,19 +133,25 @@ class RegionReducer {
                       Index end, Index columns) const {
     data_.set_steps(tile, plan_, &Layout::inner_stride);
     tile.columns = columns;
-    const Index row_bytes = columns * static_cast<Index>(sizeof(T));
-    tile.prefetch = from_memory_ && row_bytes >= min_prefetched_row_bytes;
+    set_row_prefetch(tile);
     const Index together = rows_per_tile();
-    const Index rows_ahead = (std::max)(together, (prefetch_bytes + row_bytes - 1) / row_bytes);
-    for (std::size_t i = 0; i < data_.inputs; ++i) {
-      tile.ahead[i] = rows_ahead * tile.from_step[i];
-    }
     for (Runs run(shape_, begin, end); run.more(); run.next()) {
       for (Index row = 0; row < run.length(); row += together) {
         tile.rows = (std::min)(together, run.length() - row);
         data_.locate(tile, plan_, region.first_column, run.outer(), run.inner() + row);
         call_.kernels(set, tile);
       }
+    }
+  }
+
+  /// For a tile of rows whose steps and columns are set.
+  void set_row_prefetch(Tile<T>& tile) const {
+    const Index row_bytes = tile.columns * static_cast<Index>(sizeof(T));
+    tile.prefetch = from_memory_ && row_bytes >= min_prefetched_row_bytes;
+    const Index rows_ahead =
+        (std::max)(rows_per_tile(), (prefetch_bytes + row_bytes - 1) / row_bytes);
+    for (std::size_t i = 0; i < data_.inputs; ++i) {
+      tile.ahead[i] = rows_ahead * tile.from_step[i];
     }
   }
 

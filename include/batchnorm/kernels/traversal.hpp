@@ -66,26 +66,6 @@ inline bool has_short_runs(const Traversal& traversal) {
   return !traversal.along_rows && traversal.inner < min_long_run;
 }
 
-/// Shape and strides of a view, whatever its scalar.
-struct ViewShape {
-  template <class T>
-  explicit ViewShape(const BatchView<T>& view)
-      : samples(view.samples()),
-        channels(view.channels()),
-        positions(view.positions()),
-        sample_stride(view.sample_stride()),
-        channel_stride(view.channel_stride()),
-        position_stride(view.position_stride()) {}
-  ViewShape() = default;
-
-  Index samples = 0;
-  Index channels = 0;
-  Index positions = 0;
-  Index sample_stride = 0;
-  Index channel_stride = 0;
-  Index position_stride = 0;
-};
-
 inline constexpr std::size_t max_operands = max_inputs + max_outputs;
 
 /// The traversal of some views of one shape, and the layout of each in the order given.

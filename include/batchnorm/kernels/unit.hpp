@@ -83,6 +83,13 @@ struct Unit {
     return !tile.options->residual && (Formula::plain_with_epilogue || !tile.options->rectified);
   }
 
+  /// The walk of a loop over a tile: across channels or along them.
+  template <class Loop, class Setting>
+  [[gnu::always_inline]] static void walk(const Tile<T>& tile, const Setting& setting) {
+    if (across_only<T, lanes> || tile.per_column) return Loop::columns(tile, setting);
+    if constexpr (!across_only<T, lanes>) Loop::rows(tile, setting);
+  }
+
   [[gnu::always_inline]] static FormulaOptions<V> load_options(const Tile<T>& tile) {
     FormulaOptions<V> options;
     simd::broadcast<C, lanes>(options.slope, tile.options->slope);

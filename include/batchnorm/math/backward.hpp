@@ -47,6 +47,21 @@
 // The terms of r S2 are products of numbers of the order of one, so that they stay in the range of
 // float whatever the range of the data.
 //
+// With weights w_i, W = sum_i w_i, of which a mask has 1 and 0 (math/masked.hpp):
+//
+//     m = sum_i w_i x_i / W     v = sum_i w_i (x_i - m)^2 / W
+//     dm/dx_i = w_i / W         dv/dx_i = 2 (w_i / W) (x_i - m)
+//
+// so that, with h_i = xhat_i and sums over all outputs that count for the loss, whatever their
+// weights,
+//
+//     dL/dv   = -(1/2) gamma r^3 S2     dL/dm = -gamma r S1
+//     dL/dx_i = gamma r [ dy_i - (w_i/W) S1 - (w_i/W) h_i sum_j dy_j h_j ]
+//
+// The second sum of dL/dm vanishes as before, sum_i w_i (x_i - m) = 0. An x_i of weight 0 does not
+// move the statistics: dL/dx_i = gamma r dy_i. But as its output depends on them, its dy_i is in
+// the sums. What is not finite there is taken for what nobody uses, and left out of them.
+//
 // With an epilogue f, and a residual, y = f(z), z = gamma xhat + beta + residual, everything above
 // holds for f'(z) dL/dy in the place of dL/dy. Nothing is stored for it: z is computed again from
 // the inputs. dL/dresidual = f'(z) dL/dy.
@@ -109,29 +124,63 @@ GradientTables<T, Channels> input_tables(const Options& options, const State<T, 
 template <class T, int Channels>
 using InputBackward = BackwardPass<FromInput<parameter_t<T>>, T, Channels>;
 
-/// @param fixed  the statistics do not depend on x
+/// What a minibatch is divided by, and whether it is: not where the statistics do not depend on x.
+template <class A>
+struct MinibatchDivisor {
+  A divisor;
+  bool fixed;
+  bool empty = false;  ///< nothing counts
+
+  /// @param batch  of one value, it was normalised with the running statistics
+  template <int Channels>
+  explicit MinibatchDivisor(const Moments<A, Channels>& batch)
+      : divisor(batch.divisor(0)), fixed(batch.count == 1), empty(batch.count == 0) {}
+  /// Running statistics.
+  MinibatchDivisor() : divisor(1), fixed(true) {}
+};
+
 template <class T, int Channels>
-InputBackward<T, Channels> input_backward(const Options& options, bool fixed,
-                                          GradientTables<T, Channels>& tables, const Input<T>& in,
-                                          const Input<T>& out_gradient) {
-  auto formula = formula_options<parameter_t<T>>(options.epilogue, in.residual() != nullptr);
-  formula.fixed_statistics = fixed;
-  return {formula, tables, {in.view(), in.residual()}, out_gradient.view()};
+InputBackward<T, Channels> input_backward(const Options& options,
+                                          const MinibatchDivisor<accumulator_t<T>>& divisor,
+                                          GradientTables<T, Channels>& tables,
+                                          const InputViews<T>& in,
+                                          const BatchView<const T>& out_gradient) {
+  auto formula = formula_options<parameter_t<T>>(options.epilogue, in.residual != nullptr);
+  formula.fixed_statistics = divisor.fixed;
+  return {formula, tables, in, out_gradient, divisor.divisor};
+}
+
+/// The second half of backward on a piece of a minibatch.
+template <class T, int Channels>
+void piece_gradients(const Options& options, const State<T, Channels>& state,
+                     const StatisticsView<accumulator_t<T>>& statistics,
+                     const MinibatchDivisor<accumulator_t<T>>& divisor,
+                     const GradientSums<accumulator_t<T>, Channels>& sums, const InputViews<T>& in,
+                     const BatchView<const T>& out_gradient, const GradientOutput<T>& in_gradient,
+                     const Execution& execution) {
+  const GradientViews<T> to{in_gradient.view(), in_gradient.residual()};
+  if (divisor.empty) return fill_gradients(in, out_gradient, to, execution);
+  auto tables = input_tables(options, state, statistics);
+  input_backward(options, divisor, tables, in, out_gradient).map_with(execution, sums, to);
 }
 
 /// Both halves of backward on a whole minibatch.
 template <class T, int Channels>
 Gradients<T, Channels> input_gradients(const Options& options, const State<T, Channels>& state,
                                        const StatisticsView<accumulator_t<T>>& statistics,
-                                       bool fixed, const Input<T>& in, const Input<T>& out_gradient,
+                                       const MinibatchDivisor<accumulator_t<T>>& divisor,
+                                       const InputViews<T>& in,
+                                       const BatchView<const T>& out_gradient,
                                        const GradientOutput<T>& in_gradient,
                                        const Execution& execution) {
+  const GradientViews<T> to{in_gradient.view(), in_gradient.residual()};
+  if (divisor.empty || in.x.empty()) {
+    fill_gradients(in, out_gradient, to, execution);
+    return Gradients<T, Channels>(state.channels());
+  }
   GradientSums<accumulator_t<T>, Channels> sums(state.channels());
-  sums.count = in.view().values_per_channel();
-  if (sums.count == 0) return Gradients<T, Channels>(state.channels());
   auto tables = input_tables(options, state, statistics);
-  input_backward(options, fixed, tables, in, out_gradient)
-      .run(execution, sums, {in_gradient.view(), in_gradient.residual()});
+  input_backward(options, divisor, tables, in, out_gradient).run(execution, sums, to);
   return gradients_of<T>(options, sums);
 }
 

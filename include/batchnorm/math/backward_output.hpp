@@ -9,6 +9,7 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/statistics.hpp"
@@ -106,6 +107,28 @@ void check_invertible(const char* function, const Options& options,
                      " in size, so that the input can be recovered; use backward"),
                 text(static_cast<double>(gamma)));
   }
+}
+
+/// Both halves of backward from the output of a whole minibatch.
+template <class T, int Channels>
+Gradients<T, Channels> output_gradients(const Options& options, const State<T, Channels>& state,
+                                        const StatisticsView<accumulator_t<T>>& statistics,
+                                        const MinibatchDivisor<accumulator_t<T>>& divisor,
+                                        const InputViews<T>& out,
+                                        const BatchView<const T>& out_gradient,
+                                        const BatchView<T>& in_gradient,
+                                        const Execution& execution) {
+  if (divisor.empty) {
+    fill_gradients(out, out_gradient, {in_gradient}, execution);
+    return Gradients<T, Channels>(state.channels());
+  }
+  GradientSums<accumulator_t<T>, Channels> sums(state.channels());
+  auto tables = output_tables(options, state, statistics);
+  auto formula = formula_options<parameter_t<T>>(options.epilogue, false);
+  formula.fixed_statistics = divisor.fixed;
+  OutputBackward<T, Channels>(formula, tables, out, out_gradient, divisor.divisor)
+      .run(execution, sums, {in_gradient});
+  return gradients_of<T>(options, sums);
 }
 
 }  // namespace detail

@@ -40,16 +40,12 @@ bool check_finite(const char* function, const Options& options, const Moments<A,
               text("NaN, infinity or overflow in channel ", channel));
 }
 
-/// Refuses the running statistics of a layer that has none.
-template <class T, int Channels>
-void check_has_statistics(const char* function, const State<T, Channels>& state, bool given) {
-  check_state_shape(function, state);
-  if (given || state.batches_seen != 0 || !has_initial_statistics(state)) return;
-  fail_domain(function, "the running statistics must come from data",
-              "a layer that has trained on a minibatch or was given its state",
-              "those of a new layer, mean 0 and variance 1, which would switch batch norm off; "
-              "where they are meant, set state().batches_seen to what they come from, or to "
-              "State::unknown");
+/// Both, of moments from outside: nobody knows who has looked at them.
+template <class C, class A, int Channels>
+void check_given_batch(const char* function, const Options& options,
+                       const Moments<A, Channels>& batch) {
+  check_batch_size(function, options, batch.count);
+  if (batch.count > 1) check_finite<C>(function, options, batch);
 }
 
 }  // namespace detail

@@ -8,7 +8,7 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/kernels/channels.hpp"
 #include "batchnorm/kernels/simd.hpp"
-#include "batchnorm/math/gradients.hpp"
+#include "batchnorm/math/gradient_sums.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/batch_view.hpp"
@@ -22,21 +22,19 @@ namespace detail {
 /// Refuses moments whose numbers no data leave behind, finite ones as they must be.
 template <class T, int Channels>
 void check_sound_moments(const char* function, const Moments<T, Channels>& moments) {
-  if (moments.sum_of_squares.size() != moments.channels()) {
-    fail_argument(function, "means and sums of squares", "as many of one as of the other",
-                  text(moments.channels(), " and ", moments.sum_of_squares.size()));
-  }
-  if (moments.count < 0) {
-    fail_argument(function, "count of the moments", "zero or more", text(moments.count));
-  }
+  check_moments_form(function, moments);
   for (Index channel = 0; channel < moments.channels(); ++channel) {
     const T& mean = moments.mean[channel];
     const T& squares = moments.sum_of_squares[channel];
     const bool empty = moments.count == 0;
-    if (!is_finite(mean) || !is_finite(squares) || is_negative(squares) ||
+    // Of one value all is rounding, of deviations from a pivot that are small beside it.
+    const bool one = moments.count == 1 && squares > T(1e-6 * moments.weight()) * (mean * mean);
+    if (!is_finite(mean) || !is_finite(squares) || is_negative(squares) || one ||
         (empty && (mean != T(0) || squares != T(0)))) {
       fail_domain(function, text("mean and sum of squares of channel ", channel),
-                  empty ? "zero, as there are no values" : "finite numbers, the sum not negative",
+                  empty ? "zero, as there are no values"
+                  : one ? "finite numbers, the sum zero, as there is one value"
+                        : "finite numbers, the sum not negative",
                   text(static_cast<double>(mean), " and ", static_cast<double>(squares)));
     }
   }
@@ -50,37 +48,30 @@ void check_moments(const char* function, const Moments<A, Channels>& moments, In
                   text(moments.mean.size(), " means and ", moments.sum_of_squares.size(),
                        " sums of squares"));
   }
-  if (moments.count < 0) {
-    fail_argument(function, "count of the moments", "zero or more", text(moments.count));
-  }
-  for (Index channel = 0; channel < channels; ++channel) {
-    if (is_negative(moments.sum_of_squares[channel])) {
-      fail_domain(function, text("sum of squares of channel ", channel), "zero or larger",
-                  "a negative number");
-    }
-  }
+  check_possible_moments(function, moments);
 }
 
 /// Refuses moments of something else than an input.
-template <class A, int Channels, class T>
+///
+/// @param count  the values per channel that count
+template <class A, int Channels>
 void check_batch(const char* function, const Moments<A, Channels>& moments, Index channels,
-                 const BatchView<T>& in) {
+                 Index count) {
   check_moments(function, moments, channels);
-  if (moments.count == in.values_per_channel()) return;
+  if (moments.count == count) return;
   fail_argument(function, "the moments must be those of this input",
-                text("moments of ", in.values_per_channel(), " values per channel"),
+                text("moments of ", count, " values per channel"),
                 text("moments of ", moments.count));
 }
 
 /// Refuses moments of less than an input that is a piece of what they are the moments of.
-template <class A, int Channels, class T>
+template <class A, int Channels>
 void check_piece(const char* function, const Moments<A, Channels>& moments, Index channels,
-                 const BatchView<T>& in) {
+                 Index count) {
   check_moments(function, moments, channels);
-  if (moments.count >= in.values_per_channel()) return;
+  if (moments.count >= count) return;
   fail_argument(function, "the moments must be those of the whole minibatch",
-                text("moments of at least the ", in.values_per_channel(),
-                     " values per channel of this piece"),
+                text("moments of at least the ", count, " values per channel of this piece"),
                 text("moments of ", moments.count));
 }
 

@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <type_traits>
 
-#include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/kernels/channels.hpp"
@@ -15,6 +14,8 @@
 #include "batchnorm/kernels/map_kernel.hpp"
 #include "batchnorm/kernels/reduce.hpp"
 #include "batchnorm/kernels/reduce_kernel.hpp"
+#include "batchnorm/kernels/selected.hpp"
+#include "batchnorm/math/gradient_sums.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/version.hpp"
@@ -22,59 +23,11 @@
 
 // The two loops of back-propagation. How g = f'(z) dy and the centred value come from the inputs is
 // a Source: from the input of the layer (backward.hpp) or from its output (backward_output.hpp).
+// Longer than most: tables, sums and both loops are of one formula. What comes out of them stands
+// in gradient_sums.hpp.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
-
-/// The gradients of the parameters. Zero for a parameter that the options leave out.
-template <class T, int Channels = Eigen::Dynamic>
-struct Gradients {
-  using Vector = ChannelVector<parameter_t<T>, Channels>;
-  Vector gamma;  ///< dL/dgamma, one per channel
-  Vector beta;   ///< dL/dbeta, one per channel
-
-  explicit Gradients(Index channels) : gamma(Vector::Zero(channels)), beta(gamma) {}
-};
-
-/// What back-propagation has to know of a whole minibatch: two sums per channel. Those of pieces of
-/// it (BatchNorm::backward_sums) merge into those of the whole.
-///
-/// @tparam T         the type they are kept in, accumulator_t of the data
-/// @tparam Channels  number of channels when it is known to the compiler
-template <class T, int Channels = Eigen::Dynamic>
-struct GradientSums {
-  using Scalar = T;
-  using Vector = ChannelVector<T, Channels>;
-
-  Index count = 0;         ///< values per channel that were summed
-  Vector output_gradient;  ///< sum f'(z) dL/dy, which is dL/dbeta
-  Vector normalized;       ///< sum f'(z) dL/dy xhat, which is dL/dgamma
-
-  /// The sums of nothing; merging them with others gives exactly the others.
-  GradientSums() : GradientSums(Channels == Eigen::Dynamic ? 0 : Channels) {}
-  explicit GradientSums(Index channels)
-      : output_gradient(Vector::Zero(channels)), normalized(output_gradient) {}
-
-  Index channels() const { return output_gradient.size(); }
-
-  /// The sums over both sets of values together.
-  /// @throws std::invalid_argument when the numbers of channels differ (sums of nothing that were
-  ///         made without a number of channels merge with any). Nothing is changed then.
-  void merge(const GradientSums& other) {
-    if (other.count == 0 && other.channels() == 0) return;
-    if (count == 0 && channels() == 0) {
-      *this = other;
-      return;
-    }
-    if (channels() != other.channels()) {
-      detail::fail_argument("GradientSums::merge", "number of channels must be the same",
-                            detail::text(channels()), detail::text(other.channels()));
-    }
-    count += other.count;
-    output_gradient += other.output_gradient;
-    normalized += other.normalized;
-  }
-};
 
 namespace detail {
 
@@ -206,8 +159,11 @@ class GradientReduction final : public Reduction<T> {
   static constexpr bool lanes_are_wide = std::is_same<A, C>::value;
 
  public:
-  GradientReduction(GradientTables<T, Channels>& tables, GradientSums<A, Channels>& sums)
-      : tables_(tables), sums_(sums) {}
+  /// @param divisor  what the sums are divided by: the number of the values that the statistics
+  ///                 are of, or the sum of their weights
+  GradientReduction(GradientTables<T, Channels>& tables, GradientSums<A, Channels>& sums,
+                    const A& divisor)
+      : tables_(tables), sums_(sums), divisor_(divisor) {}
 
   A* result(std::size_t j) override {
     return (j == 0 ? sums_.output_gradient : sums_.normalized).data();
@@ -227,15 +183,16 @@ class GradientReduction final : public Reduction<T> {
  private:
   Index finish_some(Index first, Index last, bool corrected, bool final) {
     Index reached = last;
-    for_channels<A>(first, last,
-                    FinishGradients<A, C>{tables_.wide_inverse(), tables_.pivot_error(), result(0),
-                                          result(1), tables_.b(), tables_.c(),
-                                          from_index<A>(sums_.count), corrected, final, reached});
+    for_channels<A>(
+        first, last,
+        FinishGradients<A, C>{tables_.wide_inverse(), tables_.pivot_error(), result(0), result(1),
+                              tables_.b(), tables_.c(), divisor_, corrected, final, reached});
     return reached;
   }
 
   GradientTables<T, Channels>& tables_;
   GradientSums<A, Channels>& sums_;
+  A divisor_;
 };
 
 /// The gradients of the parameters from the sums; zero for what the options leave out.
@@ -258,6 +215,33 @@ struct GradientViews {
   const BatchView<T>* residual = nullptr;
 };
 
+/// The operands of backward, with outputs.
+template <class T>
+struct GradientOperands {
+  Operands<T> data;
+  ViewShape shapes[2];
+
+  GradientOperands(const Operands<T>& inputs, const GradientViews<T>& out)
+      : data(inputs),
+        shapes{ViewShape(out.x), out.residual != nullptr ? ViewShape(*out.residual) : ViewShape()} {
+    data.to = {out.x.data(), out.residual != nullptr ? out.residual->data() : nullptr};
+    data.outputs = out.residual != nullptr ? 2 : 1;
+  }
+};
+
+/// Writes the gradients of a minibatch in which nothing counts.
+template <class T>
+void fill_gradients(const InputViews<T>& in, const BatchView<const T>& out_gradient,
+                    const GradientViews<T>& out, const Execution& execution) {
+  if (in.selected == nullptr) return;
+  Operands<T> inputs = operands_of<T>(in.x);
+  inputs.from[1] = out_gradient.data();
+  inputs.inputs = 2;
+  const GradientOperands<T> operands(inputs, out);
+  const ViewShape shapes[] = {ViewShape(in.x), ViewShape(out_gradient)};
+  in.selected->fill(execution, operands.data, operands.shapes, shapes, 1);
+}
+
 /// Backward from what is normalised (input or output of the layer), dy and a residual, with tables
 /// in which pivot, scale, shift, r and pivot errors are set.
 template <class Source, class T, int Channels>
@@ -267,9 +251,12 @@ class BackwardPass {
   using Sums = GradientSums<A, Channels>;
 
  public:
+  /// @param divisor  as GradientReduction
   BackwardPass(const FormulaOptions<C>& formula, GradientTables<T, Channels>& tables,
-               const InputViews<T>& in, const BatchView<const T>& out_gradient)
+               const InputViews<T>& in, const BatchView<const T>& out_gradient, const A& divisor)
       : tables_(tables),
+        divisor_(divisor),
+        selected_(in.selected),
         sum_source_{tables.pivot(), tables.inverse(), tables.scale(), tables.shift()},
         map_source_{tables.pivot(), tables.scale(), tables.b(),
                     tables.c(),     tables.scale(), tables.shift()},
@@ -284,7 +271,8 @@ class BackwardPass {
 
   /// The sums of these inputs, which are a whole minibatch or a piece of one.
   void sum(const Execution& execution, Sums& sums) const {
-    GradientReduction<T, Channels> reduction(tables_, sums);
+    if (selected_ != nullptr) return sum_selected(execution, sums);
+    GradientReduction<T, Channels> reduction(tables_, sums, divisor_);
     const Plan plan = plan_of(operands_, nullptr, inputs_);
     Reducer<T>(reduction, sum_call_, operands_, plan, GradientTerms<Source>::sums)
         .run(execution.for_elements(plan.traversal().elements()), 0, plan.traversal().channels);
@@ -292,15 +280,24 @@ class BackwardPass {
 
   /// dL/dx from the sums of the whole minibatch.
   void map_with(const Execution& execution, Sums sums, const GradientViews<T>& out) const {
-    GradientReduction<T, Channels>(tables_, sums).finish_given();
-    const Outputs outputs(operands_, out);
-    map<T>(execution, map_call_, outputs.data, outputs.shapes, inputs_);
+    GradientReduction<T, Channels>(tables_, sums, divisor_).finish_given();
+    const GradientOperands<T> outputs(operands_, out);
+    if (selected_ != nullptr) {
+      selected_->map_gradient(execution, map_call_, outputs.data, outputs.shapes, inputs_);
+    } else {
+      map<T>(execution, map_call_, outputs.data, outputs.shapes, inputs_);
+    }
   }
 
   /// Both, fused where that saves a pass over memory.
   void run(const Execution& execution, Sums& sums, const GradientViews<T>& out) const {
-    GradientReduction<T, Channels> reduction(tables_, sums);
-    const Outputs outputs(operands_, out);
+    if (selected_ != nullptr) {
+      sum_selected(execution, sums);
+      map_with(execution, sums, out);
+      return;
+    }
+    GradientReduction<T, Channels> reduction(tables_, sums, divisor_);
+    const GradientOperands<T> outputs(operands_, out);
     reduce_and_map<T>(
         execution,
         {reduction, sum_call_, operands_, map_call_, outputs.data, GradientTerms<Source>::sums},
@@ -308,20 +305,22 @@ class BackwardPass {
   }
 
  private:
-  struct Outputs {
-    Operands<T> data;
-    ViewShape shapes[2];
-
-    Outputs(const Operands<T>& inputs, const GradientViews<T>& out)
-        : data(inputs),
-          shapes{ViewShape(out.x),
-                 out.residual != nullptr ? ViewShape(*out.residual) : ViewShape()} {
-      data.to = {out.x.data(), out.residual != nullptr ? out.residual->data() : nullptr};
-      data.outputs = out.residual != nullptr ? 2 : 1;
-    }
-  };
+  /// Over the values that count, and over outputs of others that have a gradient.
+  void sum_selected(const Execution& execution, Sums& sums) const {
+    constexpr std::size_t count = GradientTerms<Source>::sums;
+    GradientReduction<T, Channels> reduction(tables_, sums, divisor_);
+    selected_->reduce(execution, reduction, sum_call_, operands_, inputs_, count, ListOf::counted);
+    if (!selected_->maps_all() || selected_->what().masked.count() == 0) return;
+    Sums masked(sums.channels());
+    GradientReduction<T, Channels> more(tables_, masked, divisor_);
+    selected_->reduce(execution, more, sum_call_, operands_, inputs_, count, ListOf::masked);
+    sums.output_gradient += masked.output_gradient;
+    sums.normalized += masked.normalized;
+  }
 
   GradientTables<T, Channels>& tables_;
+  A divisor_;
+  const SelectedValues<T>* selected_;
   TableSource<C> sum_source_;
   TableSource<C> map_source_;
   FormulaCall<T> sum_call_;

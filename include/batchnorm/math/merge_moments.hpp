@@ -3,9 +3,11 @@
 #define BATCHNORM_MATH_MERGE_MOMENTS_HPP
 
 #include <cmath>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
+#include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/version.hpp"
 
@@ -18,6 +20,25 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
+
+/// Refuses two counts that have no sum: what comes from a file may be as large as it likes.
+inline void check_room(const char* function, const char* what, Index count, Index more) {
+  constexpr Index most = (std::numeric_limits<Index>::max)();
+  if (count <= most - more) return;
+  fail_argument(function, text("number of ", what, ", all together"), text("at most ", most),
+                text(count, " and ", more));
+}
+
+/// A number of channels of sums that may be those of nothing, without channels.
+template <int Channels>
+Index checked_sum_channels(const char* function, Index channels) {
+  if (channels < 0) fail_argument(function, "number of channels", "zero or more", text(channels));
+  if (Channels != Eigen::Dynamic && channels != Channels) {
+    fail_argument(function, "number of channels is fixed by the type", text(Channels),
+                  text(channels));
+  }
+  return channels;
+}
 
 /// What joining b to a needs of their counts, computed once for all channels. `share` is
 /// n_b / (n_a + n_b), which is exactly 1 or 0 when one of them is empty.

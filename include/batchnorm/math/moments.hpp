@@ -2,24 +2,35 @@
 #ifndef BATCHNORM_MATH_MOMENTS_HPP
 #define BATCHNORM_MATH_MOMENTS_HPP
 
-#include <cmath>
 #include <type_traits>
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
-#include "batchnorm/kernels/channels.hpp"
-#include "batchnorm/kernels/pivot.hpp"
 #include "batchnorm/kernels/reduce.hpp"
-#include "batchnorm/kernels/reduce_kernel.hpp"
+#include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/math/merge_moments.hpp"
+#include "batchnorm/math/moment_sums.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/argument.hpp"
 #include "batchnorm/view/batch_view.hpp"
 #include "batchnorm/view/input.hpp"
+#include "batchnorm/view/mask.hpp"
+
+// Longer than most for what is promised of one type; how it is summed stands in moment_sums.hpp,
+// how it is merged in merge_moments.hpp.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+namespace detail {
+[[noreturn]] inline void fail_divisor(const char* function, double divisor) {
+  fail_domain(function,
+              "what the sum of squares is divided by: the sum W of the weights less 1, or less "
+              "sum(w^2) / W where they are Weights::reliability",
+              "a number larger than 0", text(divisor));
+}
+}  // namespace detail
 
 /// Count, mean and sum of squared deviations of every channel: all that a minibatch leaves behind.
 /// Moments of disjoint sets of values merge into those of their union, in any order and any tree,
@@ -28,7 +39,8 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 ///
 ///     mean = sum(w x) / W        sum_of_squares = sum(w (x - mean)^2)        W = sum(w)
 ///
-/// Where nothing was said about weights every w is 1, and W is the count n.
+/// Where nothing was said about weights every w is 1, and W is the count n. Moments that were moved
+/// from may be assigned to and destroyed, as Eigen's vectors.
 ///
 /// @tparam T         the type they are kept in, accumulator_t of the data
 /// @tparam Channels  number of channels when it is known to the compiler
@@ -43,7 +55,10 @@ struct Moments {
 
   /// The moments of nothing; merging them with others gives exactly the others.
   Moments() : Moments(Channels == Eigen::Dynamic ? 0 : Channels) {}
-  explicit Moments(Index channels) : mean(Vector::Zero(channels)), sum_of_squares(mean) {}
+  /// @throws std::invalid_argument for fewer than zero, or another number than the type fixes
+  explicit Moments(Index channels)
+      : mean(Vector::Zero(detail::checked_sum_channels<Channels>("Moments", channels))),
+        sum_of_squares(mean) {}
 
   Index channels() const { return mean.size(); }
 
@@ -53,10 +68,13 @@ struct Moments {
     return is_weighted() ? squared_weight_ : static_cast<double>(count);
   }
 
+  /// What the weights say; Weights::frequency where every value counts once.
+  Weights weights() const { return kind_; }
+
   /// Says what the values weigh that were counted. n for both is the same as never to have said
   /// anything, to the bit.
   /// @throws std::invalid_argument unless `count` weights can have these sums
-  void set_weight(double weight, double squared_weight);
+  void set_weight(double weight, double squared_weight, Weights kind = Weights::frequency);
 
   /// The moments of both sets of values together (Chan, Golub and LeVeque 1979, eq. 2.1):
   ///
@@ -68,8 +86,12 @@ struct Moments {
   /// the variance within 4. Not associative to the bit: parties that want the same bits merge in
   /// the same tree. Cost: a few operations per channel; allocates nothing but where these are
   /// moments of no channels.
+  /// NaN and infinity pass into the result.
   /// @throws std::invalid_argument when the numbers of channels differ (moments of nothing that
-  ///         were made without a number of channels merge with any). Nothing is changed then.
+  ///         were made without a number of channels merge with any), or the kinds of weights; when
+  ///         one of both has a negative count or fewer sums of squares than means, or there are too
+  ///         many values to be counted
+  /// @throws std::domain_error for a negative sum of squares. Nothing is changed then.
   void merge(const Moments& other);
 
   /// sum_of_squares / W, the biased estimate that normalises a minibatch.
@@ -79,18 +101,30 @@ struct Moments {
     return sum_of_squares / divisor(0);
   }
 
-  /// sum_of_squares / (W - 1), the unbiased estimate; of weights, such as say how often a value is
-  /// there.
-  /// @throws std::domain_error when there are fewer than two values.
+  /// The unbiased estimate, sum_of_squares / (n - 1). With weights it depends on what they say
+  /// (Weights): sum_of_squares / (W - 1) of frequencies, sum_of_squares / (W - sum(w^2) / W) of
+  /// reliabilities, and for weights of importance the biased estimate, as there is no other.
+  /// @throws std::domain_error when there are fewer than two values, or it is divided by what is
+  ///         not positive.
   Vector sample_variance() const {
-    check_count("Moments::sample_variance", 2);
+    constexpr const char* function = "Moments::sample_variance";
+    check_count(function, 2);
+    if (!has_sample_variance()) detail::fail_divisor(function, sample_divisor());
     return sum_of_squares / divisor(1);
   }
+  /// Whether there is one.
+  bool has_sample_variance() const { return count > 1 && divisor(1) > T(0); }
 
-  /// W - lost, what a sum of squares is divided by.
+  /// What a sum of squares is divided by: W for lost = 0, the divisor of sample_variance for 1.
   T divisor(Index lost) const {
-    return is_weighted() ? T(weight_ - static_cast<double>(lost))
-                         : detail::from_index<T>(count - lost);
+    if (!is_weighted()) return detail::from_index<T>(count - lost);
+    return T(lost == 0 ? weight_ : sample_divisor());
+  }
+  /// That of sample_variance as a number that can be printed.
+  double sample_divisor() const {
+    if (!is_weighted()) return static_cast<double>(count) - 1.0;
+    if (kind_ == Weights::importance) return weight_;
+    return weight_ - (kind_ == Weights::frequency ? 1.0 : squared_weight_ / weight_);
   }
 
  private:
@@ -105,6 +139,7 @@ struct Moments {
 
   double weight_ = 0.0;  ///< W; 0 where nobody has said anything about weights
   double squared_weight_ = 0.0;
+  Weights kind_ = Weights::frequency;
 };
 
 namespace detail {
@@ -124,168 +159,29 @@ inline void check_weight(const char* function, Index count, double weight, doubl
                 text(weight, " and ", squared_weight));
 }
 
-/// The Reduction that computes moments, from sums about a pivot p, a rough mean that is one
-/// for all values of a channel (Chan, Golub and LeVeque 1983, eq. 1.7):
-///
-///     mean = p + S1 / n                 S1 = sum(x - p)
-///     sum_of_squares = S2 - S1^2 / n    S2 = sum((x - p)^2)
-///
-/// The difference loses what S2 is larger than the result. With |mean - p| up to a
-/// deviation that is half of it; when a pivot turns out to be worse, the channel is summed again
-/// about its mean. Squares that overflow a float lane, or whose last digits it cannot hold, are
-/// summed in double.
-struct MomentSums {
-  static constexpr int inputs = 1;
-  static constexpr int required_inputs = 1;
-  static constexpr int sums = 2;
-  static constexpr int coefficients = 1;
-  static constexpr int required_coefficients = 1;
-  static constexpr bool plain_with_epilogue = true;
-
-  template <bool Plain, class V>
-  [[gnu::always_inline]] static void add(V* s, const V* x, const V* k, const FormulaOptions<V>&) {
-    const V deviation = x[0] - k[0];
-    s[0] += deviation;
-    s[1] += deviation * deviation;
+/// Refuses moments whose parts do not belong together.
+template <class T, int Channels>
+void check_moments_form(const char* function, const Moments<T, Channels>& moments) {
+  if (moments.sum_of_squares.size() != moments.channels()) {
+    fail_argument(function, "means and sums of squares", "as many of one as of the other",
+                  text(moments.channels(), " and ", moments.sum_of_squares.size()));
   }
-};
-
-/// What turns the sums of channels into moments.
-template <class A>
-struct MomentAlgebra {
-  A count;
-  bool narrow_lanes;  ///< sums were made in lanes of float
-
-  /// The share of S2 that may be lost: half in float lanes, where the pivot is off by a deviation;
-  /// lanes of double lose nothing that results for float data would miss.
-  A largest_loss(bool in_float) const { return in_float || !narrow_lanes ? A(0.5) : A(0.999999); }
-  /// (x - p)^2 of an average value in a float lane: smaller ones would lie among the denormals.
-  static A least_square() { return A(1e-30); }
-
-  /// S1 / n and S1^2 / n.
-  template <class V>
-  [[gnu::always_inline]] void about_pivot(V& offset, V& lost, const V& sum) const {
-    offset = sum / count;
-    lost = sum * offset;
+  if (moments.count < 0) {
+    fail_argument(function, "count of the moments", "zero or more", text(moments.count));
   }
-};
+}
 
-/// Finishes the channels of a group for which the first attempt was good enough; stops at others.
-template <class A, class C>
-struct FinishMoments {
-  const MomentAlgebra<A>& algebra;
-  const C* pivots;
-  A* mean;     ///< S1 before
-  A* squares;  ///< S2 before
-  Index& reached;
-
-  template <int Lanes>
-  [[gnu::always_inline]] bool run(const ChannelGroup& group) const {
-    using V = simd::Vector<A, Lanes>;
-    V sum, square_sum, result, offset, lost;
-    load_channels<A, Lanes>(sum, mean, group);
-    load_channels<A, Lanes>(square_sum, squares, group);
-    load_channels<A, Lanes>(result, pivots, group);
-    algebra.about_pivot(offset, lost, sum);
-    AllLanes<A, Lanes> good;
-    good.at_most(lost, V(square_sum * algebra.largest_loss(true)));
-    good.finite(square_sum);
-    if (algebra.narrow_lanes) {
-      V least;
-      simd::broadcast<A, Lanes>(least, A(algebra.count * algebra.least_square()));
-      good.at_most(least, square_sum);
+/// Refuses moments whose count, sizes and signs nothing can have; NaN and infinity pass.
+template <class T, int Channels>
+void check_possible_moments(const char* function, const Moments<T, Channels>& moments) {
+  check_moments_form(function, moments);
+  for (Index channel = 0; channel < moments.channels(); ++channel) {
+    if (is_negative(moments.sum_of_squares[channel])) {
+      fail_domain(function, text("sum of squares of channel ", channel), "zero or larger",
+                  "a negative number");
     }
-    if (!good.passed()) {
-      reached = group.first;
-      return false;
-    }
-    result += offset;
-    store_channels<A, Lanes>(mean + group.first, group, result);
-    store_channels<A, Lanes>(squares + group.first, group, V(square_sum - lost));
-    return true;
   }
-};
-
-/// Reduces channels to their moments; see MomentSums.
-template <class T>
-class MomentsReduction final : public Reduction<T>, public CoefficientSource<parameter_t<T>> {
-  using A = accumulator_t<T>;
-  using C = parameter_t<T>;
-  static constexpr bool narrow_lanes = !std::is_same<A, C>::value;
-  static constexpr int max_tries = 3;
-
- public:
-  /// @param pivots  room for one number per channel
-  MomentsReduction(Index count, A* mean, A* squares, C* pivots)
-      : algebra_{from_index<A>(count), narrow_lanes},
-        mean_(mean),
-        squares_(squares),
-        pivots_(pivots) {
-    tables_[0] = pivots;
-  }
-
-  static const KernelTable<T>& kernels() { return reduce_kernels<MomentSums, T>; }
-
-  void write(Index first, Index last, C* const* to) const override {
-    std::copy(pivots_ + first, pivots_ + last, to[0]);
-  }
-  const C* const* tables() const override { return tables_; }
-
-  A* result(std::size_t j) override { return j == 0 ? mean_ : squares_; }
-
-  void prepare(const Plan& plan, const Operands<T>& data, InstructionSet set, Index first,
-               Index last) override {
-    PivotSampler<T>(kernels(), plan, data).sample(set, first, last, pivots_);
-  }
-
-  Index finish_many(Index first, Index last) override {
-    Index reached = last;
-    for_channels<A>(first, last, FinishMoments<A, C>{algebra_, pivots_, mean_, squares_, reached});
-    return reached;
-  }
-
-  Outcome finish(Index channel, int tried, bool in_accumulator) override {
-    using std::abs;
-    A& sum = mean_[channel];
-    A& squares = squares_[channel];
-    A offset, lost;
-    algebra_.about_pivot(offset, lost, sum);
-    const bool in_float = narrow_lanes && !in_accumulator;
-    if (in_float &&
-        (!is_finite(sum) || !is_finite(squares) || is_too_small(channel, sum, squares))) {
-      return Outcome::retry_in_accumulator;
-    }
-    C better = convert<C>(A(convert<A>(pivots_[channel]) + offset));
-    if (is_finite(better)) round_pivot(better, A(abs(A(squares - lost)) / algebra_.count));
-    if (tried < max_tries && is_finite(lost) && lost > algebra_.largest_loss(in_float) * squares &&
-        is_finite(better)) {
-      pivots_[channel] = better;
-      return in_accumulator && narrow_lanes ? Outcome::retry_in_accumulator : Outcome::retry;
-    }
-    sum = convert<A>(pivots_[channel]) + offset;
-    // Negative only by rounding. Its size is as good an answer as zero, and keeps a NaN to be seen,
-    // which a comparison may lose under -ffast-math.
-    squares = abs(A(squares - lost));
-    return Outcome::done;
-  }
-
- private:
-  /// Whether squares may have underflowed. Not where all values are the pivot: differences to one
-  /// that is not tiny are too large for that.
-  bool is_too_small(Index channel, const A& sum, const A& squares) const {
-    if (!(squares < algebra_.count * algebra_.least_square())) return false;
-    using std::abs;
-    const bool constant = !(squares > A(0)) && !(sum > A(0)) && !(sum < A(0)) &&
-                          abs(convert<A>(pivots_[channel])) > A(1e-12);
-    return !constant;
-  }
-
-  MomentAlgebra<A> algebra_;
-  A* mean_;
-  A* squares_;
-  C* pivots_;
-  const C* tables_[1];
-};
+}
 
 /// The operands of a loop that reads one view.
 template <class T>
@@ -297,18 +193,30 @@ Operands<T> operands_of(const BatchView<const T>& view) {
 }
 
 /// The moments of a view whose number of channels has been checked.
+///
+/// @param selected  what counts of it; null for everything
 template <int Channels, class T>
 Moments<accumulator_t<T>, Channels> moments_of_view(const BatchView<const T>& view,
+                                                    const SelectedValues<T>* selected,
                                                     const Execution& execution) {
   Moments<accumulator_t<T>, Channels> moments(view.channels());
-  if (view.empty()) return moments;
-  moments.count = view.values_per_channel();
+  const Index count = selected != nullptr ? selected->count() : view.values_per_channel();
+  if (count == 0) return moments;
+  moments.count = count;
+  if (selected != nullptr) {
+    const Selection& what = selected->what();
+    moments.set_weight(what.weight, what.squared_weight, what.kind);
+  }
   ChannelVector<parameter_t<T>, Channels> pivots(view.channels());
-  MomentsReduction<T> reduction(moments.count, moments.mean.data(), moments.sum_of_squares.data(),
-                                pivots.data());
+  MomentsReduction<T> reduction(moments.divisor(0), moments.mean.data(),
+                                moments.sum_of_squares.data(), pivots.data());
   const FormulaCall<T> call(reduction.kernels(), reduction, {parameter_t<T>(1), parameter_t<T>(1)});
   const Operands<T> data = operands_of<T>(view);
   const ViewShape shape(view);
+  if (selected != nullptr) {
+    selected->reduce(execution, reduction, call, data, &shape, MomentSums::sums, ListOf::weighted);
+    return moments;
+  }
   const Plan plan = plan_of(data, nullptr, &shape);
   Reducer<T>(reduction, call, data, plan, MomentSums::sums)
       .run(execution.for_elements(plan.traversal().elements()), 0, view.channels());
@@ -319,6 +227,9 @@ Moments<accumulator_t<T>, Channels> moments_of_view(const BatchView<const T>& vi
 
 template <class T, int Channels>
 void Moments<T, Channels>::merge(const Moments& other) {
+  detail::check_possible_moments("Moments::merge", *this);
+  detail::check_possible_moments("Moments::merge", other);
+  detail::check_room("Moments::merge", "values", count, other.count);
   if (other.count == 0 && (other.channels() == 0 || other.channels() == channels())) return;
   if (channels() != other.channels() && !(count == 0 && channels() == 0)) {
     detail::fail_argument("Moments::merge", "number of channels must be the same",
@@ -329,6 +240,10 @@ void Moments<T, Channels>::merge(const Moments& other) {
     return;
   }
   const bool weighted = is_weighted() || other.is_weighted();
+  if (is_weighted() && other.is_weighted() && kind_ != other.kind_) {
+    detail::fail_argument("Moments::merge", "what the weights of both say", "the same of both",
+                          "two kinds of Weights");
+  }
   const T total =
       weighted ? T(weight() + other.weight()) : detail::from_index<T>(count + other.count);
   const detail::SymmetricMerge<T> join(divisor(0), other.divisor(0), total);
@@ -337,6 +252,7 @@ void Moments<T, Channels>::merge(const Moments& other) {
          other.sum_of_squares[channel]);
   }
   if (weighted) {
+    if (!is_weighted()) kind_ = other.kind_;
     squared_weight_ = squared_weight() + other.squared_weight();
     weight_ = weight() + other.weight();
   }
@@ -344,16 +260,18 @@ void Moments<T, Channels>::merge(const Moments& other) {
 }
 
 template <class T, int Channels>
-void Moments<T, Channels>::set_weight(double weight, double squared_weight) {
+void Moments<T, Channels>::set_weight(double weight, double squared_weight, Weights kind) {
   detail::check_weight("Moments::set_weight", count, weight, squared_weight);
   const double n = static_cast<double>(count);
   const bool all_one =
       !(weight < n) && !(weight > n) && !(squared_weight < n) && !(squared_weight > n);
   weight_ = all_one ? 0.0 : weight;
   squared_weight_ = all_one ? 0.0 : squared_weight;
+  kind_ = all_one ? Weights::frequency : kind;
 }
 
-/// The moments of every channel of a minibatch: a view, or an Eigen matrix of features x examples.
+/// The moments of every channel of a minibatch: a view, or an Eigen matrix of features x examples;
+/// or of those of its values that count, masked(x, m) and weighted(x, w, kind) of math/masked.hpp.
 ///
 /// One pass over the data, about a pivot, a rough mean of a few values: sums of up to sixteen
 /// values in the type of the data (float for half and bfloat16), all others in double, joined in a
@@ -367,13 +285,18 @@ void Moments<T, Channels>::set_weight(double weight, double squared_weight) {
 /// @throws std::invalid_argument as the makers of views do; an empty minibatch gives count 0.
 template <class In>
 auto moments_of(const In& in, const Execution& execution = {}) {
-  static_assert(detail::is_argument<In>,
+  using Plain = detail::WithoutMask<In>;
+  static_assert(detail::is_argument<Plain>,
                 "batchnorm: moments_of takes a BatchView or an Eigen matrix, array, map, ref, "
-                "block or expression");
-  using T = std::remove_cv_t<typename In::Scalar>;
-  if constexpr (detail::is_real_scalar<T>) {
+                "block or expression, or masked or weighted of one");
+  using T = std::remove_cv_t<typename Plain::Scalar>;
+  if constexpr (detail::is_masked_input<In> && detail::is_real_scalar<T>) {
+    const Input<T> input(in);
+    const auto selected = detail::selected_of("moments_of", input);
+    return detail::moments_of_view<Eigen::Dynamic, T>(input.view(), selected.get(), execution);
+  } else if constexpr (detail::is_real_scalar<T>) {
     const detail::InputArray<T> held(in);
-    return detail::moments_of_view<Eigen::Dynamic, T>(held.view(), execution);
+    return detail::moments_of_view<Eigen::Dynamic, T>(held.view(), nullptr, execution);
   } else {
     return Moments<accumulator_t<T>>();  // ends in the message about scalars
   }

@@ -21,7 +21,9 @@
 // endian, for C channels:
 //
 //     bytes   0 ..  3   the letters BNMO
-//     bytes   4 ..  7   1, the version, unsigned
+//     bytes   4 ..  5   1, the version, unsigned
+//     bytes   6 ..  7   what the weights say, unsigned: 0 frequency, or nothing was weighted;
+//                       1 reliability; 2 importance
 //     bytes   8 .. 15   C, signed
 //     bytes  16 .. 23   count, signed
 //     bytes  24 .. 31   W, the sum of the weights, IEEE double: count where nothing was weighted
@@ -80,6 +82,19 @@ class ByteReader {
   const unsigned char* next_;
 };
 
+inline constexpr Weights weights_of_number[] = {Weights::frequency, Weights::reliability,
+                                                Weights::importance};
+
+inline std::uint64_t number_of(Weights kind) {
+  return kind == Weights::frequency ? 0 : kind == Weights::reliability ? 1 : 2;
+}
+
+/// Refuses a number that stands for no kind of weights.
+inline void check_weights_number(const char* function, std::uint64_t number) {
+  if (number <= 2) return;
+  fail_argument(function, "what the weights say", "0, 1 or 2", text(number));
+}
+
 /// Refuses bytes that are not moments of version 1.
 /// @return the number of channels
 inline Index check_moments_bytes(const char* function, const unsigned char* bytes,
@@ -93,11 +108,12 @@ inline Index check_moments_bytes(const char* function, const unsigned char* byte
     fail_argument(function, "first four bytes", "the letters BNMO", "others");
   }
   ByteReader reader(bytes + sizeof moments_magic);
-  const std::uint64_t version = reader.whole(4);
+  const std::uint64_t version = reader.whole(2);
   if (version != moments_version) {
     fail_argument(function, "version of the layout",
                   text(moments_version, ", the one that this library knows"), text(version));
   }
+  check_weights_number(function, reader.whole(2));
   const std::uint64_t channels = reader.whole();
   const std::size_t room = size - moments_header_size;
   if (channels > room / 16 || channels * 16 != room) {
@@ -122,7 +138,8 @@ std::vector<unsigned char> to_bytes(const Moments<T, Channels>& moments) {
                                    std::end(detail::moments_magic));
   bytes.reserve(detail::moments_header_size + 16 * static_cast<std::size_t>(moments.channels()));
   detail::ByteWriter writer(bytes);
-  writer.whole(detail::moments_version, 4);
+  writer.whole(detail::moments_version, 2);
+  writer.whole(detail::number_of(moments.weights()), 2);
   writer.whole(static_cast<std::uint64_t>(moments.channels()));
   writer.whole(static_cast<std::uint64_t>(moments.count));
   writer.real(moments.weight());
@@ -142,7 +159,8 @@ std::vector<unsigned char> to_bytes(const Moments<T, Channels>& moments) {
 ///
 /// @throws std::invalid_argument when the bytes are not moments of a version that is known, of
 ///         another number of channels than the type fixes, or the sums of weights are impossible
-/// @throws std::domain_error when a number is not finite or a sum of squares is negative
+/// @throws std::domain_error when a number is not finite, a sum of squares is negative, or that of
+///         one value is more than rounding
 template <class T = double, int Channels = Eigen::Dynamic>
 Moments<T, Channels> moments_from_bytes(const void* bytes, std::size_t size) {
   static_assert(std::is_floating_point<T>::value && std::numeric_limits<T>::digits >= 53,
@@ -155,6 +173,7 @@ Moments<T, Channels> moments_from_bytes(const void* bytes, std::size_t size) {
                           detail::text(Channels), detail::text(channels));
   }
   Moments<T, Channels> moments(channels);
+  detail::ByteReader kind(begin + sizeof detail::moments_magic + 2);
   detail::ByteReader reader(begin + sizeof detail::moments_magic + 4 + 8);
   moments.count = static_cast<Index>(reader.whole());
   const double weight = reader.real();
@@ -166,7 +185,7 @@ Moments<T, Channels> moments_from_bytes(const void* bytes, std::size_t size) {
   }
   detail::check_sound_moments(function, moments);
   detail::check_weight(function, moments.count, weight, squared_weight);
-  moments.set_weight(weight, squared_weight);
+  moments.set_weight(weight, squared_weight, detail::weights_of_number[kind.whole(2)]);
   return moments;
 }
 

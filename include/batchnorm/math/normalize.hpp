@@ -11,6 +11,7 @@
 #include "batchnorm/kernels/fused.hpp"
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/map_kernel.hpp"
+#include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
@@ -84,6 +85,20 @@ template <class T>
 struct InputViews {
   BatchView<const T> x;
   const BatchView<const T>* residual = nullptr;
+  const SelectedValues<T>* selected = nullptr;  ///< what counts, where that is not everything
+};
+
+/// What counts of an input, and the input as views: for one call.
+template <class T>
+struct SelectedInput {
+  SelectedPointer<T> selected;
+  InputViews<T> views;
+  Index count;  ///< values per channel that count
+
+  SelectedInput(const char* function, const Input<T>& in)
+      : selected(selected_of(function, in)),
+        views{in.view(), in.residual(), selected.get()},
+        count(count_of(selected, in)) {}
 };
 
 /// The operands of the forward map, and their shapes.
@@ -136,7 +151,28 @@ void normalize_view(const Execution& execution, const FormulaOptions<parameter_t
                     const BatchView<T>& out) {
   const ForwardOperands<T> operands(in, out);
   const FormulaCall<T> call(map_kernels<Forward, T>, source, options);
-  map<T>(execution, call, operands.data, &operands.output, operands.inputs);
+  if (in.selected != nullptr && !in.selected->maps_all()) {
+    in.selected->map(execution, call, operands.data, &operands.output, operands.inputs);
+  } else {
+    map<T>(execution, call, operands.data, &operands.output, operands.inputs);
+  }
+}
+
+/// Normalises an input with statistics whose coefficients are computed channel by channel.
+template <class T, int Channels>
+void write_output(const Options& options, const State<T, Channels>& state,
+                  const StatisticsView<accumulator_t<T>>& use, const InputViews<T>& in,
+                  const Output<T>& out, const Execution& execution) {
+  const ForwardSource<T> source(use, parameters_of(options, state));
+  normalize_view<T>(execution, options.epilogue, source, in, out.view());
+}
+
+/// Writes the output of a minibatch in which nothing counts.
+template <class T>
+void fill_output(const InputViews<T>& in, const BatchView<T>& out, const Execution& execution) {
+  if (in.selected == nullptr) return;
+  const ForwardOperands<T> operands(in, out);
+  in.selected->fill(execution, operands.data, &operands.output, operands.inputs, 0);
 }
 
 template <class T>
@@ -204,15 +240,6 @@ void normalize_with_tables(const Options& options, const State<T, Channels>& sta
   normalize_view<T>(execution, options.epilogue, TableSource<C>{to[0], to[1], to[2]}, in, out);
 }
 
-/// The same with coefficients that are computed where they are wanted: allocates nothing.
-template <int Channels, class T>
-void normalize_with(const Options& options, const State<T, Channels>& state,
-                    const StatisticsView<accumulator_t<T>>& statistics, const Input<T>& in,
-                    const Output<T>& out, const Execution& execution) {
-  const ForwardSource<T> source(statistics, parameters_of(options, state));
-  normalize_view<T>(execution, options.epilogue, source, {in.view(), in.residual()}, out.view());
-}
-
 /// Moments and output of a minibatch, channel by channel where that saves a pass over memory. Only
 /// where no minibatch is rejected: a channel is written before the next one is read.
 template <class T, int Channels>
@@ -226,7 +253,7 @@ Moments<accumulator_t<T>, Channels> normalize_fused(const Options& options,
   Moments<A, Channels> batch(state.channels());
   batch.count = in.x.values_per_channel();
   ChannelVector<C, Channels> pivots(state.channels());
-  MomentsReduction<T> reduction(batch.count, batch.mean.data(), batch.sum_of_squares.data(),
+  MomentsReduction<T> reduction(batch.divisor(0), batch.mean.data(), batch.sum_of_squares.data(),
                                 pivots.data());
   const ForwardSource<T> source(statistics_of(batch), parameters_of(options, state));
   const ForwardOperands<T> operands(in, out);

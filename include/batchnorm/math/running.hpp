@@ -15,6 +15,8 @@
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
 
+// Longer than most: every rule takes its step in one place, in vectors, and is checked by it.
+
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
@@ -47,6 +49,32 @@ inline double update_factor(const RunningUpdate& update, Index batch, Index valu
 
 namespace detail {
 
+/// How many values moments stand for: frequencies count values, which then are as many as their
+/// sum, where that is a whole number.
+template <class A, int Channels>
+Index values_of(const Moments<A, Channels>& batch) {
+  const double weight = batch.weight();
+  const bool whole =
+      batch.weights() == Weights::frequency && weight < 0x1p53 && !(std::floor(weight) < weight);
+  return whole ? static_cast<Index>(weight) : batch.count;
+}
+
+/// Refuses weights that the rules of an update cannot do with.
+template <class A, int Channels>
+void check_update_weights(const char* function, const Options& options,
+                          const Moments<A, Channels>& batch) {
+  const bool sample = options.running_variance == VarianceEstimator::sample;
+  if (sample && batch.count > 1 && !batch.has_sample_variance()) {
+    fail_divisor(function, batch.sample_divisor());
+  }
+  const double values = static_cast<double>(values_of(batch));
+  const bool counted = !(batch.weight() < values) && !(batch.weight() > values);
+  if (counted || options.running.rule() != RunningUpdate::Rule::population) return;
+  fail_domain(function, "the population rule weighs minibatches by their numbers of values",
+              "weights of Weights::frequency whose sum is a whole number, or another rule",
+              text("weights with a sum of ", batch.weight()));
+}
+
 /// Steps from the running statistics of a state to the next ones.
 template <class T, int Channels>
 class RunningStep {
@@ -62,9 +90,10 @@ class RunningStep {
         seen_(state.samples_seen),
         bessel_(options.running_variance == VarianceEstimator::sample ? 1 : 0),
         pooled_(options.running.rule() == RunningUpdate::Rule::population),
-        factor_(update_factor(options.running, state.batches_seen + 1, batch.count,
-                              state.samples_seen + batch.count)),
-        weights_(state.samples_seen, batch.count) {}
+        values_(values_of(batch)),
+        factor_(update_factor(options.running, state.batches_seen + 1, values_,
+                              state.samples_seen + values_)),
+        weights_(state.samples_seen, values_) {}
 
   /// Whether the next statistics of some channels can be seen to be finite without computing them:
   /// an average lies between its terms, and a variance is not larger than the sum of squares.
@@ -131,7 +160,7 @@ class RunningStep {
       mean = batch_mean;
       variance = batch_squares;
     }
-    variance /= divisor(seen_ + batch_.count);
+    variance /= divisor(seen_ + values_);
   }
 
   const Moments<A, Channels>& batch_;
@@ -139,6 +168,7 @@ class RunningStep {
   Index seen_;
   Index bessel_;
   bool pooled_;
+  Index values_;
   double factor_;
   MergeWeights<A> weights_;
 };
@@ -205,16 +235,35 @@ void check_counter(const char* function, const RunningUpdate& rule,
       got);
 }
 
+/// Refuses a state that no step can start from, be NaN propagated or not: one that does not know
+/// what its rule divides by, a counter that `values` more do not fit into, or a running variance
+/// below zero, which would be averaged on.
+/// @param values  per channel of the next minibatch
+/// @throws std::domain_error naming the rule, or the first channel that breaks it
+/// @throws std::invalid_argument for the counter
+/// Cost: one pass over the channels.
+template <class T, int Channels>
+void check_running_start(const char* function, const RunningUpdate& rule, Index values,
+                         const State<T, Channels>& state) {
+  check_counter(function, rule, state);
+  detail::check_room(function, "minibatches seen", state.batches_seen, 1);
+  detail::check_room(function, "samples seen", state.samples_seen, values);
+  for (Index channel = 0; channel < state.channels(); ++channel) {
+    detail::check_variance(function, state.running_variance[channel], channel);
+  }
+}
+
 /// Refuses a step of the running statistics that cannot be taken, before anything is written: one
 /// whose result is not finite in the type of the parameters (unless that is to be propagated), or
-/// one by a rule that divides by what the state does not know.
-/// @throws std::domain_error naming the rule and the first channel that breaks it.
+/// one from a state that check_running_start refuses.
+/// @throws what that does, and std::domain_error naming the first channel that is not finite
 template <class T, int Channels>
 void check_running_update(const char* function, const Options& options,
                           const Moments<accumulator_t<T>, Channels>& batch,
                           const State<T, Channels>& state) {
   using P = parameter_t<T>;
-  check_counter(function, options.running, state);
+  check_running_start(function, options.running, detail::values_of(batch), state);
+  detail::check_update_weights(function, options, batch);
   if (options.non_finite == NonFinite::propagate) return;
   const detail::RunningStep<T, Channels> step(options, batch, state);
   Index reached = state.channels();
@@ -247,7 +296,7 @@ void apply_running_update(const Options& options, const Moments<accumulator_t<T>
                                          detail::RunningWriter<T, Channels>{step, state});
   constexpr Index unknown = State<T, Channels>::unknown;
   if (state.batches_seen != unknown) state.batches_seen += 1;
-  if (state.samples_seen != unknown) state.samples_seen += batch.count;
+  if (state.samples_seen != unknown) state.samples_seen += detail::values_of(batch);
 }
 
 /// Gives a state the statistics of moments: of a whole training set, of a stream.
@@ -269,8 +318,11 @@ void set_statistics(State<T, Channels>& state, const Moments<A, Other>& moments,
     detail::fail_argument("set_statistics", "values that the statistics come from",
                           detail::text("at least ", least), detail::text(moments.count));
   }
+  if (least == 2 && !moments.has_sample_variance()) {
+    detail::fail_divisor("set_statistics", moments.sample_divisor());
+  }
   const auto spread = moments.sum_of_squares / moments.divisor(least - 1);
-  state.set_statistics(moments.mean, spread, batches, moments.count);
+  state.set_statistics(moments.mean, spread, batches, detail::values_of(moments));
 }
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

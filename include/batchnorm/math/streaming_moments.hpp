@@ -39,7 +39,10 @@ class StreamingMoments {
 
   /// Nothing seen yet. Without a number of channels the first moments that are added decide it.
   StreamingMoments() = default;
-  explicit StreamingMoments(Index channels) : shared_(channels), own_(channels) {}
+  /// @throws std::invalid_argument for fewer than zero, or another number than the type fixes
+  explicit StreamingMoments(Index channels)
+      : shared_(detail::checked_sum_channels<Channels>("StreamingMoments", channels)),
+        own_(shared_) {}
 
   /// A party that goes on from what it had, say from a file.
   /// @throws std::invalid_argument when the numbers of channels differ
@@ -99,12 +102,17 @@ class StreamingMoments {
 
 /// An exchange between all parties of one program: `parties` is a std::vector, array or any other
 /// range of StreamingMoments. Their own() are merged in its order.
-/// @throws std::invalid_argument when the numbers of channels differ. Nothing is changed then.
+/// @throws what Moments::merge does: for other numbers of channels, or kinds of weights. Nothing is
+///         changed then.
 template <class Parties>
 void exchange(Parties& parties) {
   using Party = std::decay_t<decltype(*std::begin(parties))>;
   typename Party::Shared round;
   for (const Party& party : parties) round.merge(party.own());
+  for (const Party& party : parties) {
+    typename Party::Shared all = party.shared();
+    all.merge(round);
+  }
   for (Party& party : parties) party.share(round);
 }
 

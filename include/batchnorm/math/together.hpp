@@ -2,7 +2,6 @@
 #ifndef BATCHNORM_MATH_TOGETHER_HPP
 #define BATCHNORM_MATH_TOGETHER_HPP
 
-#include <algorithm>
 #include <cstdint>
 #include <type_traits>
 #include <utility>
@@ -11,265 +10,260 @@
 #include "batchnorm/detail/collective.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
+#include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/backward_output.hpp"
 #include "batchnorm/math/check_batch.hpp"
+#include "batchnorm/math/check_inference.hpp"
 #include "batchnorm/math/check_moments.hpp"
 #include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/running.hpp"
+#include "batchnorm/math/shares.hpp"
+#include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/batch_view.hpp"
 #include "batchnorm/view/check.hpp"
 #include "batchnorm/view/input.hpp"
+#include "batchnorm/view/mask.hpp"
 
-// The sums of a minibatch of which each rank has a part. Between the two loops of forward and
-// backward lies the only thing that ranks have to tell each other: two numbers per channel.
+// The calls of a layer on a minibatch of which each rank has a part. Between the two loops of
+// forward and backward lies the only thing that ranks have to tell each other: the sums of
+// shares.hpp.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// Some samples of a view.
-template <class T>
-BatchView<T> some_samples(const BatchView<T>& view, Index first, Index samples) {
-  T* const data = first == 0 ? view.data() : view.data() + first * view.sample_stride();
-  return BatchView<T>(data, samples, view.channels(), view.positions(), view.sample_stride(),
-                      view.channel_stride(), view.position_stride())
-      .counted(view.position_order());
-}
-
-inline std::uint64_t fingerprint_of(const Options& options) {
-  return Fingerprint()
-      .add(options.epsilon)
-      .add(static_cast<std::uint64_t>(options.running.rule()))
-      .add(options.running.new_weight())
-      .add(static_cast<std::uint64_t>(options.running.window()))
-      .add(options.epilogue.slope())
-      .add(static_cast<std::uint64_t>((options.scale ? 1 : 0) + (options.shift ? 2 : 0) +
-                                      4 * static_cast<int>(options.running_variance) +
-                                      8 * static_cast<int>(options.non_finite) +
-                                      32 * static_cast<int>(options.single_value)))
-      .value();
-}
-
-/// A few numbers of a minibatch, which the ranks that took part in it have to the same bits.
-template <class A, int Channels>
-std::uint64_t fingerprint_of(const Moments<A, Channels>& batch) {
-  Fingerprint print;
-  print.add(static_cast<std::uint64_t>(batch.count)).add(batch.weight());
-  const Index some = (std::min<Index>)(batch.mean.size(), 16);
-  for (Index channel = 0; channel < some; ++channel) {
-    print.add(static_cast<double>(batch.mean[channel]));
-  }
-  return print.value();
-}
-
-/// Shares are of numbers in double.
-template <class A>
-double* share_data(A* numbers) {
-  if constexpr (std::is_same<A, double>::value) {
-    return numbers;
-  } else {
-    fail_argument("Execution::with(Synchronize)", "ranks exchange numbers of type double",
-                  "a layer of float, double, half or bfloat16", "a layer of another scalar");
-  }
-}
-
-template <class A, int Channels>
-ChannelShare share_of(Moments<A, Channels>& moments) {
-  return {moments.count, moments.weight(), moments.squared_weight(),
-          share_data(moments.mean.data()), share_data(moments.sum_of_squares.data())};
-}
-template <class A, int Channels>
-ChannelShare share_of(GradientSums<A, Channels>& sums) {
-  const double count = static_cast<double>(sums.count);
-  return {sums.count, count, count, share_data(sums.output_gradient.data()),
-          share_data(sums.normalized.data())};
-}
-
-/// Copies what a piece has come to.
-template <class Sums>
-void give(Sums sums, ChannelShare& to) {
-  const ChannelShare from = share_of(sums);
-  const Index channels = sums.channels();
-  std::copy(from.first, from.first + channels, to.first);
-  std::copy(from.second, from.second + channels, to.second);
-  to = {from.count, from.weight, from.squared_weight, to.first, to.second};
-}
-
 /// The moments of the minibatch that is spread over all ranks.
 ///
-/// @param check  refuses arguments and state of this rank, on behalf of all
+/// @param selected  becomes what counts of `in`
+/// @param check     refuses arguments and state of this rank, on behalf of all
 template <int Channels, class T, class Check>
 Moments<accumulator_t<T>, Channels> moments_together(const Execution& execution,
-                                                     CollectiveCall call,
-                                                     const BatchView<const T>& view,
+                                                     CollectiveCall call, const Input<T>& in,
+                                                     SelectedPointer<T>& selected,
                                                      const Check& check) {
   Moments<accumulator_t<T>, Channels> all(call.channels);
-  call.samples = view.samples();
+  call.samples = in.view().samples();
   call.scalar = scalar_code<T>();
   const auto piece = [&](Index first, Index samples, ChannelShare& to) {
-    if (first == 0) check();
-    give(moments_of_view<Channels, T>(some_samples(view, first, samples), execution), to);
+    if (first == 0) {
+      check();
+      selected = selected_of(call.function, in);
+    }
+    const InputPiece<T> some(call.function, in, first, samples, selected);
+    give(moments_of_view<Channels, T>(some.view(), some.selected(), execution), to);
   };
   ChannelShare own;
   ChannelShare sums = share_of(all);
   execution.collective()->combine(execution.layer_number(), call, CollectivePiece(piece), own,
                                   sums);
   all.count = sums.count;
-  all.set_weight(sums.weight, sums.squared_weight);
+  const std::uint32_t kind = sums.weights == 0 ? 0 : sums.weights - 1;
+  all.set_weight(sums.weight, sums.squared_weight, static_cast<Weights>(kind));
   return all;
 }
 
 /// The moments of an input that is only looked at, of this rank or of all.
-template <class T, class Check>
-Moments<accumulator_t<T>> moments_seen(const char* function, const Options& options, Index channels,
-                                       const BatchView<const T>& view, const Execution& execution,
-                                       const Check& check) {
+template <class Layer, class T>
+Moments<accumulator_t<T>> moments_seen(const char* function, const Layer& layer, const Input<T>& in,
+                                       const Execution& execution) {
+  SelectedPointer<T> selected;
+  const auto check = [&] { check_channels(function, in.view(), layer.channels()); };
   if (execution.collective() == nullptr) {
     check();
-    return moments_of_view<Eigen::Dynamic, T>(view, execution);
+    selected = selected_of(function, in);
+    return moments_of_view<Eigen::Dynamic, T>(in.view(), selected.get(), execution);
   }
   CollectiveCall call;
   call.function = function;
   call.kind = CollectiveKind::moments;
-  call.channels = channels;
-  call.options = fingerprint_of(options);
-  call.reject_non_finite = options.non_finite == NonFinite::reject;
-  return moments_together<Eigen::Dynamic, T>(execution, call, view, check);
+  call.channels = layer.channels();
+  call.options = fingerprint_of(layer.options());
+  call.reject_non_finite = layer.options().non_finite == NonFinite::reject;
+  return moments_together<Eigen::Dynamic, T>(execution, call, in, selected, check);
 }
 
-/// The same for a forward call. What depends on the state of this rank alone is looked at before
-/// the ranks talk, so that afterwards they all go on or all fail.
-template <class T, int Channels>
-Moments<accumulator_t<T>, Channels> forward_together(const char* function, const Options& options,
-                                                     const State<T, Channels>& state,
-                                                     const Input<T>& in, const Output<T>& out,
-                                                     const Execution& execution, bool commit) {
-  CollectiveCall call;
-  call.function = function;
-  call.kind = commit ? CollectiveKind::train : CollectiveKind::normalize;
-  call.channels = state.channels();
-  call.options = fingerprint_of(options);
-  call.state = static_cast<std::uint64_t>(state.batches_seen);
-  call.reject_non_finite = options.non_finite == NonFinite::reject;
-  return moments_together<Channels, T>(execution, call, in.view(), [&] {
-    check_state_shape(function, state);
-    check_forward(function, state.channels(), in, out);
-    if (!commit) return;
-    check_statistics(function, state, options.non_finite);
-    check_counter(function, options.running, state);
-  });
+/// Examples of the last minibatch, of this rank or of all.
+template <class T>
+Index samples_of(const Input<T>& in, const Execution& execution) {
+  const Collective* const ranks = execution.collective();
+  return ranks != nullptr ? ranks->samples() : in.view().samples();
 }
+
+/// A call of train or normalize, as it was made.
+template <class T, int Channels>
+struct ForwardCall {
+  const char* function;
+  const Options& options;
+  const State<T, Channels>& state;
+  bool state_given;  ///< whether the layer was given its state
+  const Input<T>& in;
+  const Output<T>& out;
+  bool commit;  ///< whether the running statistics are to follow
+};
+
+/// Refuses what depends on this rank alone before the ranks talk, so that afterwards they all go on
+/// or all fail: parameters, and running statistics that a step would be averaged with.
+template <class T, int Channels>
+void check_for_all(const ForwardCall<T, Channels>& call) {
+  const State<T, Channels>& state = call.state;
+  check_state_shape(call.function, state);
+  check_forward(call.function, state.channels(), call.in, call.out);
+  if (call.options.non_finite != NonFinite::propagate) {
+    for (Index channel = 0; channel < state.channels(); ++channel) {
+      check_number(call.function, "gamma", channel,
+                   is_finite(gamma_of(call.options, state, channel)));
+      check_number(call.function, "beta", channel,
+                   is_finite(beta_of(call.options, state, channel)));
+    }
+  }
+  if (!call.commit) return;
+  const RunningUpdate& rule = call.options.running;
+  check_running_start(call.function, rule, call.in.view().values_per_channel(), state);
+  const bool averaged =
+      update_factor(rule, state.batches_seen + 1, 1, state.samples_seen + 1) < 1.0;
+  if (averaged) check_statistics(call.function, state, call.options.non_finite);
+}
+
+/// The moments of the minibatch of all ranks, for train and normalize.
+template <class T, int Channels>
+Moments<accumulator_t<T>, Channels> forward_together(const ForwardCall<T, Channels>& made,
+                                                     const Execution& execution,
+                                                     SelectedPointer<T>& selected) {
+  CollectiveCall call;
+  call.function = made.function;
+  call.kind = made.commit ? CollectiveKind::train : CollectiveKind::normalize;
+  call.channels = made.state.channels();
+  call.options = fingerprint_of(made.options);
+  call.state = static_cast<std::uint64_t>(made.state.batches_seen);
+  call.reject_non_finite = made.options.non_finite == NonFinite::reject;
+  return moments_together<Channels, T>(execution, call, made.in, selected,
+                                       [&] { check_for_all(made); });
+}
+
+/// A call of backward or backward_from_output, as it was made.
+template <class T, int Channels>
+struct BackwardCall {
+  const char* function;
+  const Options& options;
+  const State<T, Channels>& state;
+  bool state_given;  ///< whether the layer was given its state
+  const Moments<accumulator_t<T>, Channels>& batch;
+  const Input<T>& in;  ///< of the layer, or its output
+  const Input<T>& out_gradient;
+  const GradientOutput<T>& in_gradient;
+};
 
 /// Both halves of backward, of which the ranks add up the sums in between.
 ///
-/// @param prepare  checks the arguments of this rank, on behalf of all, and fills the tables
-/// @param pass     pass(first, samples): the BackwardPass of some samples
-template <class T, int Channels, class Prepare, class Pass>
-Gradients<T, Channels> backward_together(const char* function, const Options& options,
-                                         const Moments<accumulator_t<T>, Channels>& batch,
-                                         Index channels, const BatchView<const T>& view,
-                                         const GradientOutput<T>& in_gradient,
-                                         const Execution& execution, const Prepare& prepare,
-                                         const Pass& pass) {
-  using Sums = GradientSums<accumulator_t<T>, Channels>;
-  CollectiveCall call;
-  call.function = function;
-  call.kind = CollectiveKind::backward;
-  call.channels = channels;
-  call.samples = view.samples();
-  call.scalar = scalar_code<T>();
-  call.options = fingerprint_of(options);
-  call.state = fingerprint_of(batch);
-  const auto piece = [&](Index first, Index samples, ChannelShare& to) {
-    if (first == 0) prepare();
-    Sums sums(channels);
-    sums.count = samples * view.positions();
-    if (sums.count != 0) pass(first, samples).sum(execution, sums);
-    give(std::move(sums), to);
-  };
-  Sums own(channels), all(channels);
-  ChannelShare own_share = share_of(own);
-  ChannelShare all_share = share_of(all);
-  execution.collective()->combine(execution.layer_number(), call, CollectivePiece(piece), own_share,
-                                  all_share);
-  own.count = own_share.count;
-  all.count = all_share.count;
-  check_sums(function, all, channels, batch.count);
-  if (!view.empty()) {
-    pass(0, view.samples()).map_with(execution, all, {in_gradient.view(), in_gradient.residual()});
+/// @tparam Source  what the gradients are made of: the input of the layer, or its output
+template <class Source, class T, int Channels>
+class BackwardTogether {
+  using A = accumulator_t<T>;
+  using C = parameter_t<T>;
+  using Sums = GradientSums<A, Channels>;
+
+ public:
+  BackwardTogether(const BackwardCall<T, Channels>& made, const Execution& execution)
+      : made_(made), execution_(execution), divisor_(made.batch), tables_(made.state.channels()) {}
+
+  Gradients<T, Channels> run() {
+    const Index channels = made_.state.channels();
+    const auto piece = [&](Index first, Index samples, ChannelShare& to) {
+      if (first == 0) prepare();
+      give(sums_of(first, samples), to);
+    };
+    Sums own(channels), all(channels);
+    ChannelShare own_share = share_of(own), all_share = share_of(all);
+    Collective& ranks = *execution_.collective();
+    ranks.combine(execution_.layer_number(), as_collective(), CollectivePiece(piece), own_share,
+                  all_share);
+    own.count = own_share.count;
+    all.count = all_share.count;
+    check_sums(made_.function, all, channels, made_.batch.count);
+    write(all);
+    return gradients_of<T>(made_.options, ranks.sums_parameter_gradients() ? all : own);
   }
-  return gradients_of<T>(options, execution.collective()->sums_parameter_gradients() ? all : own);
-}
 
-/// backward through the statistics of the minibatch of all ranks.
-///
-/// @param statistics  statistics(): those of `batch`, once they have turned out to be usable
-template <class T, int Channels, class Statistics>
-Gradients<T, Channels> input_gradients_together(const char* function, const Options& options,
-                                                const State<T, Channels>& state,
-                                                const Moments<accumulator_t<T>, Channels>& batch,
-                                                const Input<T>& in, const Input<T>& out_gradient,
-                                                const GradientOutput<T>& in_gradient,
-                                                const Execution& execution,
-                                                const Statistics& statistics) {
-  GradientTables<T, Channels> tables(state.channels());
-  const bool has_residual = in.residual() != nullptr;
-  BatchView<const T> residual = has_residual ? *in.residual() : in.view();
-  const auto prepare = [&] {
-    check_state_shape(function, state);
-    check_backward(function, state.channels(), in, out_gradient, in_gradient);
-    check_piece(function, batch, state.channels(), in.view());
-    if (batch.count == 0) return;
-    check_batch_size(function, options, batch.count);
-    tables = input_tables(options, state, statistics());
-  };
-  const auto pass = [&](Index first, Index samples) {
-    if (has_residual) residual = some_samples(*in.residual(), first, samples);
-    auto formula = formula_options<parameter_t<T>>(options.epilogue, has_residual);
-    formula.fixed_statistics = batch.count == 1;
-    return InputBackward<T, Channels>(
-        formula, tables,
-        {some_samples(in.view(), first, samples), has_residual ? &residual : nullptr},
-        some_samples(out_gradient.view(), first, samples));
-  };
-  return backward_together<T, Channels>(function, options, batch, state.channels(), in.view(),
-                                        in_gradient, execution, prepare, pass);
-}
+ private:
+  CollectiveCall as_collective() const {
+    CollectiveCall call;
+    call.function = made_.function;
+    call.kind = CollectiveKind::backward;
+    call.channels = made_.state.channels();
+    call.samples = made_.in.view().samples();
+    call.scalar = scalar_code<T>();
+    call.options = fingerprint_of(made_.options);
+    call.state = fingerprint_of(made_.batch);
+    return call;
+  }
 
-/// backward_from_output in the same way.
-template <class T, int Channels, class Statistics>
-Gradients<T, Channels> output_gradients_together(const char* function, const Options& options,
-                                                 const State<T, Channels>& state,
-                                                 const Moments<accumulator_t<T>, Channels>& batch,
-                                                 const Input<T>& out, const Input<T>& out_gradient,
-                                                 const GradientOutput<T>& in_gradient,
-                                                 const Execution& execution,
-                                                 const Statistics& statistics) {
-  GradientTables<T, Channels> tables(state.channels());
-  const auto prepare = [&] {
-    check_state_shape(function, state);
-    check_no_residual(function, out);
-    check_backward(function, state.channels(), out, out_gradient, in_gradient);
-    check_piece(function, batch, state.channels(), out.view());
-    check_invertible<T>(function, options, state);
-    if (batch.count == 0) return;
-    check_batch_size(function, options, batch.count);
-    tables = output_tables(options, state, statistics());
-  };
-  const auto pass = [&](Index first, Index samples) {
-    auto formula = formula_options<parameter_t<T>>(options.epilogue, false);
-    formula.fixed_statistics = batch.count == 1;
-    return OutputBackward<T, Channels>(formula, tables, {some_samples(out.view(), first, samples)},
-                                       some_samples(out_gradient.view(), first, samples));
-  };
-  return backward_together<T, Channels>(function, options, batch, state.channels(), out.view(),
-                                        in_gradient, execution, prepare, pass);
+  /// Refuses arguments of this rank on behalf of all, and fills the tables.
+  void prepare() {
+    const Index channels = made_.state.channels();
+    check_state_shape(made_.function, made_.state);
+    if constexpr (from_output) check_no_residual(made_.function, made_.in);
+    check_backward(made_.function, channels, made_.in, made_.out_gradient, made_.in_gradient);
+    selected_ = selected_of(made_.function, made_.in);
+    check_piece(made_.function, made_.batch, channels, count_of(selected_, made_.in));
+    if constexpr (from_output) check_invertible<T>(made_.function, made_.options, made_.state);
+    check_given_batch<C>(made_.function, made_.options, made_.batch);
+    if (divisor_.empty) return;
+    const auto use = usable_statistics(made_.function, made_.options, made_.state,
+                                       made_.state_given, made_.batch);
+    if constexpr (from_output) {
+      tables_ = output_tables(made_.options, made_.state, use);
+    } else {
+      tables_ = input_tables(made_.options, made_.state, use);
+    }
+  }
+
+  BackwardPass<Source, T, Channels> pass(const InputViews<T>& in, Index first) {
+    auto formula = formula_options<C>(made_.options.epilogue, in.residual != nullptr);
+    formula.fixed_statistics = divisor_.fixed;
+    return {formula, tables_, in, some_samples(made_.out_gradient.view(), first, in.x.samples()),
+            divisor_.divisor};
+  }
+
+  /// The share of some samples; what a mask leaves out has one, too, where it has a gradient.
+  Sums sums_of(Index first, Index samples) {
+    const InputPiece<T> some(made_.function, made_.in, first, samples, selected_);
+    Sums sums(made_.state.channels());
+    sums.count = some.count();
+    if (!divisor_.empty && !some.view().empty()) pass(some.views(), first).sum(execution_, sums);
+    return sums;
+  }
+
+  void write(const Sums& all) {
+    const InputViews<T> in{made_.in.view(), made_.in.residual(), selected_.get()};
+    const GradientViews<T> to{made_.in_gradient.view(), made_.in_gradient.residual()};
+    if (divisor_.empty) return fill_gradients(in, made_.out_gradient.view(), to, execution_);
+    if (!in.x.empty()) pass(in, 0).map_with(execution_, all, to);
+  }
+
+  static constexpr bool from_output = std::is_same<Source, FromOutput>::value;
+
+  const BackwardCall<T, Channels>& made_;
+  const Execution& execution_;
+  MinibatchDivisor<A> divisor_;
+  GradientTables<T, Channels> tables_;
+  SelectedPointer<T> selected_;
+};
+
+template <class T, int Channels>
+Gradients<T, Channels> input_gradients_together(const BackwardCall<T, Channels>& made,
+                                                const Execution& execution) {
+  return BackwardTogether<FromInput<parameter_t<T>>, T, Channels>(made, execution).run();
+}
+template <class T, int Channels>
+Gradients<T, Channels> output_gradients_together(const BackwardCall<T, Channels>& made,
+                                                 const Execution& execution) {
+  return BackwardTogether<FromOutput, T, Channels>(made, execution).run();
 }
 
 }  // namespace detail

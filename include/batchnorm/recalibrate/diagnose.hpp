@@ -144,12 +144,21 @@ inline void judge_errors(Diagnosis& d, Index c, double values, double variance, 
   d.variance_error[c] = variance * std::sqrt(2.0 / independent);
 }
 
+/// How many values of equal weight have a mean of the same error: W where weights are frequencies,
+/// otherwise W^2 / sum(w^2) (Kish 1965, Survey Sampling, 8.2); n where nothing has a weight.
+inline double values_of_equal_weight(const Moments<double>& moments) {
+  const double weight = moments.weight();
+  return moments.weights() == Weights::frequency ? weight
+                                                 : weight * weight / moments.squared_weight();
+}
+
 /// What a series says about the values of an example.
+/// @param variance  of all values of the channel
 /// @return how many values of a channel are worth one independent value, 1 or more
-inline double judge_values(Diagnosis& d, Index c, const MinibatchSeries<double>& series) {
+inline double judge_values(Diagnosis& d, Index c, const MinibatchSeries<double>& series,
+                           double variance) {
   const double minibatches = static_cast<double>(series.minibatches());
-  const double values = static_cast<double>(series.pooled.count);
-  const double variance = series.pooled.sum_of_squares[c] / (values - 1.0);
+  const double values = values_of_equal_weight(series.pooled);
   const double of_means = series.means.sum_of_squares[c] / (minibatches - 1.0);
   // Independent values would make minibatch means vary by variance / values of a minibatch.
   const double alike = variance > 0.0 ? of_means * (values / minibatches) / variance : 1.0;
@@ -168,7 +177,7 @@ inline void judge_errors(Diagnosis& d, double values, const MinibatchSeries<doub
   if (series != nullptr) {
     d.series_minibatches = series->minibatches();
     d.values_per_example =
-        static_cast<double>(series->pooled.count) / static_cast<double>(series->examples);
+        values_of_equal_weight(series->pooled) / static_cast<double>(series->examples);
     d.effective_values_per_example.resize(d.channels);
   }
   for (Index c = 0; c < d.channels; ++c) {
@@ -176,8 +185,8 @@ inline void judge_errors(Diagnosis& d, double values, const MinibatchSeries<doub
     double alike = 1.0;
     if (series != nullptr) {
       // Running variances of values that are alike are low.
-      variance = series->pooled.sum_of_squares[c] / static_cast<double>(series->pooled.count - 1);
-      alike = judge_values(d, c, *series);
+      variance = series->pooled.sum_of_squares[c] / series->pooled.divisor(1);
+      alike = judge_values(d, c, *series, variance);
     }
     if (known) judge_errors(d, c, d.effective_batches * values, variance, alike);
     if (!observed) continue;
@@ -193,6 +202,7 @@ Diagnosis diagnose_state(const State<T, Channels>& state, const Options& options
   constexpr const char* function = "diagnose";
   check_state_shape(function, state);
   validate(options);
+  if (series != nullptr) series->check(function);
   if (series != nullptr && series->channels() != state.channels()) {
     fail_argument(function, "channels of the series", text(state.channels()),
                   text(series->channels()));
@@ -200,6 +210,9 @@ Diagnosis diagnose_state(const State<T, Channels>& state, const Options& options
   if (series != nullptr && (series->minibatches() < 2 || series->examples < 1)) {
     fail_argument(function, "a series has a spread", "2 minibatches or more",
                   text(series->minibatches()));
+  }
+  if (series != nullptr && !series->pooled.has_sample_variance()) {
+    fail_divisor(function, series->pooled.sample_divisor());
   }
   const AverageWeights weights = weights_of(state, options);
   Diagnosis d;
@@ -213,14 +226,11 @@ Diagnosis diagnose_state(const State<T, Channels>& state, const Options& options
   d.effective_batches = weights.effective;
   d.effective_batches_in_the_long_run = weights.effective_in_the_long_run;
   judge_channels(d, state, options);
-  const auto values_of = [](Index samples, Index batches) {
-    return static_cast<double>(samples) / static_cast<double>(batches);
-  };
   double values = 0.0;
   if (state.batches_seen > 0 && state.samples_seen > 0) {
-    values = values_of(state.samples_seen, state.batches_seen);
+    values = static_cast<double>(state.samples_seen) / static_cast<double>(state.batches_seen);
   } else if (series != nullptr) {
-    values = values_of(series->pooled.count, series->minibatches());
+    values = values_of_equal_weight(series->pooled) / static_cast<double>(series->minibatches());
   }
   judge_errors(d, values, series);
   return d;
@@ -240,7 +250,7 @@ Diagnosis diagnose_state(const State<T, Channels>& state, const Options& options
 ///     diagnose(layer, report.layers[0].series)     // of a re-estimation
 ///
 /// @throws std::invalid_argument when the parts of the state differ in size, or a series is of
-///         other channels or of fewer than two minibatches
+///         other channels, of parts that do not belong together, or of fewer than two minibatches
 /// Cost: a few operations per channel. Thread safe. Sources: Kish, Survey Sampling (1965), 8.2, for
 /// effective numbers; the errors are those of means and variances of normal values.
 template <class T, int Channels>

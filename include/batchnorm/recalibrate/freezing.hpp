@@ -9,7 +9,7 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/layer.hpp"
-#include "batchnorm/math/gradients.hpp"
+#include "batchnorm/math/gradient_sums.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
@@ -96,7 +96,8 @@ ForwardPass<T, Channels> forward(BatchNorm<T, Channels>& layer,
   // The update is tried on a copy, so that nothing is written if it is refused.
   detail::check_state_shape("forward", layer.state());
   detail::check_forward("forward", layer.channels(), in, out);
-  pass.batch = detail::moments_of_view<Channels, T>(in.view(), execution);
+  const auto selected = detail::selected_of("forward", in);
+  pass.batch = detail::moments_of_view<Channels, T>(in.view(), selected.get(), execution);
   BatchNorm<T, Channels> next = layer;
   next.commit(pass.batch);
   layer.infer(in, out, execution);

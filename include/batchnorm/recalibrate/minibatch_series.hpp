@@ -3,6 +3,7 @@
 #define BATCHNORM_RECALIBRATE_MINIBATCH_SERIES_HPP
 
 #include <Eigen/Core>
+#include <utility>
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
@@ -32,8 +33,11 @@ struct MinibatchSeries {
   Index examples = 0;
 
   MinibatchSeries() = default;
+  /// @throws std::invalid_argument for fewer than zero
   explicit MinibatchSeries(Index channels)
-      : pooled(channels), means(channels), variances(channels) {}
+      : pooled(detail::checked_sum_channels<Eigen::Dynamic>("MinibatchSeries", channels)),
+        means(pooled),
+        variances(pooled) {}
 
   Index channels() const { return pooled.channels(); }
   Index minibatches() const { return means.count; }
@@ -41,37 +45,65 @@ struct MinibatchSeries {
   /// One minibatch more. An empty one counts as none.
   /// @param examples_of_batch  how many examples it has; an image is one, of many values
   /// @throws std::invalid_argument for moments of another number of channels, or a negative number
-  ///         of examples. Nothing is changed then.
+  ///         of examples, or a series whose parts do not belong together
+  /// @throws std::domain_error for a negative sum of squares. Nothing is changed then.
   template <int Channels>
   void add(const Moments<T, Channels>& batch, Index examples_of_batch) {
     if (examples_of_batch < 0) {
       detail::fail_argument("MinibatchSeries::add", "number of examples", "zero or more",
                             detail::text(examples_of_batch));
     }
+    check("MinibatchSeries::add");
+    detail::check_room("MinibatchSeries::add", "examples", examples, examples_of_batch);
+    detail::check_room("MinibatchSeries::add", "minibatches", means.count, 1);
     if (batch.count == 0) return;
     Moments<T> values(batch.channels());
     values.count = batch.count;
     values.mean = batch.mean;
     values.sum_of_squares = batch.sum_of_squares;
-    values.set_weight(batch.weight(), batch.squared_weight());
+    values.set_weight(batch.weight(), batch.squared_weight(), batch.weights());
     pooled.merge(values);
     Moments<T> one(batch.channels());
     one.count = 1;
     one.mean = batch.mean;
     means.merge(one);
     examples += examples_of_batch;
-    if (batch.count < 2) return;
+    if (!batch.has_sample_variance()) return;
     one.mean = batch.sample_variance();
     variances.merge(one);
   }
 
   /// Both series as one.
-  /// @throws std::invalid_argument when the numbers of channels differ. Nothing is changed then.
+  /// @throws std::invalid_argument when the numbers of channels differ, of the series or of the
+  ///         parts of one, and what else Moments::merge refuses. Nothing is changed then.
   void merge(const MinibatchSeries& other) {
-    pooled.merge(other.pooled);
-    means.merge(other.means);
-    variances.merge(other.variances);
-    examples += other.examples;
+    constexpr const char* function = "MinibatchSeries::merge";
+    check(function);
+    other.check(function);
+    detail::check_room(function, "examples", examples, other.examples);
+    MinibatchSeries both = *this;
+    both.pooled.merge(other.pooled);
+    both.means.merge(other.means);
+    both.variances.merge(other.variances);
+    both.examples += other.examples;
+    *this = std::move(both);
+  }
+
+  /// Refuses a series whose parts do not belong together, for a function that was given it.
+  /// @throws std::invalid_argument, and std::domain_error for a negative sum of squares
+  void check(const char* function) const {
+    for (const Moments<T>* const part : {&pooled, &means, &variances}) {
+      detail::check_possible_moments(function, *part);
+    }
+    if (means.channels() != channels() || variances.channels() != channels()) {
+      detail::fail_argument(
+          function, "numbers of channels of what is pooled, of means and of variances",
+          "one number",
+          detail::text(channels(), ", ", means.channels(), " and ", variances.channels()));
+    }
+    if (examples < 0) {
+      detail::fail_argument(function, "number of examples", "zero or more", detail::text(examples));
+    }
   }
 
   /// The same, kept in another type.
@@ -91,7 +123,7 @@ struct MinibatchSeries {
     to.count = from.count;
     to.mean = from.mean.template cast<U>();
     to.sum_of_squares = from.sum_of_squares.template cast<U>();
-    to.set_weight(from.weight(), from.squared_weight());
+    to.set_weight(from.weight(), from.squared_weight(), from.weights());
   }
 };
 

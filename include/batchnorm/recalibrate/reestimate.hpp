@@ -68,14 +68,25 @@ ReestimationReport reestimate(std::vector<LayerHandle<T>> layers, const Minibatc
 ///                [&](Index first, Index count) { return x.middleCols(first, count); });
 ///
 /// @param inputs  gives the inputs of examples first ... first + count - 1: a view, a matrix or an
-///                expression
+///                expression, of one sample for each example, or of several where positions were
+///                flattened into columns. That makes any multiple of `count` a right number of
+///                samples: more examples than were asked for cannot be told from it, and are taken.
+/// @throws what the other form does, and std::invalid_argument for inputs whose number of samples
+///         is not a multiple of that of the examples
 template <class T, int Channels, class Inputs, class Callback>
 ReestimationReport reestimate(BatchNorm<T, Channels>& layer, const Minibatches& data,
                               Inputs&& inputs, const ReestimationOptions& options,
                               Callback&& progress) {
   const auto forward = [&](Index first, Index count, ReestimationPass<T>& pass) {
     const auto& in = inputs(first, count);
-    pass.see(layer, in);
+    const Input<T> input(in);
+    const Index samples = input.view().samples();
+    if (samples < 1 || samples % count != 0) {
+      detail::fail_argument("reestimate", "samples of the inputs of some examples",
+                            detail::text(count, ", one of each, or a multiple"),
+                            detail::text(samples));
+    }
+    pass.see(layer, input);
   };
   return reestimate<T>({&layer}, data, forward, options, progress);
 }

@@ -30,6 +30,7 @@
 
 // Re-estimation step by step, for data that lie on several machines; reestimate.hpp has it in one
 // call.
+// Longer than most: a pass and the run that it belongs to, which check each other's steps.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -38,9 +39,7 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 struct ReestimationOptions {
   Estimator estimator = Estimator::population();
   ReestimationOrder order = ReestimationOrder::one_pass;
-  /// Who normalises and sums. With a Synchronize in it, minibatches are those of all ranks, each of
-  /// which has as many, and all get the same statistics.
-  Execution execution;
+  Execution execution;  ///< who normalises and sums; with a Synchronize, minibatches of all ranks
 };
 
 template <class T>
@@ -166,10 +165,13 @@ class Reestimation {
 
   /// What somebody else has collected in the same pass: of another part of the data, on another
   /// thread.
-  /// @throws std::invalid_argument when it has other layers or channels. Nothing is changed then.
+  /// @throws std::invalid_argument when it has other layers or channels, and what else
+  ///         MinibatchSeries::merge throws. Nothing is changed then.
   void merge(const std::vector<Series>& other) {
     check_series("Reestimation::merge", other);
-    for (Size i = 0; i < series_.size(); ++i) series_[i].merge(other[i]);
+    std::vector<Series> both = series_;
+    for (Size i = 0; i < both.size(); ++i) both[i].merge(other[i]);
+    series_ = std::move(both);
   }
   void merge(const Reestimation& other) {
     other.check_whole("Reestimation::merge");
@@ -182,11 +184,17 @@ class Reestimation {
   void share(std::vector<Series> all) {
     check_series("Reestimation::share", all);
     for (Size i = 0; i < series_.size(); ++i) {
-      if (all[i].pooled.count >= series_[i].pooled.count) continue;
-      detail::fail_argument("Reestimation::share", text_of(i),
-                            detail::text("at least the ", series_[i].pooled.count,
-                                         " values that this machine has collected"),
-                            detail::text(all[i].pooled.count));
+      const auto check = [&](const char* what, Index shared, Index own) {
+        if (shared >= own) return;
+        detail::fail_argument(
+            "Reestimation::share", text_of(i),
+            detail::text("at least the ", own, what, " that this machine has collected"),
+            detail::text(shared));
+      };
+      check(" values", all[i].pooled.count, series_[i].pooled.count);
+      check(" minibatches", all[i].means.count, series_[i].means.count);
+      check(" variances", all[i].variances.count, series_[i].variances.count);
+      check(" examples", all[i].examples, series_[i].examples);
     }
     series_ = std::move(all);
   }
@@ -277,6 +285,7 @@ class Reestimation {
     for (Size i = 0; alike && i < series_.size(); ++i) {
       alike = other[i].channels() == series_[i].channels();
     }
+    for (Size i = 0; alike && i < series_.size(); ++i) other[i].check(function);
     if (alike) return;
     detail::fail_argument(function, "layers of what was collected elsewhere",
                           "as many, with as many channels each", "others");
@@ -305,7 +314,7 @@ class Reestimation {
     if (i < frozen_.size()) {
       frozen_[i](in, out, options_.execution);
     } else {
-      note(i, layer.normalize(in, out, execution_for(i)), in);
+      note(i, layer.normalize(in, out, options_.execution.with_layer(i + 1)), in);
     }
   }
 
@@ -313,24 +322,16 @@ class Reestimation {
   void see(const BatchNorm<T, Channels>& layer, const Input<T>& in) {
     const Size i = use(&layer);
     constexpr const char* function = "ReestimationPass::see";
-    const auto check = [&] { detail::check_channels(function, in.view(), layer.channels()); };
-    if (i < frozen_.size()) return check();
-    note(i,
-         detail::moments_seen(function, layer.options(), layer.channels(), in.view(),
-                              execution_for(i), check),
-         in);
+    if (i < frozen_.size()) return detail::check_channels(function, in.view(), layer.channels());
+    note(i, detail::moments_seen(function, layer, in, options_.execution.with_layer(i + 1)), in);
   }
-
-  /// The layers of a list have numbers, by which ranks compare what they call.
-  Execution execution_for(Size i) const { return options_.execution.with_layer(i + 1); }
 
   template <int Channels>
   void note(Size i, const Moments<A, Channels>& batch, const Input<T>& in) {
     if (passes_ > 0 && i != passes_) return;  // looked at in the first pass, or in one to come
     const Options& options = layers_[i].options();
     if (!detail::check_finite<parameter_t<T>>("ReestimationPass", options, batch)) return;
-    const detail::Collective* const all = options_.execution.collective();
-    series_[i].add(batch, all != nullptr ? all->samples() : in.view().samples());
+    series_[i].add(batch, detail::samples_of(in, options_.execution));
   }
 
   /// A state with the statistics that the series of a layer leads to.
@@ -342,7 +343,8 @@ class Reestimation {
     }
     const bool pooled = options_.estimator.is_population();
     const bool sample = layers_[i].options().running_variance == VarianceEstimator::sample;
-    if (pooled ? sample && seen.pooled.count < 2 : seen.variances.count < seen.means.count) {
+    if (pooled ? sample && !seen.pooled.has_sample_variance()
+               : seen.variances.count < seen.means.count) {
       detail::fail_argument(function, text_of(i), "two values per channel or more",
                             pooled ? "one" : "a minibatch of one");
     }
@@ -360,7 +362,7 @@ class Reestimation {
                           "finite numbers", "NaN, infinity or overflow");
     }
     State<T> state = states_[i];
-    state.set_statistics(mean, variance, seen.minibatches(), seen.pooled.count);
+    state.set_statistics(mean, variance, seen.minibatches(), detail::values_of(seen.pooled));
     return state;
   }
 

@@ -127,6 +127,26 @@ namespace detail {
 inline Index unchecked_product(Index a, Index b) {
   return static_cast<Index>(static_cast<std::size_t>(a) * static_cast<std::size_t>(b));
 }
+
+/// Shape and strides of a view, whatever its scalar.
+struct ViewShape {
+  template <class T>
+  explicit ViewShape(const BatchView<T>& view)
+      : samples(view.samples()),
+        channels(view.channels()),
+        positions(view.positions()),
+        sample_stride(view.sample_stride()),
+        channel_stride(view.channel_stride()),
+        position_stride(view.position_stride()) {}
+  ViewShape() = default;
+
+  Index samples = 0;
+  Index channels = 0;
+  Index positions = 0;
+  Index sample_stride = 0;
+  Index channel_stride = 0;
+  Index position_stride = 0;
+};
 }  // namespace detail
 
 /// View of a densely packed array with the channel before the positions: NC, NCL, NCHW, NCDHW (the

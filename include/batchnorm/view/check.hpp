@@ -17,15 +17,15 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
 inline std::string shape_text(const ViewMemory& view) {
-  return text(view.samples(), " samples x ", view.channels(), " channels x ", view.positions(),
+  return text(view.samples, " samples x ", view.channels, " channels x ", view.positions,
               " positions");
 }
 
 /// The message knows the commonest slip: a matrix handed over with examples and features swapped.
 [[noreturn]] inline void fail_channels(const char* function, const ViewMemory& view,
                                        Index expected) {
-  std::string got = text(view.channels(), " (", shape_text(view), ")");
-  if (view.positions() == 1 && view.samples() == expected) {
+  std::string got = text(view.channels, " (", shape_text(view), ")");
+  if (view.positions == 1 && view.samples == expected) {
     got += text("; the matrix looks transposed: a plain matrix is read as features x examples, ",
                 "pass examples_in_rows(matrix) when each row is an example");
   }
@@ -40,12 +40,11 @@ void check_channels(const char* function, const BatchView<T>& view, Index expect
 /// Two arguments of one call must mean the same element by the same index.
 inline void check_same_shape(const char* function, const char* name_a, const ViewMemory& a,
                              const char* name_b, const ViewMemory& b) {
-  if (a.samples() != b.samples() || a.channels() != b.channels() ||
-      a.positions() != b.positions()) {
+  if (a.samples != b.samples || a.channels != b.channels || a.positions != b.positions) {
     fail_argument(function, text("shape of ", name_b, " must be that of ", name_a), shape_text(a),
                   shape_text(b));
   }
-  if (a.positions() > 1 && a.order != b.order) {
+  if (a.positions > 1 && a.order != b.order) {
     fail_argument(function, text("positions of ", name_b, " must be counted as those of ", name_a),
                   "tensors of one storage order", "a row-major and a column-major tensor");
   }
@@ -135,6 +134,9 @@ void check_backward_inputs(const char* function, Index channels, const Input<T>&
   check_same_shape(function, "input", in.view(), "output gradient", out_gradient.view());
   if (in.residual() != nullptr) {
     check_same_shape(function, "input", in.view(), "residual", *in.residual());
+  }
+  if (out_gradient.mask() != nullptr) {
+    fail_argument(function, "a mask and weights are said at the input", "dy", "masked or weighted");
   }
   if (out_gradient.residual() == nullptr) return;
   fail_argument(function, "an output has one gradient", "dy", "with_residual of two");

@@ -4,6 +4,7 @@
 
 #include <Eigen/Core>
 #include <cstddef>
+#include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "batchnorm/view/argument.hpp"
 #include "batchnorm/view/batch_view.hpp"
 #include "batchnorm/view/eigen.hpp"
+#include "batchnorm/view/mask.hpp"
 #include "batchnorm/view/residual.hpp"
 
 namespace batchnorm {
@@ -31,6 +33,20 @@ template <class A>
 inline constexpr bool is_with_residual = false;
 template <class First, class Residual>
 inline constexpr bool is_with_residual<WithResidual<First, Residual>> = true;
+
+/// The mask of an argument, null for one without.
+template <class T, class A>
+const MaskOf<T>* mask_of(const A& argument) {
+  if constexpr (is_masked_input<A>) {
+    constexpr bool same = std::is_convertible<decltype(&argument.mask), const MaskOf<T>*>::value;
+    static_assert(same,
+                  "batchnorm: the scalar of the input differs from that of the layer; convert it "
+                  "with cast<T>()");
+    if constexpr (same) return &argument.mask;
+  }
+  static_cast<void>(argument);
+  return nullptr;
+}
 
 /// One array that is read. An expression without memory, such as W * h, is evaluated once. A view
 /// that is there already is referred to, as copying it takes a tenth of the smallest calls.
@@ -60,12 +76,6 @@ class InputArray {
  private:
   using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
 
-  /// Deletes it. (<memory> takes a thirtieth of <Eigen/Core> to compile.)
-  struct Evaluated {
-    const Matrix* matrix = nullptr;
-    ~Evaluated() { delete matrix; }
-  };
-
   template <class A>
   void set(const A& argument) {
     if constexpr (std::is_convertible<const A*, const BatchView<const T>*>::value) {
@@ -75,14 +85,13 @@ class InputArray {
     } else if constexpr (has_memory<A>) {
       view_ = new (&made_) BatchView<const T>(view_of_matrix<Examples::in_columns>(argument));
     } else {
-      evaluated_.matrix = new Matrix(argument);
-      view_ =
-          new (&made_) BatchView<const T>(view_of_matrix<Examples::in_columns>(*evaluated_.matrix));
+      evaluated_ = std::make_unique<const Matrix>(argument);
+      view_ = new (&made_) BatchView<const T>(view_of_matrix<Examples::in_columns>(*evaluated_));
     }
   }
 
   const BatchView<const T>* view_ = nullptr;
-  Evaluated evaluated_;
+  std::unique_ptr<const Matrix> evaluated_;
   union {
     BatchView<const T> made_;  ///< of the argument, where it is none
   };
@@ -91,8 +100,9 @@ class InputArray {
 }  // namespace detail
 
 /// The parameter type of inputs: what is normalised, or a gradient that is propagated back. Takes
-/// BatchViews, Eigen objects of features x examples, and with_residual of two such, as Eigen::Ref
-/// and std::string_view take what they refer to. Not for keeping: it refers to its argument.
+/// BatchViews, Eigen objects of features x examples, with_residual of two such, and masked or
+/// weighted of any, as Eigen::Ref and std::string_view take what they refer to. Not for keeping: it
+/// refers to its argument.
 template <class T>
 class Input {
  public:
@@ -100,16 +110,28 @@ class Input {
   Input(const A& argument) : x_(argument) {}
   template <class First, class Residual>
   Input(const WithResidual<First, Residual>& pair)
-      : x_(pair.first), residual_(pair.residual), has_residual_(true) {}
+      : x_(detail::without_mask(pair.first)),
+        residual_(pair.residual),
+        has_residual_(true),
+        mask_(detail::mask_of<T>(pair.first)) {}
+  template <class In, class Scalar>
+  Input(const MaskedInput<In, Scalar>& masked) : Input(masked.in) {
+    set_mask(detail::mask_of<T>(masked));
+  }
 
   const BatchView<const T>& view() const { return x_.view(); }
   /// Null without a residual.
   const BatchView<const T>* residual() const { return has_residual_ ? &residual_.view() : nullptr; }
+  /// Null without a mask.
+  const detail::MaskOf<T>* mask() const { return mask_; }
 
  private:
+  void set_mask(const detail::MaskOf<T>* mask) { mask_ = mask; }
+
   detail::InputArray<T> x_;
   detail::InputArray<T> residual_;
   bool has_residual_ = false;
+  const detail::MaskOf<T>* mask_ = nullptr;
 };
 
 /// The parameter type of outputs: a BatchView that writes, or an Eigen object with memory of its
@@ -157,7 +179,11 @@ const In& lead_of(const In& in) {
 }
 template <class First, class Residual>
 const auto& lead_of(const WithResidual<First, Residual>& pair) {
-  return pair.first;
+  return without_mask(pair.first);
+}
+template <class In, class T>
+const auto& lead_of(const MaskedInput<In, T>& masked) {
+  return lead_of(masked.in);
 }
 
 /// Refuses when compiled a residual that is given as an argument of its own.

@@ -14,25 +14,23 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
 /// What checks ask of a view, without its scalar, so that they are compiled once for all.
-struct ViewMemory {
+struct ViewMemory : ViewShape {
   template <class T>
   ViewMemory(const BatchView<T>& view)
-      : data(view.data()),
+      : ViewShape(view),
+        data(view.data()),
         bytes(static_cast<std::int64_t>(sizeof(T))),
-        sizes{view.samples(), view.channels(), view.positions()},
-        strides{view.sample_stride(), view.channel_stride(), view.position_stride()},
         order(view.position_order()) {}
 
-  Index samples() const { return sizes[0]; }
-  Index channels() const { return sizes[1]; }
-  Index positions() const { return sizes[2]; }
-  bool empty() const { return sizes[0] == 0 || sizes[1] == 0 || sizes[2] == 0; }
+  Index size(int axis) const { return axis == 0 ? samples : axis == 1 ? channels : positions; }
+  Index stride(int axis) const {
+    return axis == 0 ? sample_stride : axis == 1 ? channel_stride : position_stride;
+  }
+  bool empty() const { return samples == 0 || channels == 0 || positions == 0; }
   std::uintptr_t address() const { return reinterpret_cast<std::uintptr_t>(data); }
 
   const void* data;
   std::int64_t bytes;  ///< of an element
-  Index sizes[3];
-  Index strides[3];  ///< in elements
   PositionOrder order;
 };
 
@@ -106,7 +104,7 @@ class OverlapQuestion {
 inline bool same_memory(const ViewMemory& a, const ViewMemory& b) {
   bool same = a.data == b.data && a.bytes == b.bytes;
   for (int axis = 0; axis < 3; ++axis) {
-    same = same && (a.sizes[axis] <= 1 || a.strides[axis] == b.strides[axis]);
+    same = same && (a.size(axis) <= 1 || a.stride(axis) == b.stride(axis));
   }
   return same;
 }
@@ -119,8 +117,8 @@ struct AddressRange {
   explicit AddressRange(const ViewMemory& view)
       : begin(view.address()), end(begin + static_cast<std::uintptr_t>(view.bytes)) {
     for (int axis = 0; axis < 3; ++axis) {
-      const Index step = view.strides[axis];
-      const Index distance = step * (view.sizes[axis] - 1) * view.bytes;
+      const Index step = view.stride(axis);
+      const Index distance = step * (view.size(axis) - 1) * view.bytes;
       (step < 0 ? begin : end) += static_cast<std::uintptr_t>(distance);
     }
   }
@@ -137,8 +135,8 @@ inline bool overlap(const ViewMemory& a, const ViewMemory& b) {
   // The distance from an element of b to one of a, in bytes.
   OverlapQuestion distance(static_cast<std::int64_t>(a.address() - b.address()));
   for (int axis = 0; axis < 3; ++axis) {
-    distance.add(a.sizes[axis], a.strides[axis] * a.bytes);
-    distance.add(b.sizes[axis], -b.strides[axis] * b.bytes);
+    distance.add(a.size(axis), a.stride(axis) * a.bytes);
+    distance.add(b.size(axis), -b.stride(axis) * b.bytes);
   }
   return distance.reaches(1 - a.bytes, b.bytes - 1);
 }
@@ -169,9 +167,9 @@ inline bool are_nested(const Index (&sizes)[3], const Index (&strides)[3]) {
 /// window, so that it cannot be an output. Exact as far as overlap() is.
 inline bool repeats_elements(const ViewMemory& view) {
   if (view.empty()) return false;
-  const auto& sizes = view.sizes;
-  const auto& strides = view.strides;
-  if (sizes[0] * sizes[2] == 1) return sizes[1] > 1 && strides[1] == 0;
+  if (view.samples * view.positions == 1) return view.channels > 1 && view.channel_stride == 0;
+  const Index sizes[] = {view.samples, view.channels, view.positions};
+  const Index strides[] = {view.sample_stride, view.channel_stride, view.position_stride};
   if (are_nested(sizes, strides)) return false;
   for (int axis = 0; axis < 3; ++axis) {
     if (sizes[axis] == 1) continue;

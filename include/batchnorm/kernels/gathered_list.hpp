@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_KERNELS_GATHERED_LIST_HPP
+#define BATCHNORM_KERNELS_GATHERED_LIST_HPP
+
+#include <algorithm>
+#include <cstddef>
+
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/kernels/coefficients.hpp"
+#include "batchnorm/kernels/list_lines.hpp"
+#include "batchnorm/kernels/map.hpp"
+#include "batchnorm/kernels/pack.hpp"
+#include "batchnorm/kernels/partition.hpp"
+#include "batchnorm/kernels/reduce_kernel.hpp"
+#include "batchnorm/kernels/reduce_region.hpp"
+#include "batchnorm/kernels/selected.hpp"
+#include "batchnorm/kernels/tile.hpp"
+#include "batchnorm/kernels/traversal.hpp"
+#include "batchnorm/kernels/tuning.hpp"
+#include "batchnorm/kernels/value_list.hpp"
+#include "batchnorm/kernels/weighted_sums.hpp"
+#include "batchnorm/version.hpp"
+
+// The reducing loop over a list of values. It does what the loop over a dense array of these values
+// would do, tile by tile and to the same bits: a tile that lies in one piece is read where it is,
+// others are packed.
+// Longer than most: rows, runs and weighted sums share the pieces of one list and how they are
+// packed.
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+
+/// The shape of a dense array of the values of a list: channels last where the channels of the
+/// first input are neighbours, otherwise channels first.
+inline ViewShape dense_shape(Index values, const ViewShape& like) {
+  ViewShape shape;
+  shape.samples = 1;
+  shape.channels = like.channels;
+  shape.positions = values;
+  const bool channels_last = like.channel_stride == 1 && like.channels > 1;
+  shape.sample_stride = values * like.channels;
+  shape.channel_stride = channels_last ? 1 : values;
+  shape.position_stride = channels_last ? like.channels : 1;
+  return shape;
+}
+
+template <class T>
+class GatheredList final : public Gathered<T> {
+  using A = accumulator_t<T>;
+  using C = parameter_t<T>;
+  using typename Gathered<T>::Targets;
+  using Reducing = RegionReducer<T>;
+
+ public:
+  /// @param weights  of the values of the list; null where all are 1
+  /// @param plan     of a dense array of these values
+  GatheredList(const ListLayout& layout, const double* weights, bool only_gradients,
+               const Operands<T>& data, const Plan& plan)
+      : weights_(weights),
+        only_gradients_(only_gradients),
+        data_(data),
+        layout_(layout),
+        shape_(plan.traversal()),
+        per_row_(shape_.channels_wrap() ? shape_.columns / shape_.channels : 1) {}
+
+  bool in_lines() const override { return weights_ != nullptr; }
+
+  void pack(std::size_t operand, T* to, Index step, Index column, Index row, Index lines,
+            Index length, Index row_step) const override {
+    Pieces pieces(layout_);
+    for (Index line = 0; line < lines; ++line) {
+      if (shape_.along_rows) {
+        pack_row(pieces, operand, to + line * step, column, row + line * row_step, length);
+      } else {
+        pack_values(pieces, operand, to + line * step, column + line, row, length);
+      }
+    }
+  }
+
+  void sum(const Reducing& reducer, InstructionSet set, const Region& region, bool in_accumulator,
+           const Targets& into) const override {
+    if (in_accumulator || weights_ != nullptr) {
+      sum_in_accumulator(reducer, region, into);
+    } else {
+      sum_runs(reducer, set, region, into);
+    }
+  }
+
+  void sum_rows(const Reducing& reducer, InstructionSet set, const Tile<T>& model,
+                const Region& region, Index begin, Index end, Index columns) const override {
+    PackedTile<T> packed(reducer.plan_, reducer.data_);
+    Pieces pieces(layout_);
+    Tile<T> tile = model;
+    const Index together = reducer.rows_per_tile();
+    const Index width = packed_elements / max_terms_per_total;
+    const bool can_be_direct =
+        are_rows_in_place() && columns >= reducer.call_.kernels.width_of(set);
+    for (Index row = begin; row < end; row += together) {
+      const Index rows = (std::min)(together, end - row);
+      if (only_gradients_ && !has_gradients(pieces, region.first_column, columns, row, rows)) {
+        continue;
+      }
+      if (can_be_direct && locate_rows(tile, pieces, region.first_column, columns, row, rows)) {
+        Reducing::shift(tile, model, 0, 0);
+        reducer.set_row_prefetch(tile);
+        reducer.call_.kernels(set, tile);
+        continue;
+      }
+      tile.prefetch = false;
+      for (Index first = 0; first < columns; first += width) {
+        Reducing::shift(tile, model, first, first);
+        packed.pack(tile, region.first_column + first, (std::min)(width, columns - first), row,
+                    rows);
+        if (only_gradients_) leave_out(tile);
+        reducer.call_.kernels(set, tile);
+      }
+    }
+  }
+
+ private:
+  // ---- packing
+
+  void pack_values(Pieces& pieces, std::size_t operand, T* to, Index channel, Index rank,
+                   Index count) const {
+    const Layout& layout = layout_.of(operand);
+    const T* const from = data_.from[operand] + channel * layout.column_stride;
+    while (count > 0) {
+      const Piece piece = pieces.at(rank);
+      const Index some = (std::min)(piece.length, count);
+      const T* const at = from + layout_.offset(operand, piece.place);
+      for (Index i = 0; i < some; ++i) to[i] = at[i * layout.inner_stride];
+      to += some;
+      rank += some;
+      count -= some;
+    }
+  }
+
+  /// `length` columns of a row, through which the channels may cycle.
+  void pack_row(Pieces& pieces, std::size_t operand, T* to, Index column, Index row,
+                Index length) const {
+    const Layout& layout = layout_.of(operand);
+    Index rank = row * per_row_ + column / shape_.channels;
+    Index channel = column % shape_.channels;
+    const bool dense = layout.column_stride == 1 && layout.inner_stride == shape_.channels;
+    while (length > 0) {
+      const Piece piece = pieces.at(rank++);
+      const T* const at = data_.from[operand] + layout_.offset(operand, piece.place);
+      if (dense && channel == 0 && length > shape_.channels) {
+        const Index values = (std::min)(piece.length, length / shape_.channels);
+        std::copy(at, at + values * shape_.channels, to);
+        to += values * shape_.channels;
+        length -= values * shape_.channels;
+        rank += values - 1;
+        continue;
+      }
+      const Index some = (std::min)(shape_.channels - channel, length);
+      const T* const first = at + channel * layout.column_stride;
+      if (layout.column_stride == 1) {
+        std::copy(first, first + some, to);
+      } else {
+        for (Index c = 0; c < some; ++c) to[c] = first[c * layout.column_stride];
+      }
+      to += some;
+      length -= some;
+      channel = 0;
+    }
+  }
+
+  // ---- across channels
+
+  bool are_rows_in_place() const {
+    const Index channels = shape_.channels;
+    const Index per_row = per_row_;
+    return !only_gradients_ && layout_.all([=](const Layout& each) {
+      return each.column_stride == 1 && (per_row == 1 || each.inner_stride == channels);
+    });
+  }
+
+  /// The ranks of some rows, the last of which may be shorter.
+  Index values_of(Index rows, Index columns) const {
+    return per_row_ == 1 ? rows : (rows - 1) * per_row_ + columns / shape_.channels;
+  }
+
+  /// Points a tile to rows that lie in one piece.
+  bool locate_rows(Tile<T>& tile, Pieces& pieces, Index column, Index columns, Index row,
+                   Index rows) const {
+    const Piece piece = pieces.at(row * per_row_);
+    if (piece.length < values_of(rows, columns)) return false;
+    for (std::size_t i = 0; i < data_.inputs; ++i) {
+      tile.from[i] = data_.from[i] + column + layout_.offset(i, piece.place);
+      tile.from_step[i] = per_row_ * layout_.of(i).inner_stride;
+    }
+    data_.fill_unused(tile);
+    tile.rows = rows;
+    tile.columns = columns;
+    return true;
+  }
+
+  /// Whether any gradient of some rows is not 0.
+  bool has_gradients(Pieces& pieces, Index column, Index columns, Index row, Index rows) const {
+    const Layout& layout = layout_.of(1);
+    const Index first = per_row_ == 1 ? column : 0;
+    const Index channels = per_row_ == 1 ? columns : shape_.channels;
+    Index rank = row * per_row_;
+    for (const Index end = rank + values_of(rows, columns); rank < end; ++rank) {
+      const T* const at = data_.from[1] + layout_.offset(1, pieces.at(rank).place);
+      for (Index c = first; c < first + channels; ++c) {
+        if (!is_zero(at[c * layout.column_stride])) return true;
+      }
+    }
+    return false;
+  }
+
+  // ---- along the values of a channel
+
+  /// How many values are taken at a time: so many that the kernel's own cuts stay where they are,
+  /// and at the end those that it would sum together with what is before them.
+  static Index line_length(Index left, Index width) {
+    const Index chunk = width * max_terms_per_total;
+    const Index most = chunk <= packed_elements ? packed_elements / chunk * chunk : packed_elements;
+    return left <= most || left - most < width ? left : most;
+  }
+
+  void sum_runs(const Reducing& reducer, InstructionSet set, const Region& region,
+                const Targets& into) const {
+    const FormulaCall<T>& call = reducer.call_;
+    TableRoom<C> room;
+    const ColumnTables<C> tables(call.source, call.coefficients(), shape_);
+    Tile<T> model = call.tile(data_, false);
+    model.rows = 1;
+    model.k = tables.of(region.first_column, region.columns(), false, room);
+    model.prefetch = reducer.from_memory_;
+    const bool next_sample =
+        !layout_.has_one_axis() &&
+        layout_.inner() * static_cast<Index>(sizeof(T)) <= max_run_prefetched_whole;
+    for (std::size_t i = 0; i < data_.inputs; ++i) {
+      model.ahead[i] =
+          next_sample ? layout_.of(i).outer_stride : prefetch_bytes / static_cast<Index>(sizeof(T));
+    }
+    Lines lines(*this);
+    typename Reducing::LaneTotals totals;
+    const Index lanes = call.kernels.lanes_of(set);
+    const Index width = call.kernels.width_of(set);
+    // Channel by channel where the runs are long, otherwise as they lie in memory.
+    const Index together = layout_.inner() < min_long_run ? channels_per_tile : 1;
+    for (Index first = 0; first < region.columns(); first += together) {
+      const Index channels = (std::min)(together, region.columns() - first);
+      for (Index row = region.first_row; row < region.last_row; row += rows_per_total) {
+        const Index end = (std::min)(row + rows_per_total, region.last_row);
+        totals.clear(reducer.sums_, channels * lanes);
+        for (Index rank = row; rank < end; rank += lines.line.length()) {
+          lines.line.locate(rank, line_length(end - rank, width));
+          for (Index c = 0; c < channels; ++c) {
+            Tile<T> tile = model;
+            for (std::size_t j = 0; j < reducer.sums_; ++j) tile.sums[j] = totals.of[j] + c * lanes;
+            Reducing::shift(tile, tile, first + c, 0);
+            if (!locate_line(tile, lines, region.first_column + first + c, width)) continue;
+            call.kernels(set, tile);
+          }
+        }
+        reducer.join_lanes(totals, channels, lanes, first, into);
+      }
+    }
+  }
+
+  /// A line, and room for its operands.
+  struct Lines {
+    explicit Lines(const GatheredList& list) : line(list.layout_) {
+      for (T(&each)[room] : packed) std::fill_n(each, room, T(0));
+    }
+    static constexpr Index room = margin + ListLine::capacity + margin;
+    ListLine line;
+    T packed[max_inputs][room];
+  };
+
+  /// Points a tile to the values of a line, in place or packed.
+  /// @return false where they contribute nothing
+  bool locate_line(Tile<T>& tile, Lines& lines, Index channel, Index width) const {
+    const bool direct = lines.line.is_one_piece() && lines.line.length() >= width &&
+                        layout_.is_along_values() && !only_gradients_;
+    tile.columns = lines.line.length();
+    if (only_gradients_) {
+      copy_line(lines, 1, channel);
+      const T* const dy = lines.packed[1] + margin;
+      if (std::all_of(dy, dy + tile.columns, is_zero)) return false;
+    }
+    for (std::size_t i = 0; i < data_.inputs; ++i) {
+      if (direct) {
+        tile.from[i] = data_.from[i] + channel * layout_.of(i).column_stride +
+                       layout_.offset(i, lines.line.place());
+      } else {
+        if (!only_gradients_ || i != 1) copy_line(lines, i, channel);
+        tile.from[i] = lines.packed[i] + margin;
+      }
+    }
+    tile.prefetch = tile.prefetch && direct;
+    data_.fill_unused(tile);
+    if (only_gradients_) leave_out(tile);
+    return true;
+  }
+
+  void copy_line(Lines& lines, std::size_t operand, Index channel) const {
+    lines.line.copy(operand, data_.from[operand] + channel * layout_.of(operand).column_stride,
+                    lines.packed[operand] + margin);
+  }
+
+  // ---- gradients of what is masked
+
+  /// NaN, too: it adds nothing either.
+  static bool is_zero(const T& value) { return !(value < T(0)) && !(value > T(0)); }
+
+  /// Whether an output adds to the sums: one without a gradient does not, nor one that is not
+  /// finite.
+  static bool adds(const T& x, const T& dy) {
+    return !is_zero(dy) && is_finite(convert<C>(dy)) && is_finite(convert<C>(x));
+  }
+
+  /// Gives elements of a packed tile that add nothing a gradient of 0 and the pivot for x, so that
+  /// their terms are 0.
+  void leave_out(Tile<T>& tile) const {
+    for (Index row = 0; row < tile.rows; ++row) {
+      for (Index c = 0; c < tile.columns; ++c) {
+        T* at[max_inputs];
+        for (std::size_t i = 0; i < data_.inputs; ++i) {
+          at[i] = const_cast<T*>(tile.from[i]) + row * tile.from_step[i] + c;  // of a packed tile
+        }
+        if (adds(*at[0], *at[1])) continue;
+        *at[0] = convert<T>(tile.k[0][tile.per_column ? c : row * tile.row_step]);
+        for (std::size_t i = 1; i < data_.inputs; ++i) *at[i] = T(0);
+      }
+    }
+  }
+
+  // ---- in the accumulator: weights, and sums beyond the range of the lanes
+
+  void sum_in_accumulator(const Reducing& reducer, const Region& region,
+                          const Targets& into) const {
+    const bool wraps = shape_.channels_wrap();
+    const Index first = wraps ? 0 : region.first_column;
+    const Index channels = wraps ? shape_.channels : region.columns();
+    const Index end = (std::min)(layout_.list().count(), region.last_row * per_row_);
+    C k[max_coefficients];
+    C* to[max_coefficients];
+    Tile<T> tile = reducer.call_.tile(data_, false);
+    tile.rows = 1;
+    for (std::size_t i = 0; i < max_coefficients; ++i) tile.k[i] = to[i] = &k[i];
+    Lines lines(*this);
+    for (Index rank = region.first_row * per_row_; rank < end; rank += lines.line.length()) {
+      lines.line.locate(rank, (std::min)(packed_elements, end - rank));
+      for (Index c = 0; c < channels; ++c) {
+        reducer.call_.source.write(first + c, first + c + 1, to);
+        for (std::size_t j = 0; j < reducer.sums_; ++j) tile.sums[j] = into[j] + c;
+        // Packed, whatever the strides.
+        if (!locate_line(tile, lines, first + c, packed_elements + 1)) continue;
+        if (weights_ == nullptr) {
+          reducer.call_.kernels.in_accumulator(tile);
+        } else {
+          add_weighted(tile, weights_ + rank);
+        }
+      }
+    }
+  }
+
+  static void add_weighted(const Tile<T>& tile, const double* weights) {
+    A values[packed_elements];
+    for (Index i = 0; i < tile.columns; ++i) values[i] = convert<A>(tile.from[0][i]);
+    add_weighted_deviations(values, weights, tile.columns, convert<A>(*tile.k[0]), *tile.sums[0],
+                            *tile.sums[1]);
+  }
+
+  const double* weights_;
+  bool only_gradients_;
+  const Operands<T>& data_;
+  const ListLayout& layout_;
+  const Traversal& shape_;
+  Index per_row_;  ///< values of a channel in a row
+};
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_KERNELS_GATHERED_LIST_HPP

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: MIT
+#ifndef BATCHNORM_KERNELS_VALUE_LIST_HPP
+#define BATCHNORM_KERNELS_VALUE_LIST_HPP
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "batchnorm/detail/check.hpp"
+#include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/version.hpp"
+#include "batchnorm/view/mask.hpp"
+
+// Which values of a channel count, as lists: sample by sample and position by position, in
+// intervals. A list does not say how much lies between its values, so that what is computed from it
+// does not depend on padding.
+
+namespace batchnorm {
+inline namespace BATCHNORM_INLINE_NAMESPACE {
+namespace detail {
+
+/// Some values of a channel. The place of a value is sample * positions + position, its rank counts
+/// the values of the list before it.
+class ValueList {
+ public:
+  /// Appends the places [begin, end).
+  void add(Index begin, Index end) {
+    if (begins_.empty() || end_ != begin) {
+      begins_.push_back(begin);
+      ranks_.push_back(count_);
+    }
+    count_ += end - begin;
+    end_ = end;
+  }
+
+  Index count() const { return count_; }
+  Index intervals() const { return static_cast<Index>(begins_.size()); }
+  Index begin(Index interval) const { return begins_[static_cast<std::size_t>(interval)]; }
+  /// Of the first value of an interval; that of the end is count().
+  Index rank(Index interval) const {
+    return interval == intervals() ? count_ : ranks_[static_cast<std::size_t>(interval)];
+  }
+  /// The interval that the value of a rank lies in.
+  Index interval_of(Index rank) const {
+    return static_cast<Index>(std::upper_bound(ranks_.begin(), ranks_.end(), rank) -
+                              ranks_.begin()) -
+           1;
+  }
+
+ private:
+  std::vector<Index> begins_;
+  std::vector<Index> ranks_;
+  Index count_ = 0;
+  Index end_ = 0;
+};
+
+/// What a mask or weights say about the values of an input.
+struct Selection {
+  ValueList counted;
+  ValueList masked;
+  std::vector<double> weights;  ///< of those that count; empty where all are 1
+  double weight = 0;            ///< the sum of all weights
+  double squared_weight = 0;    ///< and of their squares
+  Weights kind = Weights::frequency;
+  MaskedOutput output = MaskedOutput::normalize;
+};
+
+/// Fills a Selection, one row of places after another.
+class Selector {
+ public:
+  Selector(const char* function, const MaskArgument& mask, Index samples, Index positions)
+      : function_(function), mask_(mask), samples_(samples), positions_(positions) {
+    check_shape();
+    selection_.kind = mask.kind;
+    selection_.output = mask.output;
+  }
+
+  Selection select() {
+    const bool along_samples = positions_ == 1 || samples_ == 0;
+    const Index rows = along_samples ? 1 : samples_;
+    length_ = along_samples ? samples_ : positions_;
+    // An Eigen vector of the positions of one sample is stored as one of samples.
+    const bool along_vector = along_samples || mask_.one_axis;
+    step_ = along_vector ? mask_.sample_stride : mask_.position_stride;
+    for (Index row = 0; row < rows; ++row) {
+      const Index first = mask_.first + row * mask_.sample_stride;
+      if (mask_.read == nullptr) {
+        read_mask(row * length_, static_cast<const bool*>(mask_.data) + first);
+      } else {
+        read_weights(row * length_, first);
+      }
+    }
+    finish();
+    return std::move(selection_);
+  }
+
+ private:
+  static constexpr Index buffered = 256;
+
+  void check_shape() const {
+    const bool of_positions = mask_.one_axis && samples_ == 1 && mask_.samples == positions_;
+    if (of_positions || (mask_.samples == samples_ && mask_.positions == positions_)) return;
+    fail_argument(function_, "shape of a mask or of weights must be that of the input",
+                  text(samples_, " samples x ", positions_, " positions"),
+                  mask_.one_axis
+                      ? text("a vector of ", mask_.samples,
+                             positions_ > 1 ? "; give a matrix of samples x positions" : "")
+                      : text(mask_.samples, " samples x ", mask_.positions, " positions"));
+  }
+
+  void add(bool counts, Index begin, Index end) {
+    (counts ? selection_.counted : selection_.masked).add(begin, end);
+  }
+
+  void read_mask(Index place, const bool* row) {
+    Index i = 0;
+    while (i < length_) {
+      const bool counts = row[i * step_];
+      const Index end =
+          step_ == 1 ? end_of_run(row, i, counts) : end_of_strided_run(row, i, counts);
+      add(counts, place + i, place + end);
+      i = end;
+    }
+  }
+  Index end_of_run(const bool* row, Index i, bool counts) const {
+    const void* const end =
+        std::memchr(row + i, counts ? 0 : 1, static_cast<std::size_t>(length_ - i));
+    return end == nullptr ? length_ : static_cast<Index>(static_cast<const bool*>(end) - row);
+  }
+  Index end_of_strided_run(const bool* row, Index i, bool counts) const {
+    while (i < length_ && row[i * step_] == counts) ++i;
+    return i;
+  }
+
+  void read_weights(Index place, Index first) {
+    double some[buffered];
+    for (Index i = 0; i < length_; i += buffered) {
+      const Index count = (std::min)(buffered, length_ - i);
+      mask_.read(mask_.data, first + i * step_, step_, count, some);
+      for (Index j = 0; j < count; ++j) add_weight(place + i + j, some[j]);
+    }
+  }
+  void add_weight(Index place, double weight) {
+    if (!is_finite(weight) || is_negative(weight)) fail_weight(place, weight);
+    const bool counts = weight > 0.0;
+    add(counts, place, place + 1);
+    if (!counts) return;
+    all_one_ = all_one_ && !(weight < 1.0) && !(weight > 1.0);
+    selection_.weights.push_back(weight);
+  }
+  [[noreturn]] void fail_weight(Index place, double weight) const {
+    fail_domain(function_,
+                text("weight of sample ", place / positions_, ", position ", place % positions_),
+                "zero or more, and finite",
+                is_finite(weight) ? text(weight) : std::string("NaN or infinity"));
+  }
+
+  /// Pairwise, so that little is lost to rounding.
+  static double sum_of(const double* weights, Index count, bool squared) {
+    if (count > 64) {
+      const Index half = count / 2;
+      return sum_of(weights, half, squared) + sum_of(weights + half, count - half, squared);
+    }
+    double sum = 0.0;
+    for (Index i = 0; i < count; ++i) sum += squared ? weights[i] * weights[i] : weights[i];
+    return sum;
+  }
+  void finish() {
+    Selection& s = selection_;
+    s.weight = s.squared_weight = static_cast<double>(s.counted.count());
+    if (all_one_) {
+      s.weights.clear();
+    } else {
+      s.weight = sum_of(s.weights.data(), s.counted.count(), false);
+      s.squared_weight = sum_of(s.weights.data(), s.counted.count(), true);
+    }
+    if (is_finite(s.squared_weight) && is_finite(s.weight * s.weight) &&
+        (s.counted.count() == 0 || s.squared_weight > 0.0)) {
+      return;
+    }
+    fail_domain(function_, "the squares of weights are summed", "weights between 1e-150 and 1e150",
+                "an overflow or an underflow");
+  }
+
+  const char* function_;
+  const MaskArgument& mask_;
+  Index samples_;
+  Index positions_;
+  Index length_ = 0;  ///< of a row of places
+  Index step_ = 0;
+  bool all_one_ = true;
+  Selection selection_;
+};
+
+}  // namespace detail
+}  // namespace BATCHNORM_INLINE_NAMESPACE
+}  // namespace batchnorm
+
+#endif  // BATCHNORM_KERNELS_VALUE_LIST_HPP
