@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-#include "batchnorm/math/together.hpp"
+#include "batchnorm/math/shares.hpp"
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <set>
 #include <vector>
 
 #include "batchnorm/detail/collective.hpp"
+#include "batchnorm/math/masked.hpp"
+#include "batchnorm/math/moments.hpp"
 #include "batchnorm/options.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
@@ -16,34 +16,8 @@
 using batchnorm::Index;
 using batchnorm::Options;
 using batchnorm::detail::ChannelShare;
-using batchnorm::detail::Collective;
-using batchnorm::detail::CollectiveCall;
-using batchnorm::detail::CollectivePiece;
+using batchnorm::detail::InputPiece;
 using namespace batchnorm_test;
-
-namespace {
-
-/// Takes what a layer has to say in pieces of two samples, and gives back the last of them.
-class LastPiece : public Collective {
- public:
-  void combine(std::uint64_t layer, const CollectiveCall& call, const CollectivePiece& piece,
-               ChannelShare&, ChannelShare& all) override {
-    seen_layer = layer;
-    seen = call;
-    Index first = 0;
-    do {
-      piece(first, std::min<Index>(2, call.samples - first), all);
-      first += 2;
-    } while (first < call.samples);
-  }
-  Index samples() const override { return seen.samples; }
-  bool sums_parameter_gradients() const override { return false; }
-
-  std::uint64_t seen_layer = 0;
-  CollectiveCall seen;
-};
-
-}  // namespace
 
 TEST_CASE("some samples of a view are the same memory in every layout") {
   Random random(1);
@@ -91,27 +65,88 @@ TEST_CASE("moments of other minibatches have other fingerprints") {
   CHECK(prints.size() == 4);
 }
 
-TEST_CASE("moments are taken of the pieces that are asked for, after one check") {
+TEST_CASE("a piece of a masked input has its part of the mask") {
   Random random(2);
-  const Batch batch = stored_as<float>(normal_batch(random, 5, 3, 2));
-  const Stored<float> stored(batch, Layout::channels_first);
-  LastPiece ranks;
-  CollectiveCall call;
-  call.channels = 3;
-  int checks = 0;
-  ChannelShare own;
-  batchnorm::Moments<double> last(3);
-  ChannelShare all = batchnorm::detail::share_of(last);
-  const auto piece = [&](Index first, Index samples, ChannelShare& to) {
-    if (first == 0) ++checks;
-    batchnorm::detail::give(batchnorm::detail::moments_of_view<Eigen::Dynamic, float>(
-                                batchnorm::detail::some_samples(stored.view(), first, samples), {}),
-                            to);
-  };
-  call.samples = 5;
-  ranks.combine(9, call, CollectivePiece(piece), own, all);
-  CHECK(checks == 1);
-  CHECK(all.count == 2);  // the fifth sample alone, at two positions
-  const Real expected = (batch.at(4, 1, 0) + batch.at(4, 1, 1)) / 2;
-  CHECK(std::fabs(last.mean[1] - expected) < 1e-12L);
+  const Batch batch = normal_batch(random, 4, 2, 3);
+  Eigen::Array<bool, 4, 3> mask;
+  mask << 1, 1, 0,  //
+      0, 0, 0,      //
+      1, 1, 1,      //
+      0, 0, 1;
+  for (const Layout layout : all_layouts) {
+    CAPTURE(name_of(layout));
+    const Stored<double> stored(batch, layout);
+    const auto masked = batchnorm::masked(stored.view(), mask);
+    const batchnorm::Input<double> in(masked);
+    const auto whole = batchnorm::detail::selected_of("test", in);
+    const auto count = [&](Index first, Index samples) {
+      return InputPiece<double>("test", in, first, samples, whole).count();
+    };
+    CHECK(count(0, 4) == 6);
+    CHECK(count(0, 1) == 2);
+    CHECK(count(1, 1) == 0);
+    CHECK(count(1, 3) == 4);
+    CHECK(count(4, 0) == 0);
+    const InputPiece<double> last("test", in, 3, 1, whole);
+    const auto moments = batchnorm::detail::moments_of_view<Eigen::Dynamic, double>(
+        last.view(), last.selected(), {});
+    CHECK(moments.count == 1);
+    CHECK(moments.mean[1] == static_cast<double>(batch.at(3, 1, 2)));
+  }
+}
+
+TEST_CASE("a piece of a weighted vector of examples, and of one with a residual") {
+  Eigen::MatrixXd x(1, 5), r(1, 5);
+  x << 1, 2, 4, 8, 16;
+  r << 5, 6, 7, 8, 9;
+  const Eigen::VectorXd weights = (Eigen::VectorXd(5) << 1, 1, 0, 0.5, 4).finished();
+  const auto weighted =
+      batchnorm::weighted(batchnorm::with_residual(x, r), weights, batchnorm::Weights::importance);
+  const batchnorm::Input<double> in(weighted);
+  const auto whole = batchnorm::detail::selected_of("test", in);
+  const InputPiece<double> end("test", in, 2, 3, whole);
+  CHECK(end.count() == 2);
+  CHECK(end.selected()->what().weight == 4.5);
+  CHECK(end.selected()->what().squared_weight == 16.25);
+  CHECK(&(*end.views().residual)(0, 0, 0) == &r(0, 2));
+  // Of a piece whose weights are all 1 nothing has to be said.
+  CHECK(InputPiece<double>("test", in, 0, 2, whole).selected() == nullptr);
+}
+
+TEST_CASE("a share says what its weights are, unless every value counts once") {
+  batchnorm::Moments<double> moments(1);
+  moments.count = 3;
+  const auto weights = [&] { return batchnorm::detail::share_of(moments).weights; };
+  CHECK(weights() == 0);
+  moments.set_weight(3.0, 3.0, batchnorm::Weights::reliability);
+  CHECK(weights() == 0);
+  moments.set_weight(3.0, 4.5, batchnorm::Weights::frequency);  // 2, 0.5, 0.5
+  CHECK(weights() == 1);
+  moments.set_weight(1.5, 0.75, batchnorm::Weights::reliability);
+  CHECK(weights() == 2);
+  moments.set_weight(6.0, 12.0, batchnorm::Weights::importance);
+  CHECK(weights() == 3);
+}
+
+TEST_CASE("shares are copied with all their numbers") {
+  batchnorm::Moments<double> moments(2);
+  moments.count = 3;
+  moments.mean << 1, 2;
+  moments.sum_of_squares << 3, 4;
+  moments.set_weight(6.0, 14.0, batchnorm::Weights::reliability);
+  double first[2], second[2];
+  ChannelShare to;
+  to.first = first;
+  to.second = second;
+  batchnorm::detail::give(moments, to);
+  CHECK((to.count == 3 && to.weight == 6.0 && to.squared_weight == 14.0 && to.weights == 2));
+  CHECK((first[0] == 1 && first[1] == 2 && second[0] == 3 && second[1] == 4));
+
+  batchnorm::GradientSums<double> sums(2);
+  sums.count = 5;
+  sums.output_gradient << 7, 8;
+  sums.normalized << 9, 10;
+  batchnorm::detail::give(sums, to);
+  CHECK((to.count == 5 && to.weights == 0 && to.first == first));
+  CHECK((first[0] == 7 && first[1] == 8 && second[0] == 9 && second[1] == 10));
 }
