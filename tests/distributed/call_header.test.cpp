@@ -50,6 +50,19 @@ TEST_CASE("headers that agree pass, whatever samples and verdicts they have") {
   CHECK(headers.read().first_refusal() == 3);
 }
 
+TEST_CASE("ranks without weights go with ranks that have some, of one kind") {
+  Headers headers(4);
+  CHECK(headers.read().check_same_weights() == 0);
+  headers[1].weights = 2;
+  headers[3].weights = 2;
+  CHECK(headers.read().check_same_weights() == 2);
+  CHECK_NOTHROW(headers.read().check_same_call());
+  headers[3].weights = 3;
+  CHECK_THROWS_MATCHES(headers.read().check_same_weights(), std::invalid_argument,
+                       says("Synchronize: what the weights of all ranks say: expected as on rank "
+                            "1, weights of reliability, got weights of importance on rank 3"));
+}
+
 TEST_CASE("every field that must agree is compared") {
   const auto differs = [](auto change) {
     Headers headers(3);

@@ -124,6 +124,18 @@ TEST_CASE("sums are added") {
   CHECK(numbers[4] == -3);
 }
 
+TEST_CASE("sums of values that do not count are sums all the same") {
+  for (const bool first : {true, false}) {
+    ShareTree tree(false, 1);
+    tree.add({0, 1}, numbers_of(first ? 0 : 2, 1.5, -1).data());
+    tree.add({1, 1}, numbers_of(first ? 2 : 0, 0.25, 4).data());
+    const double* numbers = tree.finish();
+    CHECK(numbers[0] == 2);
+    CHECK(numbers[3] == 1.75);
+    CHECK(numbers[4] == 3);
+  }
+}
+
 TEST_CASE("a tree without leaves is nothing") {
   ShareTree tree(true, 2);
   const double* numbers = tree.finish();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What ranks do when something is wrong, and ranks that are processes.
+// What ranks do when something is wrong.
 #include "batchnorm/distributed/synchronize.hpp"
 
 #include <chrono>
@@ -11,13 +11,10 @@
 #include <utility>
 #include <vector>
 
-#include "batchnorm/recalibrate/reestimate.hpp"
+#include "batchnorm/math/masked.hpp"
 #include "support/catch.hpp"
 #include "support/rank_threads.hpp"
 #include "support/shards.hpp"
-#if defined(__unix__) || defined(__APPLE__)
-#include "support/rank_pipes.hpp"
-#endif
 
 using batchnorm::BatchNorm;
 using batchnorm::Execution;
@@ -268,6 +265,43 @@ TEST_CASE("backward with the moments of another minibatch is found out") {
   CHECK_THAT(the_error(errors), contains_text("with the moments of another minibatch"));
 }
 
+TEST_CASE("weights of two kinds on two ranks are refused by all") {
+  const Eigen::Vector4d weights(1, 2, 0, 4);
+  const std::string error = refusal_of([&](Rank& rank) {
+    const auto kind =
+        rank.number == 2 ? batchnorm::Weights::importance : batchnorm::Weights::reliability;
+    // Weights of 1 on a rank say nothing, and go with any.
+    const Eigen::Vector4d own = rank.number == 0 ? Eigen::Vector4d::Ones() : weights;
+    rank.layer.train(batchnorm::weighted(rank.x, own, kind), rank.y, rank.together);
+  });
+  CHECK(error ==
+        "Synchronize: what the weights of all ranks say: expected as on rank 1, weights of "
+        "reliability, got weights of importance on rank 2");
+}
+
+TEST_CASE("a mask that does not fit on one rank is refused by all") {
+  const std::string error = refusal_of([](Rank& rank) {
+    const Eigen::Index entries = rank.number == 1 ? 3 : 4;
+    const Eigen::Array<bool, Eigen::Dynamic, 1> mask =
+        Eigen::Array<bool, Eigen::Dynamic, 1>::Constant(entries, true);
+    rank.layer.train(batchnorm::masked(rank.x, mask), rank.y, rank.together);
+  });
+  CHECK_THAT(error, contains_text("a refusal by rank 1: BatchNorm::train: shape of a mask"));
+}
+
+TEST_CASE("NaN under the mask of a rank is nobody's business") {
+  std::vector<Eigen::Vector2d> means(ranks);
+  const auto errors = try_ranks([&](Rank& rank) {
+    const Eigen::Array<bool, 4, 1> mask(true, true, rank.number != 1, true);
+    if (rank.number == 1) rank.x(0, 2) = nan_value;
+    const auto batch = rank.layer.train(batchnorm::masked(rank.x, mask), rank.y, rank.together);
+    means[static_cast<Size>(rank.number)] = batch.mean;
+    if (batch.count != 4 * ranks - 1) throw std::runtime_error("count");
+  });
+  CHECK(the_error(errors) == "");
+  for (const Eigen::Vector2d& mean : means) CHECK((mean == means[0] && std::isfinite(mean[0])));
+}
+
 TEST_CASE("after an exchange that failed, every call says so") {
   std::vector<std::string> again(2), first(2);
   Meeting meeting(2);
@@ -336,59 +370,3 @@ TEST_CASE("calls that need no statistics of a minibatch do not exchange any") {
   const auto sums = layer.backward_sums(batch, x, x, together);
   CHECK_NOTHROW(layer.backward(batch, sums, x, x, y, together));
 }
-
-TEST_CASE("statistics are taken anew from the data of all ranks") {
-  Random random(9);
-  const Batch all = stored_as<double>(normal_batch(random, 48, 2, 1, 2));
-  const auto parts = shards_of(all, {16, 16, 16});
-  std::vector<batchnorm::State<double>> states(ranks, batchnorm::State<double>(2));
-  const auto errors = try_ranks([&](Rank& rank) {
-    const Stored<double> x(parts[static_cast<Size>(rank.number)], Layout::channels_first);
-    const Eigen::Map<const MatrixXd> data(x.view().data(), 2, 16);
-    batchnorm::ReestimationOptions options;
-    options.execution = rank.together;
-    batchnorm::reestimate(
-        rank.layer, {16, 4},
-        [&](Index first, Index count) -> MatrixXd { return data.middleCols(first, count); },
-        options);
-    states[static_cast<Size>(rank.number)] = rank.layer.state();
-  });
-  CHECK(the_error(errors) == "");
-  const PerChannel mean = reference::mean(all), variance = reference::variance(all, mean);
-  for (const auto& state : states) {
-    CHECK(state.samples_seen == 48);
-    CHECK(state.batches_seen == 4);
-    for (Size c = 0; c < 2; ++c) {
-      const Index channel = static_cast<Index>(c);
-      CHECK(std::fabs(state.running_mean[channel] - mean[c]) < 1e-12L);
-      CHECK(std::fabs(state.running_variance[channel] - variance[c] * 48 / 47) < 1e-12L);
-      CHECK(state.running_variance[channel] == states[0].running_variance[channel]);
-    }
-  }
-}
-
-#if defined(__unix__) || defined(__APPLE__)
-TEST_CASE("ranks that are processes, behind pipes") {
-  Random random(8);
-  const Batch x = stored_as<double>(normal_batch(random, 40, 3, 4, 2));
-  const std::vector<Size> sizes = {7, 0, 32, 1};
-  const auto parts = shards_of(x, sizes);
-  BatchNorm<double> whole = some_layer<double>(3);
-  const Step<double> expected = step_of(whole, x, x, Layout::channels_first, {});
-  const auto expected_dx = shards_of(expected.dx, sizes);
-  const bool good = run_processes(4, [&](std::size_t rank, const std::vector<PipePair>& pipes) {
-    PipeExchange exchange{pipes, rank};
-    Synchronize together(exchange, static_cast<int>(rank), 4);
-    BatchNorm<double> layer = some_layer<double>(3);
-    const auto step = step_of(layer, parts[rank], parts[rank], Layout::channels_first, together);
-    bool near = step.state.samples_seen == 160 &&
-                step.state.running_mean.isApprox(expected.state.running_mean, 1e-12) &&
-                step.state.running_variance.isApprox(expected.state.running_variance, 1e-12);
-    for (Size i = 0; i < step.dx.values.size(); ++i) {
-      near = near && std::fabs(step.dx.values[i] - expected_dx[rank].values[i]) < 1e-12L;
-    }
-    return near;
-  });
-  CHECK(good);
-}
-#endif

@@ -8,6 +8,7 @@
 
 #include "batchnorm/distributed/synchronize.hpp"
 #include "support/catch.hpp"
+#include "support/rank_steps.hpp"
 #include "support/rank_threads.hpp"
 #include "support/shards.hpp"
 
@@ -22,11 +23,6 @@ using batchnorm::SynchronizeOptions;
 using namespace batchnorm_test;
 
 namespace {
-
-constexpr Real near = 1e-12L;
-
-template <class T>
-using Steps = std::vector<Step<T>>;
 
 /// One step on every rank; ranks.size() ranks.
 template <class T, class Exchange = ThreadExchange>
@@ -51,44 +47,6 @@ Steps<T> steps_of(const std::vector<Batch>& x, const std::vector<Batch>& dy,
   });
   for (const std::string& error : errors) CHECK(error == "");
   return steps;
-}
-
-template <class Vector>
-PerChannel to_real(const Vector& values) {
-  PerChannel numbers;
-  for (Index i = 0; i < values.size(); ++i) numbers.push_back(static_cast<Real>(values[i]));
-  return numbers;
-}
-
-Real gap(const std::vector<Real>& a, const std::vector<Real>& b) {
-  REQUIRE(a.size() == b.size());
-  Real most = 0, scale = 1;
-  for (Size i = 0; i < a.size(); ++i) {
-    most = std::max(most, std::fabs(a[i] - b[i]));
-    scale = std::max(scale, std::fabs(b[i]));
-  }
-  return most / scale;
-}
-
-/// All ranks have the same moments and running statistics, to the bit.
-template <class T>
-void check_same_statistics(const Steps<T>& steps) {
-  for (const Step<T>& step : steps) {
-    CHECK(step.batch.count == steps[0].batch.count);
-    CHECK(step.batch.mean == steps[0].batch.mean);
-    CHECK(step.batch.sum_of_squares == steps[0].batch.sum_of_squares);
-    CHECK(step.state.running_mean == steps[0].state.running_mean);
-    CHECK(step.state.running_variance == steps[0].state.running_variance);
-    CHECK(step.state.batches_seen == steps[0].state.batches_seen);
-    CHECK(step.state.samples_seen == steps[0].state.samples_seen);
-  }
-}
-
-template <class T>
-Batch outputs_of(const Steps<T>& steps, Batch Step<T>::*part) {
-  std::vector<Batch> shards;
-  for (const Step<T>& step : steps) shards.push_back(step.*part);
-  return joined(shards);
 }
 
 /// Against the oracle on the whole minibatch: outputs, gradients, moments, running statistics.

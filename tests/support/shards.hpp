@@ -61,18 +61,26 @@ batchnorm::BatchNorm<T> some_layer(Size channels, const batchnorm::Options& opti
   return layer;
 }
 
-template <class T>
-Step<T> step_of(batchnorm::BatchNorm<T>& layer, const Batch& x, const Batch& dy, Layout layout,
-                const batchnorm::Execution& execution) {
-  const Stored<T> in(x, layout), out_gradient(dy, layout);
-  Stored<T> y = Stored<T>::like(x, layout), dx = Stored<T>::like(x, layout);
+/// train and backward of an input: a view of `x`, masked or weighted perhaps.
+template <class T, class In>
+Step<T> step_on(batchnorm::BatchNorm<T>& layer, const In& in, const Stored<T>& x, const Batch& dy,
+                Layout layout, const batchnorm::Execution& execution) {
+  const Stored<T> out_gradient(dy, layout);
+  Stored<T> y = x, dx = x;
   Step<T> step;
-  step.batch = layer.train(in.view(), y.view(), execution);
-  step.gradients = layer.backward(step.batch, in.view(), out_gradient.view(), dx.view(), execution);
+  step.batch = layer.train(in, y.view(), execution);
+  step.gradients = layer.backward(step.batch, in, out_gradient.view(), dx.view(), execution);
   step.y = y.read();
   step.dx = dx.read();
   step.state = layer.state();
   return step;
+}
+
+template <class T>
+Step<T> step_of(batchnorm::BatchNorm<T>& layer, const Batch& x, const Batch& dy, Layout layout,
+                const batchnorm::Execution& execution) {
+  const Stored<T> in(x, layout);
+  return step_on(layer, in.view(), in, dy, layout, execution);
 }
 
 }  // namespace batchnorm_test
