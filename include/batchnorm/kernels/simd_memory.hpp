@@ -158,6 +158,29 @@ template <class C, int Lanes, int Vectors, class T>
   }
 }
 
+/// Copies fewer than 2 * Piece elements, in pieces of a size that the compiler knows.
+template <Index Piece, class T>
+[[gnu::always_inline]] inline void copy_few(T* to, const T* from, Index count) {
+  if constexpr (Piece > 0) {
+    if ((count & Piece) != 0) {
+      std::memcpy(static_cast<void*>(to), static_cast<const void*>(from), Piece * sizeof(T));
+      to += Piece;
+      from += Piece;
+    }
+    copy_few<Piece / 2>(to, from, count);
+  }
+}
+
+/// `count` elements of a unit from its element `first` on, without a look at the others.
+template <class C, int Lanes, int Vectors, class T>
+[[gnu::always_inline]] inline void store_between(T* to, const Vector<C, Lanes> (&unit)[Vectors],
+                                                 Index first, Index count) {
+  using Bits = std::conditional_t<is_16_bit<T>, std::int16_t, T>;
+  Bits rounded[Vectors * Lanes];
+  store_unit<C, Lanes, Vectors>(reinterpret_cast<T*>(rounded), unit);
+  copy_few<Vectors * Lanes / 2>(reinterpret_cast<Bits*>(to) + first, rounded + first, count);
+}
+
 /// The last `count` elements of a unit; the elements before them are written back as they are.
 template <class C, int Lanes, int Vectors, class T>
 [[gnu::always_inline]] inline void store_last(T* to, const Vector<C, Lanes> (&unit)[Vectors],
