@@ -28,7 +28,7 @@ namespace detail {
 
 /// Some samples of a view.
 template <class T>
-BatchView<T> some_samples(const BatchView<T>& view, Index first, Index samples) {
+[[gnu::cold]] BatchView<T> some_samples(const BatchView<T>& view, Index first, Index samples) {
   T* const data = first == 0 ? view.data() : view.data() + first * view.sample_stride();
   return BatchView<T>(data, samples, view.channels(), view.positions(), view.sample_stride(),
                       view.channel_stride(), view.position_stride())
@@ -40,8 +40,8 @@ template <class T>
 class InputPiece {
  public:
   /// @param whole  what counts of all samples
-  InputPiece(const char* function, const Input<T>& in, Index first, Index samples,
-             const SelectedPointer<T>& whole)
+  [[gnu::cold]] InputPiece(const char* function, const Input<T>& in, Index first, Index samples,
+                           const SelectedPointer<T>& whole)
       : x_(some_samples(in.view(), first, samples)), residual_(x_), selected_(whole.get()) {
     if (in.residual() != nullptr) {
       has_residual_ = true;

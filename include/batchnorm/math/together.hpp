@@ -43,10 +43,11 @@ namespace detail {
 /// @param selected  becomes what counts of `in`
 /// @param check     refuses arguments and state of this rank, on behalf of all
 template <int Channels, class T, class Check>
-Moments<accumulator_t<T>, Channels> moments_together(const Execution& execution,
-                                                     CollectiveCall call, const Input<T>& in,
-                                                     SelectedPointer<T>& selected,
-                                                     const Check& check) {
+[[gnu::cold]] Moments<accumulator_t<T>, Channels> moments_together(const Execution& execution,
+                                                                   CollectiveCall call,
+                                                                   const Input<T>& in,
+                                                                   SelectedPointer<T>& selected,
+                                                                   const Check& check) {
   Moments<accumulator_t<T>, Channels> all(call.channels);
   call.samples = in.view().samples();
   call.scalar = scalar_code<T>();
@@ -70,8 +71,9 @@ Moments<accumulator_t<T>, Channels> moments_together(const Execution& execution,
 
 /// The moments of an input that is only looked at, of this rank or of all.
 template <class Layer, class T>
-Moments<accumulator_t<T>> moments_seen(const char* function, const Layer& layer, const Input<T>& in,
-                                       const Execution& execution) {
+[[gnu::cold]] Moments<accumulator_t<T>> moments_seen(const char* function, const Layer& layer,
+                                                     const Input<T>& in,
+                                                     const Execution& execution) {
   SelectedPointer<T> selected;
   const auto check = [&] { check_channels(function, in.view(), layer.channels()); };
   if (execution.collective() == nullptr) {
@@ -110,7 +112,7 @@ struct ForwardCall {
 /// Refuses what depends on this rank alone before the ranks talk, so that afterwards they all go on
 /// or all fail: parameters, and running statistics that a step would be averaged with.
 template <class T, int Channels>
-void check_for_all(const ForwardCall<T, Channels>& call) {
+[[gnu::cold]] void check_for_all(const ForwardCall<T, Channels>& call) {
   const State<T, Channels>& state = call.state;
   check_state_shape(call.function, state);
   check_forward(call.function, state.channels(), call.in, call.out);
@@ -132,9 +134,9 @@ void check_for_all(const ForwardCall<T, Channels>& call) {
 
 /// The moments of the minibatch of all ranks, for train and normalize.
 template <class T, int Channels>
-Moments<accumulator_t<T>, Channels> forward_together(const ForwardCall<T, Channels>& made,
-                                                     const Execution& execution,
-                                                     SelectedPointer<T>& selected) {
+[[gnu::cold]] Moments<accumulator_t<T>, Channels> forward_together(
+    const ForwardCall<T, Channels>& made, const Execution& execution,
+    SelectedPointer<T>& selected) {
   CollectiveCall call;
   call.function = made.function;
   call.kind = made.commit ? CollectiveKind::train : CollectiveKind::normalize;
@@ -172,7 +174,7 @@ class BackwardTogether {
   BackwardTogether(const BackwardCall<T, Channels>& made, const Execution& execution)
       : made_(made), execution_(execution), divisor_(made.batch), tables_(made.state.channels()) {}
 
-  Gradients<T, Channels> run() {
+  [[gnu::cold]] Gradients<T, Channels> run() {
     const Index channels = made_.state.channels();
     const auto piece = [&](Index first, Index samples, ChannelShare& to) {
       if (first == 0) prepare();
@@ -191,7 +193,7 @@ class BackwardTogether {
   }
 
  private:
-  CollectiveCall as_collective() const {
+  [[gnu::cold]] CollectiveCall as_collective() const {
     CollectiveCall call;
     call.function = made_.function;
     call.kind = CollectiveKind::backward;
@@ -204,7 +206,7 @@ class BackwardTogether {
   }
 
   /// Refuses arguments of this rank on behalf of all, and fills the tables.
-  void prepare() {
+  [[gnu::cold]] void prepare() {
     const Index channels = made_.state.channels();
     check_state_shape(made_.function, made_.state);
     if constexpr (from_output) check_no_residual(made_.function, made_.in);
@@ -223,7 +225,7 @@ class BackwardTogether {
     }
   }
 
-  BackwardPass<Source, T, Channels> pass(const InputViews<T>& in, Index first) {
+  [[gnu::cold]] BackwardPass<Source, T, Channels> pass(const InputViews<T>& in, Index first) {
     auto formula = formula_options<C>(made_.options.epilogue, in.residual != nullptr);
     formula.fixed_statistics = divisor_.fixed;
     return {formula, tables_, in, some_samples(made_.out_gradient.view(), first, in.x.samples()),
@@ -231,7 +233,7 @@ class BackwardTogether {
   }
 
   /// The share of some samples; what a mask leaves out has one, too, where it has a gradient.
-  Sums sums_of(Index first, Index samples) {
+  [[gnu::cold]] Sums sums_of(Index first, Index samples) {
     const InputPiece<T> some(made_.function, made_.in, first, samples, selected_);
     Sums sums(made_.state.channels());
     sums.count = some.count();
@@ -239,7 +241,7 @@ class BackwardTogether {
     return sums;
   }
 
-  void write(const Sums& all) {
+  [[gnu::cold]] void write(const Sums& all) {
     const InputViews<T> in{made_.in.view(), made_.in.residual(), selected_.get()};
     const GradientViews<T> to{made_.in_gradient.view(), made_.in_gradient.residual()};
     if (divisor_.empty) return fill_gradients(in, made_.out_gradient.view(), to, execution_);
@@ -256,13 +258,13 @@ class BackwardTogether {
 };
 
 template <class T, int Channels>
-Gradients<T, Channels> input_gradients_together(const BackwardCall<T, Channels>& made,
-                                                const Execution& execution) {
+[[gnu::cold]] Gradients<T, Channels> input_gradients_together(const BackwardCall<T, Channels>& made,
+                                                              const Execution& execution) {
   return BackwardTogether<FromInput<parameter_t<T>>, T, Channels>(made, execution).run();
 }
 template <class T, int Channels>
-Gradients<T, Channels> output_gradients_together(const BackwardCall<T, Channels>& made,
-                                                 const Execution& execution) {
+[[gnu::cold]] Gradients<T, Channels> output_gradients_together(
+    const BackwardCall<T, Channels>& made, const Execution& execution) {
   return BackwardTogether<FromOutput, T, Channels>(made, execution).run();
 }
 
