@@ -61,20 +61,33 @@ class CollectivePiece {
   void (*call_)(const void*, Index, Index, ChannelShare&);
 };
 
-/// The other ranks, as a layer sees them.
+/// The other ranks, as a layer sees them. No virtual functions: compilers guess which one is
+/// called, and compile it in every program that trains.
 class Collective {
  public:
   /// Computes the pieces of this rank and joins them with those of all others. `own` and `all` have
   /// room for the channels. All ranks get the same bits, or all fail with the same message.
-  virtual void combine(std::uint64_t layer, const CollectiveCall& call,
-                       const CollectivePiece& piece, ChannelShare& own, ChannelShare& all) = 0;
+  void combine(std::uint64_t layer, const CollectiveCall& call, const CollectivePiece& piece,
+               ChannelShare& own, ChannelShare& all) {
+    combine_(*this, layer, call, piece, own, all);
+  }
   /// How many samples all ranks had in the last call.
-  virtual Index samples() const = 0;
+  Index samples() const { return samples_; }
   /// Whether gradients of gamma and beta are those of all ranks.
-  virtual bool sums_parameter_gradients() const = 0;
+  bool sums_parameter_gradients() const { return sums_parameter_gradients_; }
 
  protected:
+  using Combine = void (*)(Collective& self, std::uint64_t layer, const CollectiveCall& call,
+                           const CollectivePiece& piece, ChannelShare& own, ChannelShare& all);
+  Collective(Combine ranks, bool whole_gradients)
+      : combine_(ranks), sums_parameter_gradients_(whole_gradients) {}
   ~Collective() = default;
+
+  Index samples_ = 0;
+
+ private:
+  Combine combine_;
+  bool sums_parameter_gradients_;
 };
 
 /// Numbers that must be the same on all ranks, as one (FNV-1a, on words).

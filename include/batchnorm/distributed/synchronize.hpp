@@ -81,7 +81,11 @@ class Synchronize : private detail::Collective {
   /// @throws std::invalid_argument unless 0 <= rank < ranks, and for negative options
   template <class Exchange, if_exchange<Exchange> = 0>
   Synchronize(Exchange& exchange, int rank, int ranks, const SynchronizeOptions& options = {})
-      : exchange_(exchange), rank_(rank), ranks_(ranks), options_(options) {
+      : Collective(&combine_ranks, options.parameter_gradients == ParameterGradients::of_all_ranks),
+        exchange_(exchange),
+        rank_(rank),
+        ranks_(ranks),
+        options_(options) {
     check_options();
   }
   Synchronize(const Synchronize&) = delete;
@@ -125,14 +129,16 @@ class Synchronize : private detail::Collective {
     }
   }
 
-  Index samples() const override { return samples_; }
-  bool sums_parameter_gradients() const override {
-    return options_.parameter_gradients == ParameterGradients::of_all_ranks;
+  static void combine_ranks(Collective& self, std::uint64_t layer,
+                            const detail::CollectiveCall& call,
+                            const detail::CollectivePiece& piece, detail::ChannelShare& own,
+                            detail::ChannelShare& all) {
+    static_cast<Synchronize&>(self).join(layer, call, piece, own, all);
   }
 
-  void combine(std::uint64_t layer, const detail::CollectiveCall& call,
-               const detail::CollectivePiece& piece, detail::ChannelShare& own,
-               detail::ChannelShare& all) override {
+  void join(std::uint64_t layer, const detail::CollectiveCall& call,
+            const detail::CollectivePiece& piece, detail::ChannelShare& own,
+            detail::ChannelShare& all) {
     exchange_.begin_call();
     detail::CallHeader header = header_of(layer, call);
     std::string reason;
@@ -358,7 +364,6 @@ class Synchronize : private detail::Collective {
   int rank_;
   int ranks_;
   SynchronizeOptions options_;
-  Index samples_ = 0;
   std::uint32_t weights_ = 0;  ///< what those of this rank say, as in ChannelShare
   std::vector<unsigned char> headers_;
   std::vector<double> leaves_;  ///< this rank's pieces, each as numbers in a row

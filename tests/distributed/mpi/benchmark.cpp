@@ -7,16 +7,21 @@
 //
 // both measured with MPI_Allgather, the rate on the longest message; then C P from which on summing
 // was the faster way (SynchronizeOptions::gather_at_most). On one rank: what a Synchronize costs
-// that has nobody to talk to, beside 1 us + C 2 ns.
+// that has nobody to talk to, beside 1 us + C 2 ns, and what merging two sets of moments costs.
+//
+// mpi_benchmark --paper measures nothing: it prints what a network with a latency of 1.5 us and
+// 12 GB/s would take, with 15 ns for merging a channel.
 #include <mpi.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <string>
 #include <vector>
 
 #include "batchnorm/compiled.hpp"
 #include "batchnorm/distributed/mpi.hpp"
+#include "batchnorm/distributed/share_tree.hpp"
 
 namespace {
 
@@ -90,6 +95,41 @@ void time_one_rank(const Run& run) {
     std::printf("%8d %9.2f %9.2f %9.2f %9.2f\n", static_cast<int>(channels), alone, with,
                 with - alone, 1.0 + 0.002 * static_cast<double>(channels));
   }
+  constexpr Index merged = 1024;
+  const std::vector<double> other(static_cast<std::size_t>(3 + 2 * merged), 2.0);
+  std::vector<double> moments(other.size(), 3.0);
+  const double merging = microseconds(run.repetitions, [&] {
+    batchnorm::detail::merge_shares(true, merged, moments.data(), other.data());
+  });
+  std::printf("merging two sets of moments: %.1f ns per channel\n",
+              1e3 * merging / static_cast<double>(merged));
+}
+
+/// Microseconds of a call of train on `ranks` ranks, on paper: an exchange of m bytes per rank
+/// takes log2 P latencies + m P / rate to gather, and twice log2 P latencies + 2 m / rate to sum.
+double on_paper(double ranks, double channels, bool sum) {
+  constexpr double latency = 1.5, rate = 12000.0, merging = 0.015;
+  const double rounds = latency * std::log2(ranks);
+  const auto gather = [&](double bytes) { return rounds + bytes * ranks / rate; };
+  const auto add = [&](double bytes) { return 2 * rounds + 2 * bytes / rate; };
+  const double header = gather(static_cast<double>(header_bytes));
+  if (sum) return header + add(8 * (channels + 3)) + add(8 * 2 * channels);
+  return header + gather(8 * (2 * channels + 3)) + merging * channels * ranks;
+}
+
+void print_paper() {
+  std::printf("microseconds per call of train, gathering / summing\n");
+  std::printf("   ranks        C = 64       C = 256      C = 1024  meet at C\n");
+  for (const double ranks : {8.0, 64.0, 512.0, 10000.0}) {
+    std::printf("%8.0f", ranks);
+    for (const double channels : {64.0, 256.0, 1024.0}) {
+      std::printf(" %7.0f / %3.0f", on_paper(ranks, channels, false),
+                  on_paper(ranks, channels, true));
+    }
+    double meet = 1;
+    while (on_paper(ranks, meet, false) < on_paper(ranks, meet, true)) ++meet;
+    std::printf(" %10.0f\n", meet);
+  }
 }
 
 void time_many_ranks(const Run& run) {
@@ -139,7 +179,9 @@ int main(int argc, char** argv) {
     run.repetitions = 3;
     run.channels.resize(2);
   }
-  if (run.ranks == 1) {
+  if (argc > 1 && std::string(argv[1]) == "--paper") {
+    print_paper();
+  } else if (run.ranks == 1) {
     time_one_rank(run);
   } else {
     time_many_ranks(run);
