@@ -27,6 +27,7 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/batchnorm-config-version
 install(FILES "${PROJECT_BINARY_DIR}/batchnorm-config.cmake"
               "${PROJECT_BINARY_DIR}/batchnorm-config-version.cmake"
               "${CMAKE_CURRENT_LIST_DIR}/batchnorm-keras.cmake"
+              "${CMAKE_CURRENT_LIST_DIR}/batchnorm-mpi.cmake"
               "${CMAKE_CURRENT_LIST_DIR}/batchnorm-onnx.cmake" DESTINATION "${package_dir}")
 
 set(pkgconfig_includedir "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")

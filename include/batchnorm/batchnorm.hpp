@@ -5,12 +5,17 @@
 // The whole library as far as it needs Eigen and the standard library only. Left out, to be
 // included by name where they are wanted:
 //   batchnorm/view/eigen_tensor.hpp  needs Eigen's unsupported/Eigen/CXX11/Tensor module
+//   batchnorm/distributed/mpi.hpp    needs MPI
 //   batchnorm/io/safetensors.hpp     needs nlohmann/json
 //   batchnorm/io/checkpoint.hpp      needs nlohmann/json
 //   batchnorm/io/audio_json.hpp      needs nlohmann/json
 //   batchnorm/io/keras.hpp           needs nlohmann/json and HDF5 (hdf5.h)
 //   batchnorm/io/onnx.hpp            needs protobuf and onnx/onnx_pb.h, and nlohmann/json
 
+#include "batchnorm/distributed/call_header.hpp"
+#include "batchnorm/distributed/exchange_reference.hpp"
+#include "batchnorm/distributed/share_tree.hpp"
+#include "batchnorm/distributed/synchronize.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/fold/bias.hpp"
 #include "batchnorm/fold/certificate.hpp"
@@ -28,6 +33,7 @@
 #include "batchnorm/math/check_inference.hpp"
 #include "batchnorm/math/check_moments.hpp"
 #include "batchnorm/math/combination.hpp"
+#include "batchnorm/math/forward.hpp"
 #include "batchnorm/math/gradient_sums.hpp"
 #include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/linearized.hpp"
@@ -40,8 +46,10 @@
 #include "batchnorm/math/running.hpp"
 #include "batchnorm/math/second_order.hpp"
 #include "batchnorm/math/single_value.hpp"
+#include "batchnorm/math/shares.hpp"
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/math/streaming_moments.hpp"
+#include "batchnorm/math/together.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/recalibrate/adapt.hpp"
 #include "batchnorm/recalibrate/adaptation.hpp"

@@ -5,16 +5,20 @@
 #include <Eigen/Core>
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <type_traits>
 
 #include "batchnorm/detail/check.hpp"
+#include "batchnorm/detail/collective.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/version.hpp"
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
+
+class Synchronize;
 
 /// Which vector instructions the kernels use, from the most to the least demanding.
 enum class InstructionSet {
@@ -94,6 +98,25 @@ class Execution {
     return execution;
   }
 
+  /// The same, by this rank and others at once: train, normalize and backward take the statistics
+  /// of the minibatches of all ranks as one; distributed/synchronize.hpp has it. A Synchronize by
+  /// itself is an Execution, too. Calls that need no statistics of a minibatch do not exchange any.
+  ///
+  /// @param layer  a number for the layer, the same on all ranks: those that call different layers
+  ///               find out. With 0 for all, layers that are alike may be mistaken for each other
+  inline Execution with(Synchronize& synchronize, std::uint64_t layer = 0) const;
+
+  /// The same for another number of the layer.
+  Execution with_layer(std::uint64_t layer) const {
+    Execution execution = *this;
+    execution.layer_ = layer;
+    return execution;
+  }
+
+  /// Null for calls that concern this rank alone.
+  detail::Collective* collective() const { return collective_; }
+  std::uint64_t layer_number() const { return layer_; }
+
   /// The same for that many elements: too few are done by this thread, with the same instructions.
   /// Measured with OpenMP on two cores of Emerald Rapids: inference on 49 rows of 2048 floats
   /// takes one thread 19 us, and two of them 28, one of which has to be woken; training 32 us
@@ -155,13 +178,15 @@ class Execution {
   void (*run_)(void*, Index, Task) = nullptr;
   Index threads_ = 1;
   InstructionSet instruction_set_ = InstructionSet::best;
+  detail::Collective* collective_ = nullptr;
+  std::uint64_t layer_ = 0;
 };
 
 namespace detail {
-/// Tells an Execution from an output, where a call takes either.
+/// Tells an Execution, or a Synchronize, from an output, where a call takes either.
 template <class A>
-inline constexpr bool is_execution =
-    std::is_same<std::remove_cv_t<std::remove_reference_t<A>>, Execution>::value;
+inline constexpr bool is_execution = std::is_same<std::decay_t<A>, Execution>::value ||
+                                     std::is_base_of<Collective, std::decay_t<A>>::value;
 }  // namespace detail
 
 #if defined(_OPENMP)

@@ -14,11 +14,12 @@
 #include "batchnorm/math/check_batch.hpp"
 #include "batchnorm/math/check_inference.hpp"
 #include "batchnorm/math/check_moments.hpp"
+#include "batchnorm/math/forward.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/running.hpp"
-#include "batchnorm/math/single_value.hpp"
 #include "batchnorm/math/statistics.hpp"
+#include "batchnorm/math/together.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
@@ -44,8 +45,10 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 /// Shapes: inputs are BatchViews of `channels()` channels, Eigen objects of features x examples,
 /// with_residual of two such, or masked or weighted; an output has the shape of its input and is
 /// the same memory or disjoint. Statistics are per channel, over samples and positions. Calls that
-/// loop take an Execution last. Those that are given their output allocate numbers per channel and
-/// what a mask needs at most, with `Channels` fixed and no mask nothing, as infer.
+/// loop take an Execution last; with a Synchronize, train, normalize and backward are of a
+/// minibatch that several ranks share (distributed/README.md). Those that are given their output
+/// allocate numbers per channel and what a mask needs at most, with `Channels` fixed and no mask
+/// nothing.
 ///
 /// A plain value: copy it, move it, keep it in a std::vector. Const members may be called from many
 /// threads at once. Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithms 1 and 2.
@@ -190,6 +193,11 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
                                                 const GradientOutput<T>& in_gradient,
                                                 const Execution& execution = {}) const {
     constexpr const char* function = "BatchNorm::backward";
+    if (execution.collective() != nullptr) {
+      return detail::input_gradients_together<T, Channels>(
+          {function, options_, state_, state_given_, batch, in, out_gradient, in_gradient},
+          execution);
+    }
     detail::check_state_shape(function, state_);
     detail::check_backward(function, channels(), in, out_gradient, in_gradient);
     const Selected chosen(function, in);
@@ -290,6 +298,11 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
                                           const GradientOutput<T>& in_gradient,
                                           const Execution& execution = {}) const {
     constexpr const char* function = "BatchNorm::backward_from_output";
+    if (execution.collective() != nullptr) {
+      return detail::output_gradients_together<T, Channels>(
+          {function, options_, state_, state_given_, batch, out, out_gradient, in_gradient},
+          execution);
+    }
     detail::check_state_shape(function, state_);
     detail::check_no_residual(function, out);
     detail::check_backward(function, channels(), out, out_gradient, in_gradient);
@@ -341,52 +354,18 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   using Selected = detail::SelectedInput<T>;
   using Divisor = detail::MinibatchDivisor<A>;
 
-  /// Algorithm 1, and the step of a state. It is known before the output is written that the step
-  /// will succeed: an output that is its input cannot be computed twice.
   [[gnu::noinline]] BatchMoments forward(const char* function, const Input<T>& in,
                                          const Output<T>& out, const Execution& execution,
                                          State<T, Channels>* step) const {
-    detail::check_state_shape(function, state_);
-    detail::check_forward(function, channels(), in, out);
-    const Selected chosen(function, in);
-    if (chosen.count == 0) {
-      detail::fill_output(chosen.views, out.view(), execution);
-      return BatchMoments(channels());
-    }
-    detail::check_batch_size(function, options_, chosen.count);
-    if (step != nullptr && detail::learns_from(options_, chosen.count)) {
-      return detail::learn_single_value(function, options_, state_given_, *step, chosen.views, out,
-                                        execution);
-    }
-    // Where nothing can be rejected, a channel may be written before the next one is looked at.
-    if (chosen.selected == nullptr && chosen.count > 1 &&
-        options_.non_finite == NonFinite::propagate &&
-        options_.epsilon > detail::min_invertible_variance) {
-      if (step != nullptr) check_running_start(function, options_.running, chosen.count, state_);
-      auto batch = detail::normalize_fused(options_, state_, chosen.views, out.view(), execution);
-      if (step != nullptr) apply_running_update(options_, batch, *step);
-      return batch;
-    }
-    auto batch = detail::moments_of_view<Channels, T>(in.view(), chosen.selected.get(), execution);
-    const bool update = detail::may_update<C>(function, options_, batch);
-    const auto use = statistics(function, batch);
-    if (step != nullptr && update) check_running_update(function, options_, batch, state_);
-    detail::normalize_with_tables<Channels>(options_, state_, use, chosen.views, out.view(),
-                                            execution);
-    if (step != nullptr && update) apply_running_update(options_, batch, *step);
-    return batch;
+    return detail::forward_pass<T, Channels>(
+        {function, options_, state_, state_given_, in, out, step}, execution);
   }
 
-  /// Those of a minibatch itself; those of the layer where it has one value per channel.
   Statistics statistics(const char* function, const BatchMoments& batch) const {
-    if (batch.count == 1) return running_statistics(function);
-    return detail::check_inference(function, options_, state_, detail::statistics_of(batch));
+    return detail::usable_statistics(function, options_, state_, state_given_, batch);
   }
-
   Statistics running_statistics(const char* function) const {
-    detail::check_has_statistics(function, state_, state_given_);
-    detail::check_statistics(function, state_, options_.non_finite);
-    return detail::check_inference(function, options_, state_, detail::statistics_of(state_));
+    return detail::usable_running_statistics(function, options_, state_, state_given_);
   }
 
   Options options_;

@@ -22,10 +22,10 @@ using Complaints = std::vector<std::string>;
 /// The rooms, and how far from the ground each is: a header includes its own rank or lower ones.
 inline const std::map<std::string, int>& room_ranks() {
   static const std::map<std::string, int> ranks = {
-      {"detail", 0},    {"version", 0}, {"options", 0},   {"state", 0},
-      {"execution", 0}, {"view", 1},    {"kernels", 2},   {"math", 3},
-      {"layer", 4},     {"frozen", 4},  {"fold", 5},      {"recalibrate", 5},
-      {"variants", 5},  {"io", 5},      {"batchnorm", 6}, {"compiled", 6}};
+      {"detail", 0},    {"version", 0},     {"options", 0},  {"state", 0}, {"execution", 0},
+      {"view", 1},      {"kernels", 2},     {"math", 3},     {"layer", 4}, {"frozen", 4},
+      {"fold", 5},      {"recalibrate", 5}, {"variants", 5}, {"io", 5},    {"distributed", 5},
+      {"batchnorm", 6}, {"compiled", 6}};
   return ranks;
 }
 
@@ -131,6 +131,7 @@ inline std::string outside_need(const Header& header) {
   for (const std::string& target : header.outside_includes) {
     if (starts_with(target, "unsupported/Eigen/")) return "unsupported";
     if (starts_with(target, "nlohmann/")) return "nlohmann/json";
+    if (target == "mpi.h") return "MPI";
     const bool standard = target.find('/') == std::string::npos || starts_with(target, "sys/");
     if (!standard && !starts_with(target, "Eigen/")) return target;
   }

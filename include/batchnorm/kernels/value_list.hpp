@@ -131,7 +131,7 @@ class Selector {
     selection_.counted.reserve(rows, rows);
     selection_.masked.reserve(rows, rows);
     for (Index row = 0; row < rows; ++row) {
-      const Index first = row * mask_.sample_stride;
+      const Index first = mask_.first + row * mask_.sample_stride;
       if (mask_.read == nullptr) {
         read_mask(row * length_, static_cast<const bool*>(mask_.data) + first);
       } else {

@@ -6,6 +6,7 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
@@ -61,6 +62,28 @@ StatisticsView<accumulator_t<T>> check_inference(
     check_number(function, "beta", channel, is_finite_as<C>(shift));
   }
   return statistics;
+}
+
+/// The running statistics, once they have turned out to be usable.
+///
+/// @param given  whether the layer was given its state
+template <class T, int Channels>
+StatisticsView<accumulator_t<T>> usable_running_statistics(const char* function,
+                                                           const Options& options,
+                                                           const State<T, Channels>& state,
+                                                           bool given) {
+  check_has_statistics(function, state, given);
+  check_statistics(function, state, options.non_finite);
+  return check_inference(function, options, state, statistics_of(state));
+}
+
+/// Those of a minibatch itself; those of the layer where it has one value per channel.
+template <class T, int Channels>
+StatisticsView<accumulator_t<T>> usable_statistics(
+    const char* function, const Options& options, const State<T, Channels>& state, bool given,
+    const Moments<accumulator_t<T>, Channels>& batch) {
+  if (batch.count == 1) return usable_running_statistics(function, options, state, given);
+  return check_inference(function, options, state, statistics_of(batch));
 }
 
 }  // namespace detail

@@ -12,6 +12,7 @@
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/running.hpp"
 #include "batchnorm/math/statistics.hpp"
+#include "batchnorm/math/together.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
@@ -27,25 +28,18 @@ namespace detail {
 /// Of N values seen before, (x - mean) / deviation = z becomes z sqrt(N / (N + 1)) /
 /// sqrt(1 + z^2 / (N + 1)) with population variances and epsilon 0: less than sqrt(N), and z for
 /// large N.
-/// @param given  whether the layer was given its state
 template <class T, int Channels>
-Moments<accumulator_t<T>, Channels> learn_single_value(const char* function, const Options& options,
-                                                       bool given, State<T, Channels>& state,
-                                                       const InputViews<T>& in,
-                                                       const Output<T>& out,
-                                                       const Execution& execution) {
-  auto batch = moments_of_view<Channels, T>(in.x, in.selected, execution);
-  State<T, Channels> next = state;
-  if (check_finite<parameter_t<T>>(function, options, batch)) {
-    check_running_update(function, options, batch, state);
-    apply_running_update(options, batch, next);
+void learn_single_value(const ForwardCall<T, Channels>& call,
+                        const Moments<accumulator_t<T>, Channels>& batch, const InputViews<T>& in,
+                        const Execution& execution) {
+  State<T, Channels> next = call.state;
+  if (check_finite<parameter_t<T>>(call.function, call.options, batch)) {
+    check_running_update(call.function, call.options, batch, call.state);
+    apply_running_update(call.options, batch, next);
   }
-  check_has_statistics(function, next, given);
-  check_statistics(function, next, options.non_finite);
-  const auto use = check_inference(function, options, next, statistics_of(next));
-  normalize_with_tables<Channels>(options, next, use, in, out.view(), execution);
-  state = std::move(next);
-  return batch;
+  const auto use = usable_running_statistics(call.function, call.options, next, call.state_given);
+  normalize_with_tables<Channels>(call.options, next, use, in, call.out.view(), execution);
+  *call.step = std::move(next);
 }
 
 }  // namespace detail

@@ -15,6 +15,7 @@
 #include "batchnorm/layer.hpp"
 #include "batchnorm/math/check_batch.hpp"
 #include "batchnorm/math/moments.hpp"
+#include "batchnorm/math/together.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/recalibrate/layer_handle.hpp"
 #include "batchnorm/recalibrate/minibatch_series.hpp"
@@ -38,7 +39,7 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 struct ReestimationOptions {
   Estimator estimator = Estimator::population();
   ReestimationOrder order = ReestimationOrder::one_pass;
-  Execution execution;  ///< who normalises and sums
+  Execution execution;  ///< who normalises and sums; with a Synchronize, minibatches of all ranks
 };
 
 template <class T>
@@ -313,27 +314,24 @@ class Reestimation {
     if (i < frozen_.size()) {
       frozen_[i](in, out, options_.execution);
     } else {
-      note(i, layer.normalize(in, out, options_.execution), in.view().samples());
+      note(i, layer.normalize(in, out, options_.execution.with_layer(i + 1)), in);
     }
   }
 
   template <int Channels>
   void see(const BatchNorm<T, Channels>& layer, const Input<T>& in) {
     const Size i = use(&layer);
-    detail::check_channels("ReestimationPass::see", in.view(), layer.channels());
-    if (i < frozen_.size()) return;
-    const auto selected = detail::selected_of("ReestimationPass::see", in);
-    note(i,
-         detail::moments_of_view<Eigen::Dynamic, T>(in.view(), selected.get(), options_.execution),
-         in.view().samples());
+    constexpr const char* function = "ReestimationPass::see";
+    if (i < frozen_.size()) return detail::check_channels(function, in.view(), layer.channels());
+    note(i, detail::moments_seen(function, layer, in, options_.execution.with_layer(i + 1)), in);
   }
 
   template <int Channels>
-  void note(Size i, const Moments<A, Channels>& batch, Index examples) {
+  void note(Size i, const Moments<A, Channels>& batch, const Input<T>& in) {
     if (passes_ > 0 && i != passes_) return;  // looked at in the first pass, or in one to come
     const Options& options = layers_[i].options();
     if (!detail::check_finite<parameter_t<T>>("ReestimationPass", options, batch)) return;
-    series_[i].add(batch, examples);
+    series_[i].add(batch, detail::samples_of(in, options_.execution));
   }
 
   /// A state with the statistics that the series of a layer leads to.

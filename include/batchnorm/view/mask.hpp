@@ -36,6 +36,7 @@ namespace detail {
 /// A mask or weights where they lie, one per sample and position, whatever their type.
 struct MaskArgument {
   const void* data = nullptr;
+  Index first = 0;  ///< element of data that the first sample begins with
   Index samples = 0;
   Index positions = 0;
   Index sample_stride = 0;

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// Ranks that are threads of one process: an exchange through memory that they share, and a runner.
+#ifndef BATCHNORM_TESTS_SUPPORT_RANK_THREADS_HPP
+#define BATCHNORM_TESTS_SUPPORT_RANK_THREADS_HPP
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstring>
+#include <exception>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace batchnorm_test {
+
+/// Where the messages of all ranks meet.
+class Meeting {
+ public:
+  explicit Meeting(int ranks) : ranks_(static_cast<std::size_t>(ranks)) {}
+
+  /// @throws std::runtime_error when not all ranks have come within `patience`
+  void gather(int rank, const void* mine, std::size_t bytes, void* all,
+              std::chrono::milliseconds patience) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (arrived_ == 0) messages_.assign(bytes * ranks_, 0);
+    if (messages_.size() != bytes * ranks_) throw std::logic_error("messages of unequal lengths");
+    std::memcpy(messages_.data() + bytes * static_cast<std::size_t>(rank), mine, bytes);
+    const std::size_t round = rounds_;
+    if (++arrived_ == ranks_) {
+      arrived_ = 0;
+      ++rounds_;
+      complete_ = messages_;
+      all_here_.notify_all();
+    } else if (!all_here_.wait_for(lock, patience, [&] { return rounds_ != round; })) {
+      throw std::runtime_error("a rank did not come");
+    }
+    std::memcpy(all, complete_.data(), complete_.size());
+  }
+
+  std::size_t rounds() const { return rounds_; }
+
+ private:
+  std::size_t ranks_;
+  std::size_t arrived_ = 0;
+  std::size_t rounds_ = 0;
+  std::vector<unsigned char> messages_, complete_;
+  std::mutex mutex_;
+  std::condition_variable all_here_;
+};
+
+/// What a rank hands to Synchronize.
+struct ThreadExchange {
+  Meeting& meeting;
+  int rank;
+  std::chrono::milliseconds patience = std::chrono::seconds(60);
+
+  void operator()(const void* mine, std::size_t bytes, void* all) const {
+    meeting.gather(rank, mine, bytes, all, patience);
+  }
+};
+
+/// The same for exchanges that can sum: in the order of the ranks.
+struct SummingExchange : ThreadExchange {
+  int ranks;
+  SummingExchange(Meeting& where, int own, int of) : ThreadExchange{where, own}, ranks(of) {}
+
+  void sum(const double* mine, std::size_t n, double* all) const {
+    std::vector<double> parts(n * static_cast<std::size_t>(ranks));
+    (*this)(mine, n * sizeof(double), parts.data());
+    for (std::size_t i = 0; i < n; ++i) {
+      all[i] = 0.0;
+      for (std::size_t part = i; part < parts.size(); part += n) all[i] += parts[part];
+    }
+  }
+};
+
+/// Runs body(rank) for every rank at once.
+/// @return what each of them failed with; empty where it did not
+template <class Body>
+std::vector<std::string> run_ranks(int ranks, const Body& body) {
+  std::vector<std::string> errors(static_cast<std::size_t>(ranks));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < ranks; ++rank) {
+    threads.emplace_back([&, rank] {
+      try {
+        body(rank);
+      } catch (const std::exception& error) {
+        errors[static_cast<std::size_t>(rank)] = error.what();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return errors;
+}
+
+}  // namespace batchnorm_test
+
+#endif  // BATCHNORM_TESTS_SUPPORT_RANK_THREADS_HPP
