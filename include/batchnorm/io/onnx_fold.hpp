@@ -5,6 +5,7 @@
 #include <onnx/onnx_pb.h>
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <cstddef>
 #include <exception>
 #include <string>
@@ -123,7 +124,7 @@ class OnnxFolder {
       }
     }
     OnnxFoldedNumbers numbers;
-    const std::string complaint = complaint_of([&] { compute(site, fold.into_front, numbers); });
+    std::string complaint = complaint_of([&] { compute(site, fold.into_front, numbers); });
     if (!complaint.empty()) return complaint;
     describe(site, numbers, fold);
     write(site, numbers, fold);
@@ -188,10 +189,9 @@ class OnnxFolder {
 
   bool is_free(const OnnxConstant& constant) const {
     if (constant.scope != &scope_) return false;
-    for (const std::string& name : constant.chain) {
-      if (scope_.users(name).size() > 1 || scope_.is_output(name)) return false;
-    }
-    return true;
+    return std::none_of(constant.chain.begin(), constant.chain.end(), [&](const auto& name) {
+      return scope_.users(name).size() > 1 || scope_.is_output(name);
+    });
   }
 
   void write(const OnnxFoldSite& site, const OnnxFoldedNumbers& numbers, const OnnxFold& fold) {
