@@ -23,6 +23,7 @@
 #include "batchnorm/io/onnx_graph.hpp"
 #include "batchnorm/io/onnx_layer.hpp"
 #include "batchnorm/io/onnx_model.hpp"
+#include "batchnorm/io/onnx_write.hpp"
 #include "batchnorm/io/tensors.hpp"
 #include "batchnorm/version.hpp"
 
@@ -244,11 +245,12 @@ class OnnxFolder {
 /// The model that comes back is otherwise the one that was given: names of inputs, outputs and all
 /// values that are left, other nodes, metadata, unknown fields. Parameters that nobody uses any
 /// more are gone.
-/// @throws what find_batch_norms throws
-/// Cost: a copy of the model, two passes over the weights that are folded, and for each norm one
-/// over the names of the graph.
+/// @throws what find_batch_norms and check_onnx throw: nothing is folded in a graph that is not
+/// valid Cost: a copy of the model, two passes over the weights that are folded, and for each norm
+/// one over the names of the graph.
 inline OnnxFoldResult fold_batch_norms(const OnnxModel& model, const FoldOptions& options = {}) {
   detail::check_fold_options("fold_batch_norms", options);
+  check_onnx(model);
   OnnxFoldResult result{model, {}, {}};
   for (const OnnxBatchNorm& norm : find_batch_norms(model)) {
     OnnxFold fold;
