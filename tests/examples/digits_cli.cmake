@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# cmake -DPROGRAM=02_digits -DFOLDER=folder -P digits_cli.cmake
+# cmake -DPROGRAM=02_digits -DFOLDER=folder -DONNX=bool -P digits_cli.cmake
 # What 02_digits says and returns when it is given wrong arguments or files, and that a saved
 # network reads as it did. FOLDER is emptied and filled.
 cmake_minimum_required(VERSION 3.22)
@@ -81,6 +81,11 @@ expect_complaint(17 1 "a pixel, a whole number from 0 to 16, got nothing")
 
 expect(2 "^$" "cannot save nowhere/net.safetensors: there is no folder nowhere"
        --save nowhere/net.safetensors)
+if(ONNX)
+  expect(0 "saved net.onnx\n${last_line}" "^$" --epochs 1 --save net.onnx)
+else()
+  expect(2 "^$" "cannot save net.onnx: this program was built without ONNX" --save net.onnx)
+endif()
 expect(0 "saved net.safetensors\n${last_line}" "^$" --epochs 2 --save net.safetensors)
 string(REGEX MATCH "${last_line}" trained "${output}")
 expect(0 "${last_line}" "^$" --load net.safetensors)

@@ -6,6 +6,7 @@
 //   fold_K_before.onnx, ..._after    one layer and its norm, and the layer that both became
 //   norm_K.onnx                      one norm as this library writes it
 //   facts.json                       what to compare, and how far it may differ
+// the same for models that it makes, one for every kind of fold,
 // and with --digits the network of 02_digits as net.onnx with images and predictions; "drawn" in
 // the place of DATA.csv takes the digits that 02_digits draws.
 
@@ -21,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "onnx_made.hpp"
 #include "support/digits_csv.hpp"
 #include "support/drawn_digits.hpp"
 #include "support/network_file.hpp"
@@ -174,14 +176,14 @@ json write_pairs(const OnnxModel& model, const std::vector<OnnxBatchNorm>& norms
   return facts;
 }
 
-void write_model(const std::string& path, const fs::path& folder) {
+/// @param layers  whether single layers are written, too
+void write_model(const OnnxModel& model, const fs::path& folder, bool layers) {
   fs::create_directories(folder);
-  const OnnxModel model = read_onnx(path);
   const std::vector<OnnxBatchNorm> norms = find_batch_norms(model);
   const OnnxFoldResult result = fold_batch_norms(model);
   write_onnx((folder / "original.onnx").string(), model);
   write_onnx((folder / "folded.onnx").string(), result.model);
-  json facts = {{"path", path}, {"norms", json::array()}, {"folds", json::array()}};
+  json facts = {{"path", model.name}, {"norms", json::array()}, {"folds", json::array()}};
   for (std::size_t k = 0; k < norms.size(); ++k) {
     if (!norms[k].can_be_frozen() || norms[k].found.dtype == "F64") continue;
     const std::string name = "norm_" + std::to_string(k);
@@ -189,10 +191,24 @@ void write_model(const std::string& path, const fs::path& folder) {
     one["file"] = name;
     facts["norms"].push_back(one);
   }
-  facts["folds"] = write_pairs(model, norms, result, folder);
+  if (layers) facts["folds"] = write_pairs(model, norms, result, folder);
   facts["folded"] = result.folds.size();
   facts["left"] = result.left.size();
   std::ofstream(folder / "facts.json") << facts;
+}
+
+/// One model for every kind of fold; each of them folds.
+void write_made(const fs::path& folder) {
+  int number = 0;
+  for (const auto& models :
+       {example::models_of_layers_in_front(), example::models_of_layers_behind()}) {
+    for (const example::MadeModel& made : models) {
+      if (fold_batch_norms(made.model).folds.size() != 1) {
+        throw std::runtime_error(made.model.name + " does not fold");
+      }
+      write_model(made.model, folder / ("made_" + std::to_string(number++)), false);
+    }
+  }
 }
 
 void write_digits(const std::string& net, const std::string& csv, const fs::path& folder) {
@@ -217,13 +233,14 @@ int main(int argc, char** argv) {
   try {
     const std::vector<std::string> arguments(argv + 1, argv + argc);
     const fs::path folder = arguments.at(0);
+    write_made(folder);
     std::size_t next = 1;
     if (arguments.size() > 3 && arguments[1] == "--digits") {
       write_digits(arguments[2], arguments[3], folder / "digits");
       next = 4;
     }
     for (std::size_t k = next; k < arguments.size(); ++k) {
-      write_model(arguments[k], folder / ("model_" + std::to_string(k - next)));
+      write_model(read_onnx(arguments[k]), folder / ("model_" + std::to_string(k - next)), true);
     }
   } catch (const std::exception& error) {
     std::fprintf(stderr, "onnx_pairs: %s\n", error.what());

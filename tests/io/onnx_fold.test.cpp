@@ -385,12 +385,15 @@ TEST_CASE("a norm is left, with the reason, when anything stands in the way") {
 
   made = in_the_way();
   made.node("Relu", "relu", {"h"}, {"r"});
-  made.graph().mutable_node(1)->set_input(0, "r");
+  made.graph().mutable_node()->SwapElements(1, 2);
+  made.graph().mutable_node(2)->set_input(0, "r");
   CHECK_THAT(reason(made.fold()), Contains("Relu \"relu\" stands in front of it"));
 
   made = in_the_way();
-  made.node("Quant", "quant", {"w", "scale"}, {"q"});
-  made.graph().mutable_node(0)->set_input(1, "q");
+  made.node("Quant", "quant", {"w", "v"}, {"q"});
+  made.graph().mutable_node()->SwapElements(0, 2);
+  made.graph().mutable_node()->SwapElements(1, 2);
+  made.graph().mutable_node(1)->set_input(1, "q");
   CHECK_THAT(reason(made.fold()), Contains("weights are quantised") && Contains("\"quant\""));
 
   made = in_the_way();
@@ -398,7 +401,7 @@ TEST_CASE("a norm is left, with the reason, when anything stands in the way") {
   CHECK_THAT(reason(made.fold()), Contains("weights \"w\" are used 2 times"));
 
   made = in_the_way();
-  onnx::NodeProto& branch = made.node("If", "if", {"c"}, {"i"});
+  onnx::NodeProto& branch = made.node("If", "if", {"x"}, {"i"});
   add_node(*add_attribute(branch, "then_branch").mutable_g(), "Neg", "", {"h"}, {"n"});
   CHECK_THAT(reason(made.fold()), Contains("\"h\" is used by If \"if\", too"));
 
@@ -460,7 +463,8 @@ TEST_CASE("a layer behind takes a norm only where one bias is right at all place
 TEST_CASE("a MatMul is left when the channels are not its columns, or nobody knows") {
   const auto left = [](const Extents& input, std::int64_t opset) {
     FoldCase made(opset);
-    if (!input.empty()) made.input("x", input);
+    made.graph().add_input()->set_name("x");  // nobody knows its shape
+    if (!input.empty()) made.describe(*made.graph().mutable_input(0), "x", input);
     made.node("MatMul", "mm", {"x", "w"}, {"h"});
     made.floats("w", {2, 2}, {1, 2, 3, 4});
     made.norm_of("h", "y");
@@ -473,7 +477,7 @@ TEST_CASE("a MatMul is left when the channels are not its columns, or nobody kno
 
 TEST_CASE("norms in branches and functions are left") {
   FoldCase made = in_the_way();
-  onnx::NodeProto& branch = made.node("If", "if", {"c"}, {"i"});
+  onnx::NodeProto& branch = made.node("If", "if", {"x"}, {"i"});
   add_node(*add_attribute(branch, "then_branch").mutable_g(), "BatchNormalization", "inner",
            {"y", "s", "b", "m", "v"}, {"z"});
   const OnnxFoldResult result = made.fold();
@@ -483,6 +487,15 @@ TEST_CASE("norms in branches and functions are left") {
   CHECK_THAT(result.left[0].reason, Contains("it is part of \"if/\""));
   // The branch still has its parameters.
   CHECK(values_of(result.model, "s") == Floats{2, 3});
+}
+
+TEST_CASE("nothing is folded in a graph that is not valid") {
+  FoldCase twice = in_the_way();
+  twice.node("Relu", "again", {"x"}, {"h"});
+  CHECK_THROWS_WITH(twice.fold(), Contains("\"made.onnx\": node \"again\": outputs"));
+  FoldCase circle = in_the_way();
+  circle.graph().mutable_node(0)->set_input(0, "y");
+  CHECK_THROWS_WITH(circle.fold(), Contains("node \"conv\": inputs"));
 }
 
 TEST_CASE("the result has a line for every norm") {

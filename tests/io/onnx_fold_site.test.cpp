@@ -66,6 +66,15 @@ TEST_CASE("an operator of another domain is none of those that are known") {
   CHECK_THAT(in_front(maker).fault, Contains("Conv \"own\" stands in front"));
 }
 
+TEST_CASE("a node with a second output stands in the way") {
+  ModelMaker maker;
+  maker.input("x", {-1, 3});
+  maker.floats("w", {3, 2}, std::vector<float>(6, 1));
+  maker.node("MatMul", "mm", {"x", "w"}, {"", "h"});
+  maker.norm("h", "y");
+  CHECK_THAT(in_front(maker).fault, Contains("MatMul \"mm\" has several outputs"));
+}
+
 TEST_CASE("a norm behind a long way or its own output has no layer") {
   ModelMaker maker;
   maker.norm("y", "y");

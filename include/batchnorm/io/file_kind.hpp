@@ -58,7 +58,8 @@ inline constexpr FileKind kind_gguf{
     "for t in gguf.GGUFReader(path).tensors}, \"net.safetensors\")"};
 inline constexpr FileKind kind_protobuf{
     "a protobuf, as ONNX is",
-    "in Python: import onnx, safetensors.numpy; to = onnx.numpy_helper.to_array\n"
+    "include batchnorm/io/onnx.hpp and call read_onnx; or, in Python: import onnx, "
+    "safetensors.numpy; to = onnx.numpy_helper.to_array\n"
     "safetensors.numpy.save_file({t.name: to(t) for t in onnx.load(path).graph.initializer}, "
     "\"net.safetensors\")"};
 inline constexpr FileKind kind_graph{
@@ -92,7 +93,8 @@ inline constexpr FileKind kind_json{
     "an index of shards is opened by a name that ends in .json, the shards lying beside it"};
 inline constexpr FileKind kind_tensorflowjs{
     "a model of TensorFlow.js",
-    "tensorflowjs_converter --input_format tfjs_layers_model --output_format keras model.json "
+    "include batchnorm/io/tfjs.hpp and call open_tfjs; or tensorflowjs_converter --input_format "
+    "tfjs_layers_model --output_format keras model.json "
     "net.h5\nthen the HDF5 file as open_checkpoint says for it"};
 inline constexpr FileKind kind_rtneural{
     "numbers in JSON, as RTNeural and NAM have them",

@@ -163,10 +163,10 @@ class OnnxNormExamination {
 
   void find_neighbours() {
     const onnx::NodeProto* maker = scope_.maker(norm_.input);
-    norm_.behind = maker != nullptr                  ? words(*maker)
-                   : scope_.is_input(norm_.input)    ? "input " + norm_.input
-                   : scope_.initialiser(norm_.input) ? "initialiser " + norm_.input
-                                                     : "value " + norm_.input;
+    norm_.behind = maker != nullptr                             ? words(*maker)
+                   : scope_.is_input(norm_.input)               ? "input " + norm_.input
+                   : scope_.initialiser(norm_.input) != nullptr ? "initialiser " + norm_.input
+                                                                : "value " + norm_.input;
     for (const onnx::NodeProto* user : scope_.users(norm_.input)) {
       if (user != &node_) norm_.other_users.push_back(words(*user));
     }

@@ -147,7 +147,8 @@ class OnnxConstantFinder {
     repeat(element, shapes.values<Index>("shape"), constant);
   }
 
-  static void repeat(const Tensor& element, std::vector<Index> shape, OnnxConstant& constant) {
+  static void repeat(const Tensor& element, const std::vector<Index>& shape,
+                     OnnxConstant& constant) {
     bool valid = element.size > 0 && element.size <= 8;
     std::uint64_t count = 1;
     for (const Index extent : shape) {
@@ -164,7 +165,7 @@ class OnnxConstantFinder {
     for (std::size_t place = 0; place < size; ++place) {
       bytes.get()[place] = element.bytes.get()[place % element.size];
     }
-    constant.tensor = Tensor{element.dtype, std::move(shape), bytes, size};
+    constant.tensor = Tensor{element.dtype, shape, bytes, size};
   }
 
   const OnnxModel& model_;

@@ -49,7 +49,7 @@ class OnnxGraphEditor {
   /// Adds an initialiser; before IR version 4 each has to be a graph input, too.
   /// @return its name, the wanted one or that with a number
   std::string add_initialiser(const std::string& wanted, const Tensor& tensor) {
-    const std::string name = unused(wanted);
+    std::string name = unused(wanted);
     onnx::TensorProto& proto = *graph_.add_initializer();
     proto.set_name(name);
     set_onnx_tensor(proto, tensor);

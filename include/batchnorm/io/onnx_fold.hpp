@@ -5,6 +5,7 @@
 #include <onnx/onnx_pb.h>
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <cstddef>
 #include <exception>
 #include <string>
@@ -22,6 +23,7 @@
 #include "batchnorm/io/onnx_graph.hpp"
 #include "batchnorm/io/onnx_layer.hpp"
 #include "batchnorm/io/onnx_model.hpp"
+#include "batchnorm/io/onnx_write.hpp"
 #include "batchnorm/io/tensors.hpp"
 #include "batchnorm/version.hpp"
 
@@ -123,7 +125,7 @@ class OnnxFolder {
       }
     }
     OnnxFoldedNumbers numbers;
-    const std::string complaint = complaint_of([&] { compute(site, fold.into_front, numbers); });
+    std::string complaint = complaint_of([&] { compute(site, fold.into_front, numbers); });
     if (!complaint.empty()) return complaint;
     describe(site, numbers, fold);
     write(site, numbers, fold);
@@ -188,10 +190,9 @@ class OnnxFolder {
 
   bool is_free(const OnnxConstant& constant) const {
     if (constant.scope != &scope_) return false;
-    for (const std::string& name : constant.chain) {
-      if (scope_.users(name).size() > 1 || scope_.is_output(name)) return false;
-    }
-    return true;
+    return std::none_of(constant.chain.begin(), constant.chain.end(), [&](const auto& name) {
+      return scope_.users(name).size() > 1 || scope_.is_output(name);
+    });
   }
 
   void write(const OnnxFoldSite& site, const OnnxFoldedNumbers& numbers, const OnnxFold& fold) {
@@ -244,11 +245,12 @@ class OnnxFolder {
 /// The model that comes back is otherwise the one that was given: names of inputs, outputs and all
 /// values that are left, other nodes, metadata, unknown fields. Parameters that nobody uses any
 /// more are gone.
-/// @throws what find_batch_norms throws
-/// Cost: a copy of the model, two passes over the weights that are folded, and for each norm one
-/// over the names of the graph.
+/// @throws what find_batch_norms and check_onnx throw: nothing is folded in a graph that is not
+/// valid Cost: a copy of the model, two passes over the weights that are folded, and for each norm
+/// one over the names of the graph.
 inline OnnxFoldResult fold_batch_norms(const OnnxModel& model, const FoldOptions& options = {}) {
   detail::check_fold_options("fold_batch_norms", options);
+  check_onnx(model);
   OnnxFoldResult result{model, {}, {}};
   for (const OnnxBatchNorm& norm : find_batch_norms(model)) {
     OnnxFold fold;

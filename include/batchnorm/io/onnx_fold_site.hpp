@@ -54,6 +54,11 @@ inline std::string seen_by_others(const OnnxScope& scope, const std::string& val
   return "";
 }
 
+/// Whether a node makes one value and no other.
+inline bool makes_only(const onnx::NodeProto& node, const std::string& value) {
+  return node.output_size() == 1 && node.output(0) == value;
+}
+
 /// Looks for the layer in front of a norm.
 class OnnxSiteInFront {
  public:
@@ -72,6 +77,7 @@ class OnnxSiteInFront {
       if (!seen.empty()) return fail(seen);
       const onnx::NodeProto* maker = scope_.maker(value);
       if (maker == nullptr) return fail(text("no layer makes ", in_quotes(value)));
+      if (!makes_only(*maker, value)) return fail(onnx_words(*maker) + " has several outputs");
       if (is_weight_layer(*maker)) return end_at(*maker);
       if (!step_over(*maker, value)) return std::move(site_);
       user = maker;
@@ -192,6 +198,9 @@ inline OnnxFoldSite find_site_behind(const OnnxModel& model, const OnnxScope& sc
   const std::string seen = seen_by_others(scope, value, node);
   if (!seen.empty()) return fail(seen);
   if (!is_weight_layer(node)) return fail(onnx_words(node) + " stands behind it");
+  if (node.output_size() != 1 || node.output(0).empty()) {
+    return fail(onnx_words(node) + " has several outputs");
+  }
   if (is_onnx_op(node, "ConvTranspose")) {
     return fail(onnx_words(node) + " needs another bias at every place");
   }

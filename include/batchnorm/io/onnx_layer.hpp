@@ -53,10 +53,8 @@ struct OnnxWeightLayer {
 };
 
 inline bool is_weight_layer(const onnx::NodeProto& node) {
-  for (const char* type : {"Conv", "ConvTranspose", "Gemm", "MatMul"}) {
-    if (is_onnx_op(node, type)) return true;
-  }
-  return false;
+  const auto is = [&](const char* type) { return is_onnx_op(node, type); };
+  return is("Conv") || is("ConvTranspose") || is("Gemm") || is("MatMul");
 }
 
 /// Looks at a node of one of those four types.
