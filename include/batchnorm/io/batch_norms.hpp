@@ -177,8 +177,12 @@ inline std::optional<FoundBatchNorm> locate(const Tensors& tensors, const LayerP
   if (best && (!naming || best->naming == *naming)) return best;
   best.reset();
   int most = 0;
-  for (const Naming& candidate : naming ? std::vector<Naming>{*naming} : Naming::known()) {
+  const std::vector<Naming> asked_for(naming ? 1 : 0, naming.value_or(Naming::known()[0]));
+  for (const Naming& candidate : naming ? asked_for : Naming::known()) {
     for (const LayerPrefix& place : places_of(prefix, candidate)) {
+      const bool is_empty = tensors.keys(place.statistics).empty() &&
+                            (!place.is_pair() || tensors.keys(place.parameters).empty());
+      if (is_empty) continue;
       FoundBatchNorm layer =
           look_at(tensors, with_scale_layer(tensors, place, candidate), candidate);
       if (is_of_optimizer(layer) || (!naming && !is_plausible(tensors, layer))) continue;
@@ -226,22 +230,29 @@ inline bool is_batch_norm(const Tensors& tensors, const FoundBatchNorm& layer) {
   return shapes && layer.has(Role::gamma) && is_called;
 }
 
-/// The places in which a tensor of that name could be part of a layer of that system.
-inline std::vector<LayerPrefix> places_from_key(const std::string& key, const Naming& naming) {
-  std::vector<LayerPrefix> places;
-  for (const Role role : vector_roles) {
-    for (const std::string& name : naming.names(role)) {
-      if (!ends_with_name(key, name, naming.separators())) continue;
-      LayerPrefix place(key.substr(0, key.size() - name.size()));
-      const std::string separators = tree_separators + naming.separators();
-      replace_part(place.parameters, naming.statistics_tree(), naming.parameters_tree(),
-                   separators);
-      replace_part(place.statistics, naming.parameters_tree(), naming.statistics_tree(),
-                   separators);
-      if (std::find(places.begin(), places.end(), place) == places.end()) places.push_back(place);
+/// The systems that have vectors of a name, by the name.
+using SystemsByName = std::map<std::string, std::vector<std::size_t>>;
+
+inline SystemsByName systems_by_name() {
+  SystemsByName by_name;
+  for (std::size_t system = 0; system < Naming::known().size(); ++system) {
+    for (const Role role : vector_roles) {
+      for (const std::string& name : Naming::known()[system].names(role)) {
+        std::vector<std::size_t>& all = by_name[name];
+        if (all.empty() || all.back() != system) all.push_back(system);
+      }
     }
   }
-  return places;
+  return by_name;
+}
+
+/// The place in which a tensor with that many letters of prefix may be part of a layer.
+inline LayerPrefix place_before(const std::string& key, std::size_t size, const Naming& naming) {
+  LayerPrefix place(key.substr(0, size));
+  const std::string separators = tree_separators + naming.separators();
+  replace_part(place.parameters, naming.statistics_tree(), naming.parameters_tree(), separators);
+  replace_part(place.statistics, naming.parameters_tree(), naming.statistics_tree(), separators);
+  return place;
 }
 
 /// Takes the layers of averaged copies of a network away, where the network itself is there, too.
@@ -283,14 +294,18 @@ inline Candidates find_candidates(const Tensors& tensors) {
     if (!layer || !layer->has_statistics()) continue;
     add_candidate(candidates, saved_here, 0, std::move(*layer));
   }
-  const std::vector<Naming> known = Naming::known();
+  const SystemsByName by_name = systems_by_name();
   for (const std::string& key : tensors.keys()) {
-    for (std::size_t system = 0; system < known.size(); ++system) {
-      for (const LayerPrefix& place : places_from_key(key, known[system])) {
-        const LayerPrefix whole = with_scale_layer(tensors, place, known[system]);
-        FoundBatchNorm layer = look_at(tensors, whole, known[system]);
-        if (!is_batch_norm(tensors, layer)) continue;
-        add_candidate(candidates, 0, system, std::move(layer));
+    for (std::size_t size = 0; size < key.size(); ++size) {
+      const bool may_end = size == 0 || std::string("./_").find(key[size - 1]) != std::string::npos;
+      const auto found = may_end ? by_name.find(key.substr(size)) : by_name.end();
+      if (found == by_name.end()) continue;
+      for (const std::size_t system : found->second) {
+        const Naming& naming = Naming::known()[system];
+        if (size > 0 && naming.separators().find(key[size - 1]) == std::string::npos) continue;
+        const LayerPrefix place = place_before(key, size, naming);
+        FoundBatchNorm layer = look_at(tensors, with_scale_layer(tensors, place, naming), naming);
+        if (is_batch_norm(tensors, layer)) add_candidate(candidates, 0, system, std::move(layer));
       }
     }
   }

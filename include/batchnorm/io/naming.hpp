@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -91,28 +92,24 @@ class Naming {
   /// The naming of a row of the table.
   /// @throws std::invalid_argument when there is no such system; the text names all of them
   static Naming of(const std::string& system) {
-    std::string all;
-    for (const detail::System& row : detail::systems) {
-      if (system == row.name) return Naming(row);
-      all += (all.empty() ? "" : ", ") + detail::in_quotes(row.name);
+    std::string names;
+    for (const Naming& naming : all()) {
+      if (system == naming.system()) return naming;
+      names += (names.empty() ? "" : ", ") + detail::in_quotes(naming.system());
     }
-    detail::fail_argument("Naming::of", "name of a system", "one of " + all,
+    detail::fail_argument("Naming::of", "name of a system", "one of " + names,
                           detail::in_quotes(system));
   }
 
-  /// All rows of the table.
-  static std::vector<Naming> all() {
-    std::vector<Naming> namings;
-    for (const detail::System& row : detail::systems) namings.push_back(Naming(row));
+  /// All rows of the table. Made once, when they are first asked for.
+  static const std::vector<Naming>& all() {
+    static const std::vector<Naming> namings = rows(true);
     return namings;
   }
 
   /// The systems that are recognised by themselves, in the order in which they are tried.
-  static std::vector<Naming> known() {
-    std::vector<Naming> namings;
-    for (const detail::System& row : detail::systems) {
-      if ((row.peculiar & detail::system_table::asked_for) == 0) namings.push_back(Naming(row));
-    }
+  static const std::vector<Naming>& known() {
+    static const std::vector<Naming> namings = rows(false);
     return namings;
   }
 
@@ -121,31 +118,31 @@ class Naming {
   /// @param names    for each Role the names that are read; the first is written, none is allowed
   /// @param options  what its layers do where a file says nothing; its epsilon is never used
   Naming(std::string system, std::array<Names, roles> names, const Options& options = {})
-      : system_(std::move(system)), names_(std::move(names)), options_(options) {}
+      : data_(std::make_shared<const Data>(Data(std::move(system), std::move(names), options))) {}
 
-  const std::string& system() const { return system_; }
-  const Names& names(Role role) const { return names_[static_cast<std::size_t>(role)]; }
+  const std::string& system() const { return data_->system; }
+  const Names& names(Role role) const { return data_->names[static_cast<std::size_t>(role)]; }
 
   /// The name that is written; empty when the system has no such tensor.
   std::string name(Role role) const { return names(role).empty() ? "" : names(role).front(); }
 
   /// Tensors that belong to a layer and that nothing is computed with.
-  const Names& idle_names() const { return idle_names_; }
+  const Names& idle_names() const { return data_->idle_names; }
 
   /// Epsilon, update rule and variance estimator that layers of that system usually have. Its
   /// epsilon is for messages: every layer may have another one, so that none is assumed.
-  const Options& options() const { return options_; }
+  const Options& options() const { return data_->options; }
 
   /// What a file has in the place of the running variance.
-  StoredVariance stored_variance() const { return stored_; }
+  StoredVariance stored_variance() const { return data_->stored; }
 
   /// The first part of the path of parameters and statistics, where these are two trees.
-  const std::string& parameters_tree() const { return parameters_tree_; }
-  const std::string& statistics_tree() const { return statistics_tree_; }
+  const std::string& parameters_tree() const { return data_->parameters_tree; }
+  const std::string& statistics_tree() const { return data_->statistics_tree; }
 
   /// The letters that may end the prefix of a layer, and what its last part has to begin with.
-  const std::string& separators() const { return separators_; }
-  const std::string& folder() const { return folder_; }
+  const std::string& separators() const { return data_->separators; }
+  const std::string& folder() const { return data_->folder; }
 
   /// Whether the tensors are a list, told apart by their number alone.
   bool is_list() const { return is(detail::system_table::list); }
@@ -171,101 +168,120 @@ class Naming {
   bool replaces_zero_epsilon() const { return is(detail::system_table::zero_epsilon); }
 
   /// Whether the epsilon of a layer is one of its tensors, and whether these are telling only then.
-  bool saves_epsilon() const { return saves_epsilon_; }
+  bool saves_epsilon() const { return data_->saves_epsilon; }
   bool needs_epsilon() const { return is(detail::system_table::with_epsilon); }
 
   /// Whether every bit of a state survives: nothing is stored in another form.
   bool is_exact() const {
-    return stored_ == StoredVariance::variance && !has_scaled_beta() && !has_moments() &&
+    return data_->stored == StoredVariance::variance && !has_scaled_beta() && !has_moments() &&
            !replaces_zero_deviation();
   }
 
   friend bool operator==(const Naming& a, const Naming& b) {
-    return a.system_ == b.system_ && a.names_ == b.names_;
+    return a.data_ == b.data_ || (a.system() == b.system() && a.data_->names == b.data_->names);
   }
   friend bool operator!=(const Naming& a, const Naming& b) { return !(a == b); }
 
  private:
-  explicit Naming(const detail::System& row)
-      : system_(row.name),
-        options_(usual_options(row)),
-        stored_(row.stored),
-        separators_(row.separators),
-        peculiar_(row.peculiar) {
-    const Names endings = detail::split_text(row.endings, ' ');
-    add_names(Role::gamma, row.gamma, endings);
-    add_names(Role::beta, row.beta, endings);
-    add_names(Role::mean, row.mean, endings);
-    add_names(Role::variance, row.variance, endings);
-    for (const std::string& other : detail::split_text(row.others, ' ')) add_other(other);
-    saves_epsilon_ = !names(Role::epsilon).empty();
-    // Whoever writes one beside the vectors of a layer, means it.
-    if (!saves_epsilon_ && !is_list()) {
-      names_[static_cast<std::size_t>(Role::epsilon)] = {"epsilon", "eps"};
-    }
-    const std::string place = row.place;
-    const Names parts = detail::split_text(place.substr(place.find(':') + 1), ' ');
-    if (place.rfind("folder:", 0) == 0) folder_ = parts[0];
-    if (place.rfind("trees:", 0) != 0) return;
-    parameters_tree_ = parts[0];
-    statistics_tree_ = parts[1];
-  }
+  /// What copies share; nobody changes it.
+  struct Data {
+    Data(std::string system_name, std::array<Names, roles> all_names, const Options& usual)
+        : system(std::move(system_name)), names(std::move(all_names)), options(usual) {}
 
-  static Options usual_options(const detail::System& row) {
-    Options options;
-    options.epsilon = row.epsilon;
-    options.running_variance = row.estimator;
-    switch (row.update.of) {
-      case detail::UpdateWeight::Of::new_one:
-        options.running = RunningUpdate::take_new(row.update.weight);
-        break;
-      case detail::UpdateWeight::Of::old_average:
-        options.running = RunningUpdate::keep_old(row.update.weight);
-        break;
-      case detail::UpdateWeight::Of::old_debiased:
-        options.running = RunningUpdate::keep_old_debiased(row.update.weight);
-        break;
+    explicit Data(const detail::System& row)
+        : system(row.name),
+          options(usual_options(row)),
+          stored(row.stored),
+          separators(row.separators),
+          peculiar(row.peculiar) {
+      const Names endings = detail::split_text(row.endings, ' ');
+      add_names(Role::gamma, row.gamma, endings);
+      add_names(Role::beta, row.beta, endings);
+      add_names(Role::mean, row.mean, endings);
+      add_names(Role::variance, row.variance, endings);
+      for (const std::string& other : detail::split_text(row.others, ' ')) add_other(other);
+      saves_epsilon = !names[static_cast<std::size_t>(Role::epsilon)].empty();
+      // Whoever writes one beside the vectors of a layer, means it.
+      if (!saves_epsilon && (peculiar & detail::system_table::list) == 0) {
+        names[static_cast<std::size_t>(Role::epsilon)] = {"epsilon", "eps"};
+      }
+      const std::string place = row.place;
+      const Names parts = detail::split_text(place.substr(place.find(':') + 1), ' ');
+      if (place.rfind("folder:", 0) == 0) folder = parts[0];
+      if (place.rfind("trees:", 0) != 0) return;
+      parameters_tree = parts[0];
+      statistics_tree = parts[1];
     }
-    return options;
-  }
 
-  void add_names(Role role, const std::string& alternatives, const Names& endings) {
-    for (const std::string& name : detail::split_text(alternatives, ' ')) {
-      if (name.empty()) continue;
-      for (const std::string& ending : endings) {
-        names_[static_cast<std::size_t>(role)].push_back(name + ending);
+    static Options usual_options(const detail::System& row) {
+      Options options;
+      options.epsilon = row.epsilon;
+      options.running_variance = row.estimator;
+      switch (row.update.of) {
+        case detail::UpdateWeight::Of::new_one:
+          options.running = RunningUpdate::take_new(row.update.weight);
+          break;
+        case detail::UpdateWeight::Of::old_average:
+          options.running = RunningUpdate::keep_old(row.update.weight);
+          break;
+        case detail::UpdateWeight::Of::old_debiased:
+          options.running = RunningUpdate::keep_old_debiased(row.update.weight);
+          break;
+      }
+      return options;
+    }
+
+    void add_names(Role role, const std::string& alternatives, const Names& endings) {
+      for (const std::string& name : detail::split_text(alternatives, ' ')) {
+        if (name.empty()) continue;
+        for (const std::string& ending : endings) {
+          names[static_cast<std::size_t>(role)].push_back(name + ending);
+        }
       }
     }
-  }
 
-  void add_other(const std::string& other) {
-    constexpr std::pair<const char*, Role> words[] = {{"counter", Role::counter},
-                                                      {"epsilon", Role::epsilon},
-                                                      {"new_weight", Role::new_weight},
-                                                      {"factor", Role::factor},
-                                                      {"input_bias", Role::input_bias}};
-    const std::size_t equals = other.find('=');
-    if (equals == std::string::npos) return;
-    const std::string name = other.substr(equals + 1);
-    for (const auto& [word, role] : words) {
-      if (other.compare(0, equals, word) == 0) add_names(role, name, {""});
+    void add_other(const std::string& other) {
+      constexpr std::pair<const char*, Role> words[] = {{"counter", Role::counter},
+                                                        {"epsilon", Role::epsilon},
+                                                        {"new_weight", Role::new_weight},
+                                                        {"factor", Role::factor},
+                                                        {"input_bias", Role::input_bias}};
+      const std::size_t equals = other.find('=');
+      if (equals == std::string::npos) return;
+      const std::string name = other.substr(equals + 1);
+      for (const auto& [word, role] : words) {
+        if (other.compare(0, equals, word) == 0) add_names(role, name, {""});
+      }
+      if (other[0] == '-') idle_names.push_back(name);
     }
-    if (other[0] == '-') idle_names_.push_back(name);
+
+    std::string system;
+    std::array<Names, roles> names;
+    Names idle_names;
+    Options options;
+    std::string parameters_tree;
+    std::string statistics_tree;
+    StoredVariance stored = StoredVariance::variance;
+    std::string separators = "./";
+    std::string folder;
+    bool saves_epsilon = false;
+    unsigned peculiar = 0;
+  };
+
+  explicit Naming(const detail::System& row) : data_(std::make_shared<const Data>(Data(row))) {}
+
+  static std::vector<Naming> rows(bool with_those_asked_for) {
+    std::vector<Naming> namings;
+    for (const detail::System& row : detail::systems) {
+      const bool asked_for = (row.peculiar & detail::system_table::asked_for) != 0;
+      if (with_those_asked_for || !asked_for) namings.push_back(Naming(row));
+    }
+    return namings;
   }
 
-  bool is(unsigned peculiarity) const { return (peculiar_ & peculiarity) != 0; }
+  bool is(unsigned peculiarity) const { return (data_->peculiar & peculiarity) != 0; }
 
-  std::string system_;
-  std::array<Names, roles> names_;
-  Names idle_names_;
-  Options options_;
-  std::string parameters_tree_;
-  std::string statistics_tree_;
-  StoredVariance stored_ = StoredVariance::variance;
-  std::string separators_ = "./";
-  std::string folder_;
-  bool saves_epsilon_ = false;
-  unsigned peculiar_ = 0;
+  std::shared_ptr<const Data> data_;
 };
 
 namespace detail {
