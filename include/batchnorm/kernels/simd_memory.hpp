@@ -3,6 +3,7 @@
 #define BATCHNORM_KERNELS_SIMD_MEMORY_HPP
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -11,6 +12,7 @@
 #include "batchnorm/kernels/half.hpp"
 #include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/simd.hpp"
+#include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/version.hpp"
 
 // Vectors from memory and back, converted in registers on the way where the elements are of
@@ -201,6 +203,32 @@ template <class C, int Lanes, int Vectors, class T>
       write<Bits, Lanes>(to + v * Lanes, now);
     }
   }
+}
+
+/// Zeros; whole cache lines past the cache where that is wanted.
+template <class T>
+void fill_zeros(T* to, Index count, bool streaming) {
+  if constexpr (can_stream<T>) {
+    constexpr Index per_line = cache_line_bytes / static_cast<Index>(sizeof(T));
+    const Index beyond = static_cast<Index>(reinterpret_cast<std::uintptr_t>(to) %
+                                            static_cast<std::uintptr_t>(cache_line_bytes));
+    const Index head =
+        (cache_line_bytes - beyond) % cache_line_bytes / static_cast<Index>(sizeof(T));
+    const bool aligned = beyond % static_cast<Index>(sizeof(T)) == 0;
+    if (streaming && aligned && count >= head + per_line) {
+      std::fill_n(to, head, T(0));
+      to += head;
+      count -= head;
+      using Bits = std::conditional_t<is_16_bit<T>, std::int16_t, T>;
+      const Vector<Bits, baseline_bytes / static_cast<int>(sizeof(T))> zeros{};
+      for (; count >= per_line; count -= per_line, to += per_line) {
+        constexpr Index step = baseline_bytes / static_cast<Index>(sizeof(T));
+        for (Index i = 0; i < per_line; i += step) stream_bits(to + i, zeros);
+      }
+    }
+  }
+  static_cast<void>(streaming);
+  std::fill_n(to, count, T(0));
 }
 
 }  // namespace simd
