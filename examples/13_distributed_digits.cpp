@@ -128,7 +128,9 @@ int conclude(const Arguments& arguments, const ParallelNetwork& network, const D
   std::printf("losses   from %.4f to %.4f%s\n", losses.front(), losses.back(),
               whole ? ", the same as those of one process to 1e-5" : "");
   if (!arguments.save.empty()) {
-    network.save(arguments.save);  // all ranks have the same network: one writes it
+    // All ranks have the same network (with --group, and statistics of their own group): one
+    // writes.
+    network.save(arguments.save);
     std::printf("saved %s\n", arguments.save.c_str());
   }
   const Index right = network.count_right(data.test);

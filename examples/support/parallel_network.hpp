@@ -12,6 +12,7 @@
 #include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "support/digits.hpp"
 #include "support/random.hpp"
@@ -24,6 +25,35 @@ struct Ranks {
   std::function<batchnorm::Execution(int)> layer = [](int) { return batchnorm::Execution(); };
   /// Adds up numbers over all ranks, in place.
   std::function<void(double*, Eigen::Index)> sum = [](double*, Eigen::Index) {};
+};
+
+/// Gradients that are added up over all ranks at once: one message for all of them.
+class GradientBucket {
+ public:
+  template <class Gradient>
+  void add(Gradient& gradient) {
+    parts_.push_back({gradient.data(), gradient.size()});
+    size_ += gradient.size();
+  }
+
+  void sum(const Ranks& ranks) {
+    Eigen::VectorXd all(size_);
+    Eigen::Index at = 0;
+    for (const auto& [data, size] : parts_) {
+      std::copy_n(data, size, all.data() + at);
+      at += size;
+    }
+    ranks.sum(all.data(), size_);
+    at = 0;
+    for (const auto& [data, size] : parts_) {
+      std::copy_n(all.data() + at, size, data);
+      at += size;
+    }
+  }
+
+ private:
+  std::vector<std::pair<double*, Eigen::Index>> parts_;
+  Eigen::Index size_ = 0;
 };
 
 inline Eigen::MatrixXd random_weight(Eigen::Index outputs, Eigen::Index inputs, Random& random) {
@@ -49,19 +79,24 @@ class ParallelLayer {
     return std::move(out);
   }
 
-  /// One step of gradient descent with the gradients of all ranks; returns the input's.
-  Eigen::MatrixXd descend(const Eigen::MatrixXd& out_gradient, double rate, const Ranks& ranks) {
+  /// Keeps the parameters' gradients of this rank, puts them into the bucket; returns the input's.
+  Eigen::MatrixXd backward(const Eigen::MatrixXd& out_gradient, const Ranks& ranks,
+                           GradientBucket& bucket) {
     auto [gradient, gamma, beta] =
         norm_.backward(batch_, weighted_, out_gradient, ranks.layer(number_));
-    Eigen::MatrixXd in_gradient = weight_.transpose() * gradient;
-    Eigen::MatrixXd of_weight = gradient * in_.transpose();
-    ranks.sum(of_weight.data(), of_weight.size());
-    ranks.sum(gamma.data(), gamma.size());
-    ranks.sum(beta.data(), beta.size());
-    weight_ -= rate * of_weight;
-    norm_.state().gamma -= rate * gamma;
-    norm_.state().beta -= rate * beta;
-    return in_gradient;
+    of_weight_ = gradient * in_.transpose();
+    of_gamma_ = gamma;
+    of_beta_ = beta;
+    bucket.add(of_weight_);
+    bucket.add(of_gamma_);
+    bucket.add(of_beta_);
+    return weight_.transpose() * gradient;
+  }
+
+  void descend(double rate) {
+    weight_ -= rate * of_weight_;
+    norm_.state().gamma -= rate * of_gamma_;
+    norm_.state().beta -= rate * of_beta_;
   }
 
   Eigen::MatrixXd infer(const Eigen::MatrixXd& in) const {
@@ -83,7 +118,8 @@ class ParallelLayer {
   int number_;
   Eigen::MatrixXd weight_;
   batchnorm::BatchNorm<double> norm_;
-  Eigen::MatrixXd in_, weighted_;
+  Eigen::MatrixXd in_, weighted_, of_weight_;
+  Eigen::VectorXd of_gamma_, of_beta_;
   batchnorm::BatchNorm<double>::BatchMoments batch_;
 };
 
@@ -112,16 +148,19 @@ class ParallelNetwork {
       column(shard.label(image)) -= 1;
     }
     gradient /= static_cast<double>(all);  // sums over ranks are means over images
-    ranks.sum(&loss, 1);
     Eigen::MatrixXd of_weight = gradient * two.transpose();
-    Eigen::VectorXd of_bias = gradient.rowwise().sum();
-    ranks.sum(of_weight.data(), of_weight.size());
-    ranks.sum(of_bias.data(), of_bias.size());
-    const Eigen::MatrixXd to_second = weight_.transpose() * gradient;
+    Eigen::VectorXd of_bias = gradient.rowwise().sum(), losses = Eigen::VectorXd::Constant(1, loss);
+    GradientBucket bucket;
+    bucket.add(losses);
+    bucket.add(of_weight);
+    bucket.add(of_bias);
+    first_.backward(second_.backward(weight_.transpose() * gradient, ranks, bucket), ranks, bucket);
+    bucket.sum(ranks);
     weight_ -= rate * of_weight;
     bias_ -= rate * of_bias;
-    first_.descend(second_.descend(to_second, rate, ranks), rate, ranks);
-    return loss / static_cast<double>(all);
+    first_.descend(rate);
+    second_.descend(rate);
+    return losses[0] / static_cast<double>(all);
   }
 
   Eigen::Index count_right(const Digits& digits) const {

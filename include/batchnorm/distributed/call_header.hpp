@@ -86,7 +86,8 @@ inline bool is_same_call(const CallHeader& a, const CallHeader& b) {
 /// The headers of all ranks, one after the other.
 class CallHeaders {
  public:
-  CallHeaders(const unsigned char* bytes, int ranks) : bytes_(bytes), ranks_(ranks) {}
+  CallHeaders(const void* bytes, int ranks)
+      : bytes_(static_cast<const char*>(bytes)), ranks_(ranks) {}
 
   int ranks() const { return ranks_; }
   CallHeader operator[](int rank) const {
@@ -146,7 +147,7 @@ class CallHeaders {
   }
 
  private:
-  const unsigned char* bytes_;
+  const char* bytes_;
   int ranks_;
 };
 

@@ -241,11 +241,11 @@ class Synchronize : private detail::Collective {
   }
 
   /// The reasons of all ranks, each of the same length.
-  std::vector<char> exchange_reasons(const std::string& reason) {
-    std::vector<char> mine(reason_length, '\0');
-    std::copy_n(reason.begin(), (std::min)(reason.size(), reason_length - 1), mine.begin());
-    std::vector<char> all(reason_length * static_cast<std::size_t>(ranks_));
-    exchange_.gather(mine.data(), mine.size(), all.data());
+  std::string exchange_reasons(std::string reason) {
+    reason.resize(reason_length - 1);
+    reason.resize(reason_length);  // ends with a zero
+    std::string all(reason_length * static_cast<std::size_t>(ranks_), '\0');
+    exchange_.gather(reason.data(), reason.size(), all.data());
     return all;
   }
 
@@ -254,7 +254,7 @@ class Synchronize : private detail::Collective {
                        const std::string& reason) {
     const int refusing = headers.first_refusal();
     if (refusing == ranks_) return;
-    const std::vector<char> reasons = exchange_reasons(reason);
+    const std::string reasons = exchange_reasons(reason);
     const char* const text = reasons.data() + reason_length * static_cast<std::size_t>(refusing);
     detail::fail_for_rank(
         headers[refusing].verdict,
@@ -364,8 +364,8 @@ class Synchronize : private detail::Collective {
   int rank_;
   int ranks_;
   SynchronizeOptions options_;
-  std::uint32_t weights_ = 0;  ///< what those of this rank say, as in ChannelShare
-  std::vector<unsigned char> headers_;
+  std::uint32_t weights_ = 0;   ///< what those of this rank say, as in ChannelShare
+  std::string headers_;         ///< bytes
   std::vector<double> leaves_;  ///< this rank's pieces, each as numbers in a row
   std::vector<double> sent_, received_;
 };

@@ -48,7 +48,7 @@ class InputPiece {
       residual_ = some_samples(*in.residual(), first, samples);
     }
     if (in.mask() == nullptr || samples == in.view().samples()) return;
-    MaskArgument mask = *in.mask();
+    MaskArgument mask = static_cast<const MaskArgument&>(*in.mask());
     mask.first += first * mask.sample_stride;
     mask.samples = samples;
     own_ = in.mask()->select(function, mask, x_);
@@ -79,10 +79,11 @@ inline std::uint64_t fingerprint_of(const Options& options) {
       .add(options.running.new_weight())
       .add(static_cast<std::uint64_t>(options.running.window()))
       .add(options.epilogue.slope())
-      .add(static_cast<std::uint64_t>((options.scale ? 1 : 0) + (options.shift ? 2 : 0) +
-                                      4 * static_cast<int>(options.running_variance) +
-                                      8 * static_cast<int>(options.non_finite) +
-                                      32 * static_cast<int>(options.single_value)))
+      .add(static_cast<std::uint64_t>(options.running_variance))
+      .add(static_cast<std::uint64_t>(options.non_finite))
+      .add(static_cast<std::uint64_t>(options.single_value))
+      .add(std::uint64_t{options.scale})
+      .add(std::uint64_t{options.shift})
       .value();
 }
 

@@ -134,7 +134,7 @@ template <class T, int Channels>
 
 /// The moments of the minibatch of all ranks, for train and normalize.
 template <class T, int Channels>
-[[gnu::cold]] Moments<accumulator_t<T>, Channels> forward_together(
+[[gnu::cold, gnu::noinline]] Moments<accumulator_t<T>, Channels> forward_together(
     const ForwardCall<T, Channels>& made, const Execution& execution,
     SelectedPointer<T>& selected) {
   CollectiveCall call;
@@ -188,8 +188,9 @@ class BackwardTogether {
     own.count = own_share.count;
     all.count = all_share.count;
     check_sums(made_.function, all, channels, made_.batch.count);
-    write(all);
-    return gradients_of<T>(made_.options, ranks.sums_parameter_gradients() ? all : own);
+    auto gradients = gradients_of<T>(made_.options, ranks.sums_parameter_gradients() ? all : own);
+    write(std::move(all));
+    return gradients;
   }
 
  private:
@@ -241,11 +242,11 @@ class BackwardTogether {
     return sums;
   }
 
-  [[gnu::cold]] void write(const Sums& all) {
+  [[gnu::cold]] void write(Sums all) {
     const InputViews<T> in{made_.in.view(), made_.in.residual(), selected_.get()};
     const GradientViews<T> to{made_.in_gradient.view(), made_.in_gradient.residual()};
     if (divisor_.empty) return fill_gradients(in, made_.out_gradient.view(), to, execution_);
-    if (!in.x.empty()) pass(in, 0).map_with(execution_, all, to);
+    if (!in.x.empty()) pass(in, 0).map_with(execution_, std::move(all), to);
   }
 
   static constexpr bool from_output = std::is_same<Source, FromOutput>::value;
