@@ -207,6 +207,8 @@ class JvpPass {
     in_.selected->fill(execution, operands_.data, operands_.outputs, operands_.inputs, 1);
   }
 
+  ChannelRange all_channels() const { return {0, in_.x.channels()}; }
+
   void run_selected(const Execution& execution) {
     const SelectedValues<T>& selected = *in_.selected;
     ProductReduction<T> reduction(norm_, 2, nullptr);
@@ -214,7 +216,7 @@ class JvpPass {
       weighted_products(selected, in_.x, tangent_, norm_, reduction, execution);
     } else if (!norm_.divisor.fixed) {
       selected.reduce(execution, reduction, sum_call_, reduced_, operands_.inputs, 2,
-                      ListOf::counted);
+                      ListOf::counted, all_channels());
     }
     reduction.write(coefficients_);
     if (selected.maps_all()) {
@@ -286,23 +288,25 @@ class SecondOrderPass {
     in_.selected->fill(execution, kept.data, kept.outputs, kept.inputs, 0);
   }
 
+  ChannelRange all_channels() const { return {0, in_.x.channels()}; }
+
   void run_selected(const Execution& execution) {
     const SelectedValues<T>& selected = *in_.selected;
     ProductReduction<T> reduction(norm_, sums, nullptr);
     selected.reduce(execution, reduction, sum_call_, reduced_, operands_.inputs, sums,
-                    ListOf::counted);
+                    ListOf::counted, all_channels());
     if (!selected.what().weights.empty()) {
       weighted_products(selected, in_.x, cotangent_, norm_, reduction, execution);
     }
     if (selected.maps_all() && selected.what().masked.count() > 0) {
       ProductReduction<T> masked(norm_, sums, nullptr);
       selected.reduce(execution, masked, sum_call_, reduced_, operands_.inputs, sums,
-                      ListOf::masked);
+                      ListOf::masked, all_channels());
       reduction.sums.template rightCols<3>() += masked.sums.template rightCols<3>();
     }
     reduction.write(coefficients_);
-    selected.map_gradient(execution, map_call_, operands_.data, operands_.outputs,
-                          operands_.inputs);
+    selected.map_gradient(execution, map_call_, operands_.data, operands_.outputs, operands_.inputs,
+                          all_channels(), true);
     if (!selected.maps_all()) fill(execution);
   }
 
