@@ -85,6 +85,7 @@ int run(const Arguments& arguments) {
   std::printf("%s\n", listed("left out, for a wrong answer", measured.left_out).c_str());
   if (!arguments.rows_only) {
     std::printf("%s\n", growth_section().c_str());
+    std::printf("%s\n", alignment_section().c_str());
     std::printf("%s\n", masks_section().c_str());
     std::printf("%s\n", derivatives_section().c_str());
     std::printf("%s\n", handover_section(facts).c_str());

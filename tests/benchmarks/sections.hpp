@@ -20,6 +20,9 @@ std::string handover_section(Facts& facts);
 /// numbers to the facts.
 std::string latency_section(Facts& facts);
 
+/// Time on memory that does not begin with a cache line, in times of that on memory that does.
+std::string alignment_section();
+
 /// What masks and weights take, in times of the same call without.
 std::string masks_section();
 

@@ -40,6 +40,21 @@ inline Index fused_channels(const Traversal& reduced, const Traversal& mapped, I
   return jumps && together * of_channel / runs < min_fused_jump_bytes ? 0 : together;
 }
 
+/// body(first channel, last, end of the task), some channels at a time, which are together read and
+/// written. Each task has neighbouring channels, so that a thread prefetches its own data.
+template <class Body>
+void for_groups(const Execution& execution, Index channels, Index together, const Body& body) {
+  const Index groups = (channels + together - 1) / together;
+  const Index tasks = execution.threads() == 1 ? 1 : (std::min)(groups, 8 * execution.threads());
+  execution.for_each(tasks, [&](Index task) {
+    const auto cut = [&](Index t) { return (std::min)(channels, t * groups / tasks * together); };
+    const Index end = cut(task + 1);
+    for (Index first = cut(task); first < end; first += together) {
+      body(first, (std::min)(end, first + together), end);
+    }
+  });
+}
+
 /// One call of each loop on the same minibatch.
 template <class T>
 struct ReduceAndMap {
@@ -74,17 +89,9 @@ void reduce_and_map(const Execution& given, const ReduceAndMap<T>& work, const V
     return;
   }
   const Execution alone = Execution::serial().with(execution.instruction_set());
-  const Index groups = (channels + together - 1) / together;
-  const Index tasks = execution.threads() == 1 ? 1 : (std::min)(groups, 8 * execution.threads());
-  // Each task has neighbouring channels, so that a thread prefetches its own data.
-  execution.for_each(tasks, [&](Index task) {
-    const auto cut = [&](Index t) { return (std::min)(channels, t * groups / tasks * together); };
-    const Index end = cut(task + 1);
-    for (Index first = cut(task); first < end; first += together) {
-      const Index last = (std::min)(end, first + together);
-      reducer.run(alone, first, last);
-      mapper.run_channels(execution.instruction_set(), first, last, end);
-    }
+  for_groups(execution, channels, together, [&](Index first, Index last, Index end) {
+    reducer.run(alone, first, last);
+    mapper.run_channels(execution.instruction_set(), first, last, end);
   });
 }
 

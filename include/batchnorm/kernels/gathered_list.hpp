@@ -7,6 +7,7 @@
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/kernels/coefficients.hpp"
+#include "batchnorm/kernels/leave_out.hpp"
 #include "batchnorm/kernels/list_lines.hpp"
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/pack.hpp"
@@ -18,12 +19,13 @@
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/kernels/value_list.hpp"
+#include "batchnorm/kernels/weighted_rows.hpp"
 #include "batchnorm/kernels/weighted_sums.hpp"
 #include "batchnorm/version.hpp"
 
 // The reducing loop over a list of values. It does what the loop over a dense array of these values
-// would do, tile by tile and to the same bits: a tile that lies in one piece is read where it is,
-// others are packed.
+// would do, except that it cuts at the ends of the list's rows, too: a row, or a tile, that lies in
+// one piece is read where it is, others are packed, to the same bits.
 // Longer than most: rows, runs and weighted sums share the pieces of one list and how they are
 // packed.
 
@@ -31,26 +33,14 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// The shape of a dense array of the values of a list: channels last where the channels of the
-/// first input are neighbours, otherwise channels first.
-inline ViewShape dense_shape(Index values, const ViewShape& like) {
-  ViewShape shape;
-  shape.samples = 1;
-  shape.channels = like.channels;
-  shape.positions = values;
-  const bool channels_last = like.channel_stride == 1 && like.channels > 1;
-  shape.sample_stride = values * like.channels;
-  shape.channel_stride = channels_last ? 1 : values;
-  shape.position_stride = channels_last ? like.channels : 1;
-  return shape;
-}
-
 template <class T>
 class GatheredList final : public Gathered<T> {
   using A = accumulator_t<T>;
   using C = parameter_t<T>;
   using typename Gathered<T>::Targets;
   using Reducing = RegionReducer<T>;
+  /// Sixteen rows of 512 bytes: many calls of a copy would cost more than what they copy.
+  static constexpr Index packed_list = 8192 / static_cast<Index>(sizeof(T));
 
  public:
   /// @param weights  of the values of the list; null where all are 1
@@ -80,7 +70,9 @@ class GatheredList final : public Gathered<T> {
 
   void sum(const Reducing& reducer, InstructionSet set, const Region& region, bool in_accumulator,
            const Targets& into) const override {
-    if (in_accumulator || weights_ != nullptr) {
+    if (weights_ != nullptr && layout_.is_along_channels() && !shape_.channels_wrap()) {
+      sum_weighted_rows(layout_, data_, reducer.call_, weights_, region, into);
+    } else if (in_accumulator || weights_ != nullptr) {
       sum_in_accumulator(reducer, region, into);
     } else {
       sum_runs(reducer, set, region, into);
@@ -89,15 +81,17 @@ class GatheredList final : public Gathered<T> {
 
   void sum_rows(const Reducing& reducer, InstructionSet set, const Tile<T>& model,
                 const Region& region, Index begin, Index end, Index columns) const override {
-    PackedTile<T> packed(reducer.plan_, reducer.data_);
+    PackedTile<T, packed_list> packed(reducer.plan_, reducer.data_);
     Pieces pieces(layout_);
     Tile<T> tile = model;
     const Index together = reducer.rows_per_tile();
-    const Index width = packed_elements / max_terms_per_total;
+    const Index width = packed_list / max_terms_per_total;
     const bool can_be_direct =
         are_rows_in_place() && columns >= reducer.call_.kernels.width_of(set);
-    for (Index row = begin; row < end; row += together) {
-      const Index rows = (std::min)(together, end - row);
+    Index rows = 0;
+    for (Index row = begin; row < end; row += rows) {
+      rows = (std::min)(together, end - row);
+      if (per_row_ == 1) rows = (std::min)(rows, pieces.row_end(row) - row);
       if (only_gradients_ && !has_gradients(pieces, region.first_column, columns, row, rows)) {
         continue;
       }
@@ -112,7 +106,7 @@ class GatheredList final : public Gathered<T> {
         Reducing::shift(tile, model, first, first);
         packed.pack(tile, region.first_column + first, (std::min)(width, columns - first), row,
                     rows);
-        if (only_gradients_) leave_out(tile);
+        if (only_gradients_) leave_out(tile, data_.inputs);
         reducer.call_.kernels(set, tile);
       }
     }
@@ -206,13 +200,23 @@ class GatheredList final : public Gathered<T> {
     for (const Index end = rank + values_of(rows, columns); rank < end; ++rank) {
       const T* const at = data_.from[1] + layout_.offset(1, pieces.at(rank).place);
       for (Index c = first; c < first + channels; ++c) {
-        if (!is_zero(at[c * layout.column_stride])) return true;
+        if (!adds_nothing(at[c * layout.column_stride])) return true;
       }
     }
     return false;
   }
 
   // ---- along the values of a channel
+
+  /// A line, and room for its operands.
+  struct Lines {
+    explicit Lines(const GatheredList& list) : line(list.layout_) {
+      for (T(&each)[room] : packed) std::fill_n(each, room, T(0));
+    }
+    static constexpr Index room = margin + ListLine::capacity + margin;
+    ListLine line;
+    T packed[max_inputs][room];
+  };
 
   /// How many values are taken at a time: so many that the kernel's own cuts stay where they are,
   /// and at the end those that it would sum together with what is before them.
@@ -227,52 +231,82 @@ class GatheredList final : public Gathered<T> {
     const FormulaCall<T>& call = reducer.call_;
     TableRoom<C> room;
     const ColumnTables<C> tables(call.source, call.coefficients(), shape_);
-    Tile<T> model = call.tile(data_, false);
-    model.rows = 1;
-    model.k = tables.of(region.first_column, region.columns(), false, room);
-    model.prefetch = reducer.from_memory_;
-    const bool next_sample =
-        !layout_.has_one_axis() &&
-        layout_.inner() * static_cast<Index>(sizeof(T)) <= max_run_prefetched_whole;
-    for (std::size_t i = 0; i < data_.inputs; ++i) {
-      model.ahead[i] =
-          next_sample ? layout_.of(i).outer_stride : prefetch_bytes / static_cast<Index>(sizeof(T));
-    }
+    const Tables<C> k = tables.of(region.first_column, region.columns(), false, room);
+    Tile<T> tile = call.tile(data_, false);
+    set_run_steps(tile, reducer);
     Lines lines(*this);
     typename Reducing::LaneTotals totals;
+    for (std::size_t j = 0; j < reducer.sums_; ++j) tile.sums[j] = totals.of[j];
     const Index lanes = call.kernels.lanes_of(set);
-    const Index width = call.kernels.width_of(set);
-    // Channel by channel where the runs are long, otherwise as they lie in memory.
-    const Index together = layout_.inner() < min_long_run ? channels_per_tile : 1;
+    // Channel by channel where long runs come from memory, otherwise as they lie there.
+    const bool in_turn = reducer.from_memory_ && layout_.inner() >= 4 * min_long_run;
+    const Index together = in_turn ? 1 : channels_per_tile;
     for (Index first = 0; first < region.columns(); first += together) {
-      const Index channels = (std::min)(together, region.columns() - first);
+      tile.rows = (std::min)(together, region.columns() - first);
+      for (std::size_t i = 0; i < max_coefficients; ++i) {
+        tile.k[i] = k[i] == nullptr ? nullptr : k[i] + first;
+      }
       for (Index row = region.first_row; row < region.last_row; row += rows_per_total) {
         const Index end = (std::min)(row + rows_per_total, region.last_row);
-        totals.clear(reducer.sums_, channels * lanes);
-        for (Index rank = row; rank < end; rank += lines.line.length()) {
-          lines.line.locate(rank, line_length(end - rank, width));
-          for (Index c = 0; c < channels; ++c) {
-            Tile<T> tile = model;
-            for (std::size_t j = 0; j < reducer.sums_; ++j) tile.sums[j] = totals.of[j] + c * lanes;
-            Reducing::shift(tile, tile, first + c, 0);
-            if (!locate_line(tile, lines, region.first_column + first + c, width)) continue;
-            call.kernels(set, tile);
-          }
-        }
-        reducer.join_lanes(totals, channels, lanes, first, into);
+        totals.clear(reducer.sums_, tile.rows * lanes);
+        sum_channels(reducer, set, tile, lines, region.first_column + first, row, end);
+        reducer.join_lanes(totals, tile.rows, lanes, first, into);
       }
     }
   }
 
-  /// A line, and room for its operands.
-  struct Lines {
-    explicit Lines(const GatheredList& list) : line(list.layout_) {
-      for (T(&each)[room] : packed) std::fill_n(each, room, T(0));
+  void set_run_steps(Tile<T>& tile, const Reducing& reducer) const {
+    tile.prefetch = reducer.from_memory_;
+    const bool next_sample =
+        !layout_.has_one_axis() &&
+        layout_.inner() * static_cast<Index>(sizeof(T)) <= max_run_prefetched_whole;
+    for (std::size_t i = 0; i < data_.inputs; ++i) {
+      tile.from_step[i] = layout_.of(i).column_stride;
+      tile.ahead[i] =
+          next_sample ? layout_.of(i).outer_stride : prefetch_bytes / static_cast<Index>(sizeof(T));
     }
-    static constexpr Index room = margin + ListLine::capacity + margin;
-    ListLine line;
-    T packed[max_inputs][room];
-  };
+  }
+
+  /// The ranks [begin, end) of tile.rows channels, row by row: where they are if that is one piece,
+  /// otherwise line by line, to the same bits.
+  void sum_channels(const Reducing& reducer, InstructionSet set, Tile<T>& tile, Lines& lines,
+                    Index channel, Index begin, Index end) const {
+    const KernelTable<T>& kernels = reducer.call_.kernels;
+    const Index width = kernels.width_of(set);
+    const bool direct = layout_.is_along_values() && !only_gradients_;
+    Pieces pieces(layout_);
+    for (Index rank = begin; rank < end;) {
+      const Index row_end = (std::min)(end, pieces.row_end(rank));
+      const Piece piece = pieces.at(rank);
+      tile.columns = row_end - rank;
+      if (direct && piece.length >= tile.columns && tile.columns >= width) {
+        for (std::size_t i = 0; i < data_.inputs; ++i) {
+          tile.from[i] = data_.from[i] + channel * layout_.of(i).column_stride +
+                         layout_.offset(i, piece.place);
+        }
+        data_.fill_unused(tile);
+        kernels(set, tile);
+        rank = row_end;
+        continue;
+      }
+      for (; rank < row_end; rank += lines.line.length()) {
+        lines.line.locate(rank, line_length(row_end - rank, width));
+        sum_line(kernels, set, tile, lines, channel);
+      }
+    }
+  }
+
+  void sum_line(const KernelTable<T>& kernels, InstructionSet set, const Tile<T>& model,
+                Lines& lines, Index channel) const {
+    const Index lanes = kernels.lanes_of(set);
+    for (Index c = 0; c < model.rows; ++c) {
+      Tile<T> tile = model;
+      tile.rows = 1;
+      Reducing::shift(tile, model, c, c * lanes);
+      if (!locate_line(tile, lines, channel + c, kernels.width_of(set))) continue;
+      kernels(set, tile);
+    }
+  }
 
   /// Points a tile to the values of a line, in place or packed.
   /// @return false where they contribute nothing
@@ -283,7 +317,7 @@ class GatheredList final : public Gathered<T> {
     if (only_gradients_) {
       copy_line(lines, 1, channel);
       const T* const dy = lines.packed[1] + margin;
-      if (std::all_of(dy, dy + tile.columns, is_zero)) return false;
+      if (std::all_of(dy, dy + tile.columns, adds_nothing<T>)) return false;
     }
     for (std::size_t i = 0; i < data_.inputs; ++i) {
       if (direct) {
@@ -296,40 +330,13 @@ class GatheredList final : public Gathered<T> {
     }
     tile.prefetch = tile.prefetch && direct;
     data_.fill_unused(tile);
-    if (only_gradients_) leave_out(tile);
+    if (only_gradients_) leave_out(tile, data_.inputs);
     return true;
   }
 
   void copy_line(Lines& lines, std::size_t operand, Index channel) const {
     lines.line.copy(operand, data_.from[operand] + channel * layout_.of(operand).column_stride,
                     lines.packed[operand] + margin);
-  }
-
-  // ---- gradients of what is masked
-
-  /// NaN, too: it adds nothing either.
-  static bool is_zero(const T& value) { return !(value < T(0)) && !(value > T(0)); }
-
-  /// Whether an output adds to the sums: one without a gradient does not, nor one that is not
-  /// finite.
-  static bool adds(const T& x, const T& dy) {
-    return !is_zero(dy) && is_finite(convert<C>(dy)) && is_finite(convert<C>(x));
-  }
-
-  /// Gives elements of a packed tile that add nothing a gradient of 0 and the pivot for x, so that
-  /// their terms are 0.
-  void leave_out(Tile<T>& tile) const {
-    for (Index row = 0; row < tile.rows; ++row) {
-      for (Index c = 0; c < tile.columns; ++c) {
-        T* at[max_inputs];
-        for (std::size_t i = 0; i < data_.inputs; ++i) {
-          at[i] = const_cast<T*>(tile.from[i]) + row * tile.from_step[i] + c;  // of a packed tile
-        }
-        if (adds(*at[0], *at[1])) continue;
-        *at[0] = convert<T>(tile.k[0][tile.per_column ? c : row * tile.row_step]);
-        for (std::size_t i = 1; i < data_.inputs; ++i) *at[i] = T(0);
-      }
-    }
   }
 
   // ---- in the accumulator: weights, and sums beyond the range of the lanes

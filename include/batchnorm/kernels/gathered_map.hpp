@@ -11,66 +11,20 @@
 #include "batchnorm/kernels/list_lines.hpp"
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/pack.hpp"
+#include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/kernels/tile.hpp"
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/kernels/value_list.hpp"
 #include "batchnorm/version.hpp"
 
-// The mapping loop over a list of values, and what else is written where values are on a list. An
-// element is read and written once, so that outputs may be inputs.
-// Longer than most: maps, weighted maps and fills cut one list in one way.
+// The mapping loop over a list of values. An element is read and written once, so that outputs may
+// be inputs.
+// Longer than most: maps with and without weights cut one list in one way.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
-
-/// Cuts a list for threads: body(first rank, end). An element's bits do not depend on it.
-template <class Body>
-void for_parts(const Execution& given, Index count, Index channels, const Body& body) {
-  const Execution execution = given.for_elements(count * channels);
-  const Index parts =
-      (std::max<Index>)(1, (std::min)({16 * execution.threads(),
-                                       count * channels / elements_per_task, count}));
-  const auto cut = [&](Index part) {
-    return part * (count / parts) + (std::min)(part, count % parts);
-  };
-  if (execution.threads() == 1) {
-    body(0, count);
-  } else {
-    execution.for_each(parts, [&](Index part) { body(cut(part), cut(part + 1)); });
-  }
-}
-
-/// Gives the first output what an input holds, or zero without one, and other outputs zero.
-///
-/// @param layout  of the outputs, then the inputs
-/// @param input   the number of the input, or -1
-template <class T>
-void fill_list(const Execution& execution, const ListLayout& layout, const Operands<T>& data,
-               Index channels, int input) {
-  const auto at = [&](auto* first, std::size_t operand, Index channel) {
-    return first + channel * layout.of(operand).column_stride;
-  };
-  for_parts(execution, layout.list().count(), channels, [&](Index begin, Index end) {
-    ListLine line(layout);
-    T copied[ListLine::capacity];
-    std::fill_n(copied, ListLine::capacity, T(0));
-    for (Index rank = begin; rank < end; rank += line.length()) {
-      line.locate(rank, (std::min)(packed_elements, end - rank));
-      for (Index channel = 0; channel < channels; ++channel) {
-        if (input >= 0) {
-          const std::size_t i = static_cast<std::size_t>(input);
-          line.copy(data.outputs + i, at(data.from[i], data.outputs + i, channel), copied);
-        }
-        line.copy(0, at(data.to[0], 0, channel), static_cast<const T*>(copied));
-        for (std::size_t o = 1; o < data.outputs; ++o) {
-          line.fill(o, at(data.to[o], o, channel), T(0));
-        }
-      }
-    }
-  });
-}
 
 template <class T>
 class GatheredMap {
@@ -78,12 +32,14 @@ class GatheredMap {
   using C = parameter_t<T>;
 
  public:
-  /// @param layout  of the outputs, then the inputs
+  /// @param layout     of the outputs, then the inputs
+  /// @param streaming  whether outputs go past the cache
   GatheredMap(const ListLayout& layout, const FormulaCall<T>& call, const Operands<T>& data,
-              Index channels)
+              Index channels, bool streaming)
       : layout_(layout),
         call_(call),
         data_(data),
+        streaming_(streaming),
         joins_(channels < width_of() && layout.all([=](const Layout& each) {
           return each.column_stride == 1 && each.inner_stride == channels;
         })) {
@@ -93,9 +49,27 @@ class GatheredMap {
     if (joins_) shape_.columns = (std::max<Index>)(1, max_joined_row / channels) * channels;
   }
 
-  void run(const Execution& given) const {
-    for_parts(given, layout_.list().count(), shape_.channels,
-              [&](Index begin, Index end) { map_part(set_of(given), begin, end); });
+  void run(const Execution& given, const ChannelRange& range) const {
+    for_parts(given, layout_.list().count(), range.count(), [&](Index begin, Index end) {
+      map_part(set_of(given), begin, end, range);
+      if (streaming_) finish_streaming();
+    });
+  }
+
+  /// Maps what is on this list and on another one, a few places at a time: what they have in
+  /// between each other is read while it is in the cache.
+  void run_with(const GatheredMap& other, const Execution& given, const ChannelRange& range) const {
+    const Index step = (std::max<Index>)(1, elements_per_task / range.count());
+    for_parts(given, layout_.places(), range.count(), [&](Index begin, Index end) {
+      for (Index place = begin; place < end; place += step) {
+        const Index last = (std::min)(end, place + step);
+        for (const GatheredMap* const map : {this, &other}) {
+          const ValueList& list = map->layout_.list();
+          map->map_part(set_of(given), list.count_before(place), list.count_before(last), range);
+        }
+      }
+      if (streaming_) finish_streaming();
+    });
   }
 
   /// dL/dx where values have weights. `call` has constant statistics, and `mean_terms` is the same
@@ -105,13 +79,13 @@ class GatheredMap {
   ///
   /// The second term is what the formula gives for dy = 0. Kernels know no weights; so both terms
   /// are made by them and joined here.
-  void run_weighted(const Execution& given, const FormulaCall<T>& mean_terms,
-                    const double* weights) const {
-    for_parts(given, layout_.list().count(), shape_.channels, [&](Index begin, Index end) {
+  void run_weighted(const Execution& given, const ChannelRange& range,
+                    const FormulaCall<T>& mean_terms, const double* weights) const {
+    for_parts(given, layout_.list().count(), range.count(), [&](Index begin, Index end) {
       Lines lines(*this);
       for (Index rank = begin; rank < end; rank += lines.line.length()) {
         lines.line.locate(rank, (std::min)(packed_elements, end - rank));
-        for (Index channel = 0; channel < shape_.channels; ++channel) {
+        for (Index channel = range.first; channel < range.last; ++channel) {
           map_weighted_line(set_of(given), lines, channel, mean_terms, weights + rank);
         }
       }
@@ -133,14 +107,14 @@ class GatheredMap {
       for (T(&each)[room] : outputs) std::fill_n(each, room, T(0));
       std::fill_n(unused, room, T(0));
     }
-    static constexpr Index room = margin + ListLine::capacity;
+    static constexpr Index room = margin + ListLine::capacity + PlaceBits::per_byte;
     ListLine line;
     T inputs[max_inputs][room];
     T outputs[max_outputs][room];
     T unused[room];  ///< for a second output that nobody wants
   };
 
-  void map_part(InstructionSet set, Index begin, Index end) const {
+  void map_part(InstructionSet set, Index begin, Index end, const ChannelRange& range) const {
     const bool across = layout_.is_along_channels() && shape_.channels >= width_of();
     const ColumnTables<C> tables(call_.source, call_.coefficients(), shape_);
     TableRoom<C> room;
@@ -157,8 +131,8 @@ class GatheredMap {
       return;
     }
     const Index together = tables.most_columns();
-    for (Index first = 0; first < shape_.channels; first += together) {
-      const Index channels = (std::min)(together, shape_.channels - first);
+    for (Index first = range.first; first < range.last; first += together) {
+      const Index channels = (std::min)(together, range.last - first);
       if (across && channels < width_of()) {
         // What is left of many channels, as the tables are cut.
         map_lines(set, lines, tables.of(first, channels, true, room), begin, end, first, channels);
@@ -169,11 +143,11 @@ class GatheredMap {
         for (Index rank = begin; rank < end;) {
           const Piece piece = pieces.at(rank);
           const Index length = (std::min)(piece.length, end - rank);
-          map_piece(set, k, piece.place, length, first, channels, true);
+          map_piece(set, k, piece.place, length, {first, first + channels}, true);
           rank += length;
         }
       } else {
-        map_runs(set, lines, pieces, k, begin, end, first, channels);
+        map_runs(set, lines, pieces, k, begin, end, {first, first + channels, range.next});
       }
     }
   }
@@ -185,6 +159,7 @@ class GatheredMap {
     const Index rows = length / per_row;
     Tile<T> tile = call_.tile(data_, true);
     tile.k = k;
+    tile.streaming = streaming_;
     tile.from_step.fill(shape_.columns);
     tile.to_step.fill(shape_.columns);
     locate(tile, place, 0);
@@ -205,6 +180,7 @@ class GatheredMap {
       tile.from[i] = lines.inputs[i] + margin;
     }
     for (std::size_t o = 0; o < data_.outputs; ++o) tile.to[o] = lines.outputs[o] + margin;
+    tile.streaming = false;
     data_.fill_unused(tile);
     call_.kernels(set, tile);
     for (std::size_t o = 0; o < data_.outputs; ++o) {
@@ -213,14 +189,15 @@ class GatheredMap {
   }
 
   void map_runs(InstructionSet set, Lines& lines, Pieces& pieces, const Tables<C>& k, Index begin,
-                Index end, Index first, Index channels) const {
+                Index end, const ChannelRange& range) const {
+    if (layout_.has_bits()) return map_lines(set, lines, k, begin, end, range.first, range.count());
     const Index shortest = width_of();
     const bool direct = layout_.is_along_values();
     for (Index rank = begin; rank < end;) {
       Piece piece = pieces.at(rank);
       piece.length = (std::min)(piece.length, end - rank);
       if (direct && piece.length >= shortest) {
-        map_piece(set, k, piece.place, piece.length, first, channels, false);
+        map_piece(set, k, piece.place, piece.length, range, false);
         rank += piece.length;
         continue;
       }
@@ -231,27 +208,31 @@ class GatheredMap {
         length += piece.length;
       }
       length = (std::min)({length, packed_elements, end - rank});
-      map_lines(set, lines, k, rank, rank + length, first, channels);
+      map_lines(set, lines, k, rank, rank + length, range.first, range.count());
       rank += length;
     }
   }
 
   /// One piece of some channels, where it is.
-  void map_piece(InstructionSet set, const Tables<C>& k, Index place, Index length, Index first,
-                 Index channels, bool across) const {
+  void map_piece(InstructionSet set, const Tables<C>& k, Index place, Index length,
+                 const ChannelRange& range, bool across) const {
     Tile<T> tile = call_.tile(data_, across);
     tile.k = k;
-    tile.rows = across ? length : channels;
-    tile.columns = across ? channels : length;
+    tile.rows = across ? length : range.count();
+    tile.columns = across ? range.count() : length;
+    tile.streaming = streaming_;
+    tile.prefetch = !across && (streaming_ || range.next != 0);
     for (std::size_t i = 0; i < data_.inputs; ++i) {
       const Layout& layout = layout_.of(data_.outputs + i);
       tile.from_step[i] = across ? layout.inner_stride : layout.column_stride;
+      tile.ahead[i] = range.next != 0 ? range.next * layout.column_stride
+                                      : prefetch_bytes / static_cast<Index>(sizeof(T));
     }
     for (std::size_t o = 0; o < data_.outputs; ++o) {
       const Layout& layout = layout_.of(o);
       tile.to_step[o] = across ? layout.inner_stride : layout.column_stride;
     }
-    locate(tile, place, first);
+    locate(tile, place, range.first);
     call_.kernels(set, tile);
   }
 
@@ -315,11 +296,11 @@ class GatheredMap {
     call_.source.write(channel, channel + 1, to);
     read(lines, channel);
     call_.kernels(set, tile);
-    // The same again with dy = 0, into what was the room of dy.
+    // The same again with dy = 0, into what was the room of dy; the gradient of a residual, 0, into
+    // that of the residual.
     T* const term = lines.inputs[1] + margin;
     std::fill_n(term, tile.columns, T(0));
     tile.options = &mean_terms.options;
-    tile.outputs = 1;
     tile.to = {term, lines.unused + margin};
     mean_terms.kernels(set, tile);
     T* const dx = lines.outputs[0] + margin;
@@ -333,6 +314,7 @@ class GatheredMap {
   const FormulaCall<T>& call_;
   const Operands<T>& data_;
   Traversal shape_;
+  bool streaming_;
   bool joins_;
 };
 

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/execution.hpp"
 #include "batchnorm/kernels/coefficients.hpp"
+#include "batchnorm/kernels/compress.hpp"
 #include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/tuning.hpp"
@@ -17,6 +19,7 @@
 #include "batchnorm/version.hpp"
 
 // From ranks in a list to places in memory.
+// Longer than most: pieces, offsets and bits are three ways to the same places.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -40,17 +43,20 @@ class ListLayout {
     }
     inner_ = even || lead.positions == 1 ? lead.samples * lead.positions : lead.positions;
     total_ = lead.samples * lead.positions;
-    const bool fragmented = list.intervals() * min_interval > list.count();
-    if (fragmented && !is_along_channels()) remember_offsets();
+    if (list.is_fragmented() && !has_bits() && !is_along_channels()) remember_offsets();
   }
 
   const ValueList& list() const { return list_; }
-  /// Of all values of a fragmented list, for any channel; null where intervals are long enough to
-  /// be copied one by one.
+  /// Whether values are found by the bits of the list.
+  bool has_bits() const { return list_.is_fragmented() && is_along_values(); }
+  /// Of all values of another fragmented list, for any channel; null where intervals are long
+  /// enough to be copied one by one.
   const Index* offsets(std::size_t operand) const {
     return offsets_.empty() ? nullptr : offsets_.data() + first_offset_[operand];
   }
 
+  /// Of all samples.
+  Index places() const { return total_; }
   /// Places on one axis.
   Index inner() const { return inner_; }
   bool has_one_axis() const { return inner_ == total_; }
@@ -72,8 +78,6 @@ class ListLayout {
   }
 
  private:
-  static constexpr Index min_interval = 16;
-
   /// Operands with the same steps share them.
   void remember_offsets() {
     const std::size_t values = static_cast<std::size_t>(list_.count());
@@ -104,6 +108,37 @@ class ListLayout {
   std::vector<Index> offsets_;
 };
 
+/// Cuts a list for threads: body(first rank, end). An element's bits do not depend on it.
+template <class Body>
+void for_parts(const Execution& given, Index count, Index channels, const Body& body) {
+  const Execution execution = given.for_elements(count * channels);
+  const Index parts =
+      (std::max<Index>)(1, (std::min)({16 * execution.threads(),
+                                       count * channels / elements_per_task, count}));
+  const auto cut = [&](Index part) {
+    return part * (count / parts) + (std::min)(part, count % parts);
+  };
+  if (execution.threads() == 1) {
+    body(0, count);
+  } else {
+    execution.for_each(parts, [&](Index part) { body(cut(part), cut(part + 1)); });
+  }
+}
+
+/// The shape of a dense array of the values of a list: channels last where the channels of the
+/// first input are neighbours, otherwise channels first.
+inline ViewShape dense_shape(Index values, const ViewShape& like) {
+  ViewShape shape;
+  shape.samples = 1;
+  shape.channels = like.channels;
+  shape.positions = values;
+  const bool channels_last = like.channel_stride == 1 && like.channels > 1;
+  shape.sample_stride = values * like.channels;
+  shape.channel_stride = channels_last ? 1 : values;
+  shape.position_stride = channels_last ? like.channels : 1;
+  return shape;
+}
+
 /// Neighbouring places on one axis.
 struct Piece {
   Index place;
@@ -126,6 +161,13 @@ class Pieces {
     return {place, length};
   }
 
+  /// The end of the row that a rank is in.
+  Index row_end(Index rank) {
+    if (rank >= list_.row_end(row_)) ++row_;
+    if (rank < list_.row_end(row_ - 1) || rank >= list_.row_end(row_)) row_ = list_.row_of(rank);
+    return list_.row_end(row_);
+  }
+
  private:
   void find(Index rank) {
     const Index next = interval_ + 1;
@@ -137,21 +179,37 @@ class Pieces {
   const ValueList& list_;
   const ListLayout& layout_;
   Index interval_ = 0;
+  Index row_ = 0;
 };
 
 /// Some values of a list, of one channel after the other: copied from where they lie, and back.
 class ListLine {
  public:
-  /// A line has at most so many values.
+  /// A line has at most so many values; of packed ones some more are written.
   static constexpr Index capacity = packed_elements + margin;
 
-  explicit ListLine(const ListLayout& layout) : pieces_(layout), layout_(layout) {}
+  explicit ListLine(const ListLayout& layout)
+      : pieces_(layout),
+        layout_(layout),
+        bits_(layout.has_bits() ? &layout.list().bits() : nullptr),
+        set_(usable_instruction_set(InstructionSet::best)) {}
 
   /// The values of the ranks [rank, rank + length).
   void locate(Index rank, Index length) {
     rank_ = rank;
     length_ = length;
     count_ = 0;
+    if (bits_ != nullptr) {
+      const auto holds = [&](Index byte) {
+        return byte < bits_->bytes() && rank >= bits_->rank(byte) && rank < bits_->rank(byte + 1);
+      };
+      // Mostly where the last line ended, or behind that.
+      byte_ = (std::max<Index>)(1, last_byte_) - 1;
+      if (!holds(byte_)) byte_ = holds(byte_ + 1) ? byte_ + 1 : bits_->byte_of(rank);
+      last_byte_ = byte_ + 1;
+      while (bits_->rank(last_byte_) < rank + length) ++last_byte_;
+      return;
+    }
     if (layout_.offsets(0) != nullptr) return;
     for (Index i = 0; i < length; i += some_[count_++].length) {
       Piece piece = pieces_.at(rank + i);
@@ -168,6 +226,15 @@ class ListLine {
   /// of both is not const.
   template <class Strided, class Packed>
   void copy(std::size_t operand, Strided* strided, Packed* packed) const {
+    if (bits_ != nullptr) {
+      if constexpr (std::is_const<Strided>::value) {
+        pack_values(layout_.of(operand), strided, packed);
+      } else {
+        for_values(layout_.of(operand),
+                   [&](Index offset, Index n) { strided[offset] = packed[n]; });
+      }
+      return;
+    }
     if (const Index* const offsets = layout_.offsets(operand)) {
       for (Index n = 0; n < length_; ++n) move(strided[offsets[rank_ + n]], packed[n]);
       return;
@@ -184,6 +251,10 @@ class ListLine {
   /// The same for a constant.
   template <class T>
   void fill(std::size_t operand, T* strided, const T& value) const {
+    if (bits_ != nullptr) {
+      for_values(layout_.of(operand), [&](Index offset, Index) { strided[offset] = value; });
+      return;
+    }
     if (const Index* const offsets = layout_.offsets(operand)) {
       for (Index n = 0; n < length_; ++n) strided[offsets[rank_ + n]] = value;
       return;
@@ -196,6 +267,66 @@ class ListLine {
   }
 
  private:
+  /// body(offset of the first of some places of one row, their number, the first byte of their
+  /// bits, how many values of the line come before them).
+  template <class Body>
+  void for_rows(const Layout& layout, const Body& body) const {
+    const Index row_bytes = bits_->row_bytes();
+    for (Index byte = byte_; byte < last_byte_;) {
+      const Index row = byte / row_bytes;
+      const Index end = (row + 1) * row_bytes;
+      const Index last = (std::min)(end, last_byte_);
+      const Index places = (last - byte) * PlaceBits::per_byte -
+                           (last == end ? PlaceBits::per_byte - bits_->last_places() : 0);
+      body(row * layout.outer_stride + (byte - row * row_bytes) * PlaceBits::per_byte, places, byte,
+           bits_->rank(byte) - rank_);
+      byte = last;
+    }
+  }
+  /// body(offset, number in the line) for all values.
+  template <class Body>
+  void for_values(const Layout& layout, const Body& body) const {
+    for_rows(layout, [&](Index offset, Index places, Index byte, Index done) {
+      for (; places > 0; places -= PlaceBits::per_byte, offset += PlaceBits::per_byte) {
+        for (unsigned bits = bits_->bits(byte++); bits != 0; bits &= bits - 1, ++done) {
+          if (done >= 0 && done < length_) body(offset + lowest_bit(bits), done);
+        }
+      }
+    });
+  }
+  template <class T>
+  void pack_values(const Layout& layout, const T* strided, T* packed) const {
+    for_rows(layout, [&](Index offset, Index places, Index byte, Index done) {
+      const T* from = strided + offset;
+      for (Index n = 0; n < places; n += cache_line_bytes / static_cast<Index>(sizeof(T))) {
+        prefetch_line(from + n, layout.outer_stride);
+      }
+      if (done < 0) {
+        // What the line before this one holds of its first byte.
+        T first[PlaceBits::per_byte];
+        const Index skipped = -done;
+        const Index last = (std::min)(places, PlaceBits::per_byte);
+        pack_few(from, bits_->bits(byte), first);
+        std::copy(first + skipped, first + PlaceBits::count_of(bits_->bits(byte)), packed);
+        done = bits_->rank(++byte) - rank_;
+        from += last;
+        places -= last;
+      }
+      const Index whole = places / PlaceBits::per_byte;
+      compress(set_, from, bits_->data() + byte, whole, packed + done);
+      if (places > whole * PlaceBits::per_byte) {
+        byte += whole;
+        pack_few(from + whole * PlaceBits::per_byte, bits_->bits(byte),
+                 packed + bits_->rank(byte) - rank_);
+      }
+    });
+  }
+  /// Reads nothing but the values.
+  template <class T>
+  static void pack_few(const T* from, unsigned bits, T* packed) {
+    for (; bits != 0; bits &= bits - 1) *packed++ = from[lowest_bit(bits)];
+  }
+
   template <class Strided, class Packed>
   static void copy_piece(Strided* strided, Packed* packed, Index step, Index length) {
     if (step == 1) {
@@ -228,9 +359,13 @@ class ListLine {
 
   Pieces pieces_;
   const ListLayout& layout_;
+  const PlaceBits* bits_;
+  InstructionSet set_;  ///< that copies: no bit depends on it
+  Index byte_ = 0;      ///< of bits: the first one of the line
+  Index last_byte_ = 0;
   Index rank_ = 0;
   Index length_ = 0;
-  Index count_ = 0;  ///< of pieces; 0 where there are offsets
+  Index count_ = 0;  ///< of pieces; 0 where there are bits or offsets
   Piece some_[capacity];
 };
 

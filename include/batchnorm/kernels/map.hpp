@@ -79,13 +79,18 @@ class Mapper {
   using C = parameter_t<T>;
 
  public:
-  Mapper(const FormulaCall<T>& call, const Operands<T>& data, const Plan& plan)
+  /// @param written_twice  whether some elements are written again, soon: nothing is streamed then
+  Mapper(const FormulaCall<T>& call, const Operands<T>& data, const Plan& plan,
+         bool written_twice = false)
       : call_(call), data_(data), plan_(plan), shape_(plan_.traversal()) {
     const Index bytes = shape_.elements() * bytes_per_element();
-    streaming_ = simd::can_stream<T> && worth_streaming(bytes) && can_stream_outputs();
+    streaming_ = simd::can_stream<T> && !written_twice && worth_streaming(bytes) &&
+                 can_stream_outputs();
   }
 
   const Traversal& traversal() const { return shape_; }
+  /// Whether outputs are written past the cache.
+  bool streams() const { return streaming_; }
 
   /// Maps everything, on as many threads as are worth it.
   void run(const Execution& given) const {

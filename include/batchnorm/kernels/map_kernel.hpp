@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/kernels/tile.hpp"
@@ -81,14 +82,15 @@ class MapKernel {
       const auto tables = tile.k;
       for (Index r = 0; r < tile.rows; ++r) {
         const Row row = row_of(tile, r, setting);
-        Alignment<Plain> alignment(row, setting);
+        const Streamed<Plain> streamed(row, setting, end);
         for (Index at = 0; at < end;) {
           const Index rest = end - at;
           const Index from = rest < width ? end - width : at;
+          const Index count = rest < width ? rest : streamed.count(at);
           Coefficients k;
           Base::load_table(k, tables, from, setting.options);
-          map_unit(row, from, k, setting, rest, alignment.streams);
-          at += alignment.next(setting);
+          map_unit(row, from, k, setting, at - from, count, streamed.has(at));
+          at += count;
         }
       }
     }
@@ -101,60 +103,70 @@ class MapKernel {
       const bool packed = is_packed(tile);
       const Index last_row = tile.rows - 1;
       Row row = row_of(tile, 0, setting);
-      Alignment<Plain> alignment(row, setting);
+      Streamed<Plain> streamed(row, setting, packed ? tile.rows * tile.columns : tile.columns);
       RowCoefficients k, next;
       Base::broadcast_row(k, tile, 0);
       next = k;
       Index at = 0;
       Index end = tile.columns;
       for (Index r = 0;; ++r) {
-        for (; at + width <= end; at += alignment.next(setting)) {
-          map_unit(row, at, k, setting, width, alignment.streams);
+        while (at + width <= end) {
+          const Index count = streamed.count(at);
+          map_unit(row, at, k, setting, 0, count, streamed.has(at));
+          at += count;
         }
-        const Index rest = end - at;
         const bool shared = packed && r < last_row;
         if (r < last_row) Base::broadcast_row(next, tile, r + 1);
-        if (rest > 0) {
+        while (at < end) {
+          const Index rest = end - at;
+          const Index from = shared ? at : end - width;
+          const Index count = shared ? streamed.count(at) : rest;
           Coefficients both;
           Base::blend(both, k, next, shared ? width - rest : 0);
-          map_unit(row, shared ? at : end - width, both, setting, shared ? width : rest,
-                   alignment.streams);
-          if (shared) at += alignment.next(setting);
+          map_unit(row, from, both, setting, at - from, count, streamed.has(at));
+          at += count;
         }
         if (r == last_row) return;
         k = next;
         end += tile.columns;
         if (packed) continue;
         row = row_of(tile, r + 1, setting);
-        alignment = Alignment<Plain>(row, setting);
+        streamed = Streamed<Plain>(row, setting, tile.columns);
         at = 0;
         end = tile.columns;
       }
     }
 
-    /// Streamed rows begin with a unit that is stored normally, up to where the next ones are
-    /// aligned: to a cache line, or to the part of one that a unit is.
+    /// What is streamed of neighbouring elements: whole cache lines. What lies before and behind
+    /// them is stored normally and alone: a line that is written in both ways, or read after it was
+    /// streamed, is waited for. The line behind them is prefetched.
     template <bool Plain>
-    struct Alignment {
-      static constexpr bool trivial = Plain || !can_stream;
-      bool streams;  ///< the unit at work
-      Index step;    ///< to the unit behind it
+    struct Streamed {
+      static constexpr bool none = Plain || !can_stream;
+      static constexpr Index per_line = cache_line_bytes / static_cast<Index>(sizeof(T));
+      Index begin = 0;
+      Index end = 0;
 
-      [[gnu::always_inline]] Alignment(const Row& row, const Setting<Plain>& setting)
-          : streams(!trivial && setting.streaming), step(width) {
-        if (!streams) return;
+      [[gnu::always_inline]] Streamed(const Row& row, const Setting<Plain>& setting,
+                                      Index elements) {
+        if (none || !setting.streaming) return;
         const auto address = reinterpret_cast<std::uintptr_t>(row.to[0]);
-        const auto head = (0 - address) / sizeof(T) % static_cast<std::uintptr_t>(width);
-        if (head == 0) return;
-        step = static_cast<Index>(head);
-        streams = false;
+        const Index head = static_cast<Index>((0 - address) / sizeof(T)) % per_line;
+        begin = head < elements ? head : elements;
+        end = begin + (elements - begin) / per_line * per_line;
+        if (end == elements) return;
+#pragma GCC unroll 2
+        for (int i = 0; i < outputs; ++i) {
+          if (i == 0 || setting.options.residual) prefetch_line(row.to[i], end);
+        }
       }
-      [[gnu::always_inline]] Index next(const Setting<Plain>& setting) {
-        if (trivial) return width;
-        const Index now = step;
-        step = width;
-        streams = setting.streaming;
-        return now;
+      /// Whether the unit at an element is streamed.
+      [[gnu::always_inline]] bool has(Index at) const {
+        return !none && at >= begin && at < end;
+      }
+      /// How many elements of the unit at an element are stored.
+      [[gnu::always_inline]] Index count(Index at) const {
+        return !none && at < begin && begin - at < width ? begin - at : width;
       }
     };
 
@@ -185,12 +197,12 @@ class MapKernel {
       return row;
     }
 
-    /// @param count  how many elements, the last ones of the unit, are stored: all if at least
-    /// width
+    /// Stores `count` elements of the unit from its element `first` on: all, or up to its end, or
+    /// of a streamed row those up to a cache line.
     template <bool Plain, class K>
     [[gnu::always_inline]] static void map_unit(const Row& row, Index at, const K& k,
-                                                const Setting<Plain>& setting, Index count,
-                                                bool stream) {
+                                                const Setting<Plain>& setting, Index first,
+                                                Index count, bool stream) {
       V x[vectors][inputs];
       V y[outputs][vectors];
       Base::template load_inputs<Plain>(x, row.from, at, setting.options.residual,
@@ -206,7 +218,11 @@ class MapKernel {
       for (std::size_t i = 0; i < outputs; ++i) {
         if (i > 0 && !Base::always_plain && !setting.options.residual) break;
         if (count < width) {
-          simd::store_last<C, Lanes, vectors>(row.to[i] + at, y[i], count);
+          if (can_stream && !Plain && setting.streaming) {
+            simd::store_between<C, Lanes, vectors>(row.to[i] + at, y[i], first, count);
+          } else {
+            simd::store_last<C, Lanes, vectors>(row.to[i] + at, y[i], count);
+          }
         } else if constexpr (can_stream && !Plain) {
           simd::store_or_stream<C, Lanes, vectors>(row.to[i] + at, y[i], stream);
         } else {

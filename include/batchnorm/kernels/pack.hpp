@@ -72,7 +72,9 @@ struct Operands {
 
 /// A tile of packed rows: `lines` of `length` elements, line i of the column or row that the caller
 /// names, and its copies in and out.
-template <class T>
+///
+/// @tparam Elements  the most that are packed of an operand
+template <class T, Index Elements = packed_elements>
 class PackedTile {
  public:
   PackedTile(const Plan& plan, const Operands<T>& data) : plan_(plan), data_(data) {
@@ -82,7 +84,7 @@ class PackedTile {
 
   /// How many lines of `length` elements fit.
   static Index lines(Index length) {
-    return (std::max<Index>)(1, packed_elements / stride(length));
+    return (std::max<Index>)(1, Elements / stride(length));
   }
 
   /// Packs the elements of rows [row, row + rows) in the columns [column, column + columns). Across
@@ -150,7 +152,7 @@ class PackedTile {
 
   const Plan& plan_;
   const Operands<T>& data_;
-  static constexpr Index capacity = margin + packed_elements + margin;
+  static constexpr Index capacity = margin + Elements + margin;
   T inputs_[max_inputs][capacity];
   T outputs_[max_outputs][capacity];
 };

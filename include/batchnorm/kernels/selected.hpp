@@ -28,6 +28,8 @@ struct FormulaCall;
 template <class T>
 struct Operands;
 template <class T>
+struct ReduceAndMap;
+template <class T>
 class Reduction;
 template <class T>
 class RegionReducer;
@@ -58,6 +60,32 @@ class Gathered {
   virtual ~Gathered() = default;
 };
 
+/// Some channels of a loop that takes a few at a time.
+struct ChannelRange {
+  Index first;
+  Index last;
+  /// From a channel to the one that is read next at the same place; 0 where that is not known.
+  Index next = 0;
+
+  Index count() const { return last - first; }
+};
+
+/// Sums of what is masked, which are added to those of what counts.
+template <class T>
+class MaskedSums {
+ public:
+  virtual Reduction<T>& reduction() = 0;
+  /// Adds the sums of the channels [first, last), and finishes with the coefficients of the map.
+  virtual void join(Index first, Index last) = 0;
+  /// Finishes them alone.
+  virtual void finish(Index first, Index last) = 0;
+
+  MaskedSums() = default;
+  MaskedSums(const MaskedSums&) = delete;
+  MaskedSums& operator=(const MaskedSums&) = delete;
+  virtual ~MaskedSums() = default;
+};
+
 /// Which list of a selection a loop is about.
 enum class ListOf {
   weighted,  ///< what counts, with its weights
@@ -77,15 +105,29 @@ class SelectedValues {
   /// Reduces a list. Reads nothing of what is not on it.
   virtual void reduce(const Execution& execution, Reduction<T>& reduction,
                       const FormulaCall<T>& call, const Operands<T>& data, const ViewShape* inputs,
-                      std::size_t sums, ListOf list) const = 0;
+                      std::size_t sums, ListOf list, const ChannelRange& channels) const = 0;
   /// Maps what counts, and fills what does not.
   virtual void map(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
                    const ViewShape* outputs, const ViewShape* inputs) const = 0;
   /// The same with dL/dx, and with dL/dresidual as second output; for maps_all() with constant
   /// statistics instead of filling.
+  ///
+  /// @param masked_gradients  false where what is masked is known to have no gradient
   virtual void map_gradient(const Execution& execution, const FormulaCall<T>& call,
                             const Operands<T>& data, const ViewShape* outputs,
-                            const ViewShape* inputs) const = 0;
+                            const ViewShape* inputs, const ChannelRange& channels,
+                            bool masked_gradients) const = 0;
+  /// Reduces what counts, and for maps_all() what is masked and has a gradient, the second operand.
+  ///
+  /// @return whether any masked output has one
+  virtual bool reduce_gradient(const Execution& execution, Reduction<T>& reduction,
+                               const FormulaCall<T>& call, const Operands<T>& data,
+                               MaskedSums<T>& masked, const ViewShape* inputs, std::size_t sums,
+                               const ChannelRange& channels) const = 0;
+  /// The same, then maps gradients: some channels at a time where that saves a pass over memory.
+  virtual void reduce_and_map_gradient(const Execution& execution, const ReduceAndMap<T>& work,
+                                       MaskedSums<T>& masked, const ViewShape* outputs,
+                                       const ViewShape* inputs) const = 0;
 
   /// Gives what does not count the output that was asked for: the input of a number, or 0.
   virtual void fill(const Execution& execution, const Operands<T>& data, const ViewShape* outputs,

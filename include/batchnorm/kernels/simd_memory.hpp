@@ -3,6 +3,7 @@
 #define BATCHNORM_KERNELS_SIMD_MEMORY_HPP
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -11,6 +12,7 @@
 #include "batchnorm/kernels/half.hpp"
 #include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/simd.hpp"
+#include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/version.hpp"
 
 // Vectors from memory and back, converted in registers on the way where the elements are of
@@ -158,6 +160,29 @@ template <class C, int Lanes, int Vectors, class T>
   }
 }
 
+/// Copies fewer than 2 * Piece elements, in pieces of a size that the compiler knows.
+template <Index Piece, class T>
+[[gnu::always_inline]] inline void copy_few(T* to, const T* from, Index count) {
+  if constexpr (Piece > 0) {
+    if ((count & Piece) != 0) {
+      std::memcpy(static_cast<void*>(to), static_cast<const void*>(from), Piece * sizeof(T));
+      to += Piece;
+      from += Piece;
+    }
+    copy_few<Piece / 2>(to, from, count);
+  }
+}
+
+/// `count` elements of a unit from its element `first` on, without a look at the others.
+template <class C, int Lanes, int Vectors, class T>
+[[gnu::always_inline]] inline void store_between(T* to, const Vector<C, Lanes> (&unit)[Vectors],
+                                                 Index first, Index count) {
+  using Bits = std::conditional_t<is_16_bit<T>, std::int16_t, T>;
+  Bits rounded[Vectors * Lanes];
+  store_unit<C, Lanes, Vectors>(reinterpret_cast<T*>(rounded), unit);
+  copy_few<Vectors * Lanes / 2>(reinterpret_cast<Bits*>(to) + first, rounded + first, count);
+}
+
 /// The last `count` elements of a unit; the elements before them are written back as they are.
 template <class C, int Lanes, int Vectors, class T>
 [[gnu::always_inline]] inline void store_last(T* to, const Vector<C, Lanes> (&unit)[Vectors],
@@ -178,6 +203,32 @@ template <class C, int Lanes, int Vectors, class T>
       write<Bits, Lanes>(to + v * Lanes, now);
     }
   }
+}
+
+/// Zeros; whole cache lines past the cache where that is wanted.
+template <class T>
+void fill_zeros(T* to, Index count, bool streaming) {
+  if constexpr (can_stream<T>) {
+    constexpr Index per_line = cache_line_bytes / static_cast<Index>(sizeof(T));
+    const Index beyond = static_cast<Index>(reinterpret_cast<std::uintptr_t>(to) %
+                                            static_cast<std::uintptr_t>(cache_line_bytes));
+    const Index head =
+        (cache_line_bytes - beyond) % cache_line_bytes / static_cast<Index>(sizeof(T));
+    const bool aligned = beyond % static_cast<Index>(sizeof(T)) == 0;
+    if (streaming && aligned && count >= head + per_line) {
+      std::fill_n(to, head, T(0));
+      to += head;
+      count -= head;
+      using Bits = std::conditional_t<is_16_bit<T>, std::int16_t, T>;
+      const Vector<Bits, baseline_bytes / static_cast<int>(sizeof(T))> zeros{};
+      for (; count >= per_line; count -= per_line, to += per_line) {
+        constexpr Index step = baseline_bytes / static_cast<Index>(sizeof(T));
+        for (Index i = 0; i < per_line; i += step) stream_bits(to + i, zeros);
+      }
+    }
+  }
+  static_cast<void>(streaming);
+  std::fill_n(to, count, T(0));
 }
 
 }  // namespace simd

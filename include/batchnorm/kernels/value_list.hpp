@@ -10,6 +10,7 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/kernels/place_bits.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/mask.hpp"
 
@@ -22,9 +23,14 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
 /// Some values of a channel. The place of a value is sample * positions + position, its rank counts
-/// the values of the list before it.
+/// the values of the list before it. A row is what is on the list of one sample.
 class ValueList {
  public:
+  void reserve(Index intervals, Index rows) {
+    begins_.reserve(static_cast<std::size_t>(intervals));
+    ranks_.reserve(static_cast<std::size_t>(intervals));
+    row_ends_.reserve(static_cast<std::size_t>(rows));
+  }
   /// Appends the places [begin, end).
   void add(Index begin, Index end) {
     if (begins_.empty() || end_ != begin) {
@@ -34,13 +40,38 @@ class ValueList {
     count_ += end - begin;
     end_ = end;
   }
+  void end_row() {
+    if (row_ends_.empty() ? count_ > 0 : count_ > row_ends_.back()) row_ends_.push_back(count_);
+  }
+  /// After the last row. Short rows become one, so that tiles are not short, too.
+  ///
+  /// @param rows, places  of the input, and of each of them
+  void end_list(Index rows, Index places) {
+    if (count_ < min_row * static_cast<Index>(row_ends_.size())) row_ends_.assign(1, count_);
+    if (!is_fragmented()) return;
+    bits_.reset(rows, places);
+    for (Index i = 0; i < intervals(); ++i) {
+      for (Index n = 0; n < rank(i + 1) - rank(i); ++n) bits_.set(begin(i) + n);
+    }
+    bits_.count();
+  }
 
   Index count() const { return count_; }
+  /// Whether intervals are so short that values are better found one by one.
+  bool is_fragmented() const { return intervals() * min_interval > count_; }
+  /// Of a fragmented list.
+  const PlaceBits& bits() const { return bits_; }
   Index intervals() const { return static_cast<Index>(begins_.size()); }
   Index begin(Index interval) const { return begins_[static_cast<std::size_t>(interval)]; }
   /// Of the first value of an interval; that of the end is count().
   Index rank(Index interval) const {
     return interval == intervals() ? count_ : ranks_[static_cast<std::size_t>(interval)];
+  }
+  /// How many values lie before a place.
+  Index count_before(Index place) const {
+    const Index next = static_cast<Index>(std::upper_bound(begins_.begin(), begins_.end(), place) -
+                                          begins_.begin());
+    return next == 0 ? 0 : (std::min)(rank(next - 1) + place - begin(next - 1), rank(next));
   }
   /// The interval that the value of a rank lies in.
   Index interval_of(Index rank) const {
@@ -49,9 +80,22 @@ class ValueList {
            1;
   }
 
+  /// Of row r the ranks [row_end(r - 1), row_end(r)). Which values are in a row depends on nothing
+  /// that lies between them, so that sums may be cut at the ends of rows.
+  Index row_end(Index row) const { return row < 0 ? 0 : row_ends_[static_cast<std::size_t>(row)]; }
+  Index row_of(Index rank) const {
+    return static_cast<Index>(std::upper_bound(row_ends_.begin(), row_ends_.end(), rank) -
+                              row_ends_.begin());
+  }
+
  private:
+  static constexpr Index min_row = 64;
+  static constexpr Index min_interval = 16;
+
   std::vector<Index> begins_;
   std::vector<Index> ranks_;
+  std::vector<Index> row_ends_;
+  PlaceBits bits_;
   Index count_ = 0;
   Index end_ = 0;
 };
@@ -84,6 +128,8 @@ class Selector {
     // An Eigen vector of the positions of one sample is stored as one of samples.
     const bool along_vector = along_samples || mask_.one_axis;
     step_ = along_vector ? mask_.sample_stride : mask_.position_stride;
+    selection_.counted.reserve(rows, rows);
+    selection_.masked.reserve(rows, rows);
     for (Index row = 0; row < rows; ++row) {
       const Index first = row * mask_.sample_stride;
       if (mask_.read == nullptr) {
@@ -91,7 +137,11 @@ class Selector {
       } else {
         read_weights(row * length_, first);
       }
+      selection_.counted.end_row();
+      selection_.masked.end_row();
     }
+    selection_.counted.end_list(rows, length_);
+    selection_.masked.end_list(rows, length_);
     finish();
     return std::move(selection_);
   }
@@ -130,7 +180,17 @@ class Selector {
     return end == nullptr ? length_ : static_cast<Index>(static_cast<const bool*>(end) - row);
   }
   Index end_of_strided_run(const bool* row, Index i, bool counts) const {
-    while (i < length_ && row[i * step_] == counts) ++i;
+    const auto same = [&](Index first, Index count) {
+      bool other = false;
+      for (Index j = first; j < first + count; ++j) other |= row[j * step_] != counts;
+      return !other;
+    };
+    // The end of a short run first, then eight elements at a time.
+    for (const Index near = (std::min)(length_, i + 8); i < near; ++i) {
+      if (!same(i, 1)) return i;
+    }
+    while (i + 8 <= length_ && same(i, 8)) i += 8;
+    while (i < length_ && same(i, 1)) ++i;
     return i;
   }
 

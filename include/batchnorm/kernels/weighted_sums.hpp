@@ -43,6 +43,24 @@ void add_weighted_deviations(const A* x, const double* w, Index count, const A& 
   square_sum += squares[0];
 }
 
+/// Adds w d and w d^2 of one value of each channel, d = x - pivot.
+template <class T, class A>
+void add_weighted_row(const T* x, const A& weight, const A* pivots, Index channels, A* sums,
+                      A* squares) {
+  const auto add = [&](Index c) {
+    const A deviation = convert<A>(x[c]) - pivots[c];
+    const A weighted = weight * deviation;
+    sums[c] += weighted;
+    squares[c] += weighted * deviation;
+  };
+  constexpr Index together = 8;
+  Index c = 0;
+  for (; c + together <= channels; c += together) {
+    for (Index i = c; i < c + together; ++i) add(i);
+  }
+  for (; c < channels; ++c) add(c);
+}
+
 }  // namespace detail
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm

@@ -176,7 +176,7 @@ class GradientReduction final : public Reduction<T> {
     return reached > channel ? Outcome::done : Outcome::retry_in_accumulator;
   }
   /// b and c of sums that are there already.
-  void finish_given() { finish_some(0, sums_.channels(), true, true); }
+  void finish_given(Index first, Index last) { finish_some(first, last, true, true); }
 
  private:
   Index finish_some(Index first, Index last, bool corrected, bool final) {
@@ -191,6 +191,36 @@ class GradientReduction final : public Reduction<T> {
   GradientTables<T, Channels>& tables_;
   GradientSums<A, Channels>& sums_;
   A divisor_;
+};
+
+/// The sums of outputs that do not count, but have a gradient.
+template <class T, int Channels>
+class MaskedGradients final : public MaskedSums<T> {
+  using A = accumulator_t<T>;
+  using Sums = GradientSums<A, Channels>;
+
+ public:
+  /// @param sums  those of what counts
+  MaskedGradients(GradientTables<T, Channels>& tables, Sums& sums, const A& divisor)
+      : sums_(sums),
+        masked_(sums.channels()),
+        reduction_(tables, masked_, divisor),
+        all_(tables, sums, divisor) {}
+
+  Reduction<T>& reduction() override { return reduction_; }
+  void join(Index first, Index last) override {
+    const Index count = last - first;
+    sums_.output_gradient.segment(first, count) += masked_.output_gradient.segment(first, count);
+    sums_.normalized.segment(first, count) += masked_.normalized.segment(first, count);
+    finish(first, last);
+  }
+  void finish(Index first, Index last) override { all_.finish_given(first, last); }
+
+ private:
+  Sums& sums_;
+  Sums masked_;
+  GradientReduction<T, Channels> reduction_;
+  GradientReduction<T, Channels> all_;
 };
 
 /// The gradients of the parameters from the sums; zero for what the options leave out.
@@ -269,8 +299,13 @@ class BackwardPass {
 
   /// The sums of these inputs, which are a whole minibatch or a piece of one.
   void sum(const Execution& execution, Sums& sums) const {
-    if (selected_ != nullptr) return sum_selected(execution, sums);
     GradientReduction<T, Channels> reduction(tables_, sums, divisor_);
+    if (selected_ != nullptr) {
+      MaskedGradients<T, Channels> masked(tables_, sums, divisor_);
+      selected_->reduce_gradient(execution, reduction, sum_call_, operands_, masked, inputs_,
+                                 GradientTerms<Source>::sums, {0, sums.channels()});
+      return;
+    }
     const Plan plan = plan_of(operands_, nullptr, inputs_);
     Reducer<T>(reduction, sum_call_, operands_, plan, GradientTerms<Source>::sums)
         .run(execution.for_elements(plan.traversal().elements()), 0, plan.traversal().channels);
@@ -278,10 +313,11 @@ class BackwardPass {
 
   /// dL/dx from the sums of the whole minibatch.
   void map_with(const Execution& execution, Sums sums, const GradientViews<T>& out) const {
-    GradientReduction<T, Channels>(tables_, sums, divisor_).finish_given();
+    GradientReduction<T, Channels>(tables_, sums, divisor_).finish_given(0, sums.channels());
     const GradientOperands<T> outputs(operands_, out);
     if (selected_ != nullptr) {
-      selected_->map_gradient(execution, map_call_, outputs.data, outputs.shapes, inputs_);
+      selected_->map_gradient(execution, map_call_, outputs.data, outputs.shapes, inputs_,
+                              {0, sums.channels()}, true);
     } else {
       map<T>(execution, map_call_, outputs.data, outputs.shapes, inputs_);
     }
@@ -289,33 +325,19 @@ class BackwardPass {
 
   /// Both, fused where that saves a pass over memory.
   void run(const Execution& execution, Sums& sums, const GradientViews<T>& out) const {
-    if (selected_ != nullptr) {
-      sum_selected(execution, sums);
-      map_with(execution, sums, out);
-      return;
-    }
     GradientReduction<T, Channels> reduction(tables_, sums, divisor_);
     const GradientOperands<T> outputs(operands_, out);
-    reduce_and_map<T>(
-        execution,
-        {reduction, sum_call_, operands_, map_call_, outputs.data, GradientTerms<Source>::sums},
-        outputs.shapes, inputs_);
+    const ReduceAndMap<T> work{reduction, sum_call_,    operands_,
+                               map_call_, outputs.data, GradientTerms<Source>::sums};
+    if (selected_ != nullptr) {
+      MaskedGradients<T, Channels> masked(tables_, sums, divisor_);
+      selected_->reduce_and_map_gradient(execution, work, masked, outputs.shapes, inputs_);
+    } else {
+      reduce_and_map<T>(execution, work, outputs.shapes, inputs_);
+    }
   }
 
  private:
-  /// Over the values that count, and over outputs of others that have a gradient.
-  void sum_selected(const Execution& execution, Sums& sums) const {
-    constexpr std::size_t count = GradientTerms<Source>::sums;
-    GradientReduction<T, Channels> reduction(tables_, sums, divisor_);
-    selected_->reduce(execution, reduction, sum_call_, operands_, inputs_, count, ListOf::counted);
-    if (!selected_->maps_all() || selected_->what().masked.count() == 0) return;
-    Sums masked(sums.channels());
-    GradientReduction<T, Channels> more(tables_, masked, divisor_);
-    selected_->reduce(execution, more, sum_call_, operands_, inputs_, count, ListOf::masked);
-    sums.output_gradient += masked.output_gradient;
-    sums.normalized += masked.normalized;
-  }
-
   GradientTables<T, Channels>& tables_;
   A divisor_;
   const SelectedValues<T>* selected_;

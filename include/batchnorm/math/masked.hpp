@@ -2,15 +2,21 @@
 #ifndef BATCHNORM_MATH_MASKED_HPP
 #define BATCHNORM_MATH_MASKED_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
+#include "batchnorm/kernels/blended_map.hpp"
+#include "batchnorm/kernels/fill_list.hpp"
+#include "batchnorm/kernels/fused.hpp"
 #include "batchnorm/kernels/gathered_list.hpp"
 #include "batchnorm/kernels/gathered_map.hpp"
+#include "batchnorm/kernels/gradient_scan.hpp"
 #include "batchnorm/kernels/list_lines.hpp"
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/pack.hpp"
@@ -18,6 +24,7 @@
 #include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/value_list.hpp"
+#include "batchnorm/kernels/weighted_rows.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/argument.hpp"
 #include "batchnorm/view/batch_view.hpp"
@@ -54,56 +61,196 @@ class ListedValues final : public SelectedValues<T> {
   }
 
   void reduce(const Execution& execution, Reduction<T>& reduction, const FormulaCall<T>& call,
-              const Operands<T>& data, const ViewShape* inputs, std::size_t sums,
-              ListOf which) const override {
+              const Operands<T>& data, const ViewShape* inputs, std::size_t sums, ListOf which,
+              const ChannelRange& channels) const override {
     const ValueList& list = which == ListOf::masked ? what().masked : what().counted;
     if (list.count() == 0) return;
+    const ListLayout layout(list, nullptr, 0, inputs, data.inputs);
     ViewShape dense[max_inputs];
     for (ViewShape& each : dense) each = dense_shape(list.count(), inputs[0]);
     const Plan plan(nullptr, 0, dense, data.inputs);
-    const ListLayout layout(list, nullptr, 0, inputs, data.inputs);
     const double* const weights =
         which == ListOf::weighted && !what().weights.empty() ? what().weights.data() : nullptr;
     Operands<T> listed = data;
     const GatheredList<T> gathered(layout, weights, which == ListOf::masked, listed, plan);
     listed.gathered = &gathered;
     Reducer<T>(reduction, call, listed, plan, sums)
-        .run(execution.for_elements(plan.traversal().elements()), 0, plan.traversal().channels);
+        .run(execution.for_elements(plan.traversal().elements()), channels.first, channels.last);
   }
 
   void map(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
            const ViewShape* outputs, const ViewShape* inputs) const override {
-    const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
-    GatheredMap<T>(counted, call, data, inputs[0].channels).run(execution);
-    fill(execution, data, outputs, inputs, 0);
+    map_counted(execution, call, data, outputs, inputs, {0, inputs[0].channels});
+    if (what().masked.count() == 0) return;
+    const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
+    fill_list<T>(execution, masked, data, {0, inputs[0].channels}, kept(0),
+                 streams(call, data, outputs, inputs));
   }
 
   void map_gradient(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
-                    const ViewShape* outputs, const ViewShape* inputs) const override {
-    const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
+                    const ViewShape* outputs, const ViewShape* inputs, const ChannelRange& channels,
+                    bool masked_gradients) const override {
     FormulaCall<T> constant = call;
     constant.options.fixed_statistics = true;
-    const Index channels = inputs[0].channels;
-    if (what().weights.empty() || call.options.fixed_statistics) {
-      GatheredMap<T>(counted, call, data, channels).run(execution);
-    } else {
-      GatheredMap<T>(counted, constant, data, channels)
-          .run_weighted(execution, call, what().weights.data());
-    }
-    if (!this->maps_all()) return fill(execution, data, outputs, inputs, 1);
+    const Index all = inputs[0].channels;
+    const bool maps_masked = this->maps_all() && masked_gradients && what().masked.count() > 0;
+    const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
     const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
-    GatheredMap<T>(masked, constant, data, channels).run(execution);
+    const bool is_weighted = !what().weights.empty() && !call.options.fixed_statistics;
+    if (is_weighted && WeightedRowMap<T>::fits(counted, call, all)) {
+      WeightedRowMap<T>(counted, constant, call, data, all, what().weights.data())
+          .run(execution, channels);
+    } else if (is_weighted) {
+      GatheredMap<T>(counted, constant, data, all, false)
+          .run_weighted(execution, channels, call, what().weights.data());
+    } else if (maps_masked && masked.is_along_channels()) {
+      const bool streaming = streams(call, data, outputs, inputs);
+      GatheredMap<T>(counted, call, data, all, streaming)
+          .run_with(GatheredMap<T>(masked, constant, data, all, streaming), execution, channels);
+      return;
+    } else if (maps_masked && BlendedMap<T>::fits(masked, call)) {
+      return BlendedMap<T>(masked, call, constant, data, all).run(execution, channels);
+    } else {
+      map_counted(execution, call, data, outputs, inputs, channels);
+    }
+    if (what().masked.count() == 0) return;
+    if (maps_masked) {
+      GatheredMap<T>(masked, constant, data, all, false).run(execution, channels);
+    } else {
+      fill_list<T>(execution, masked, data, channels, this->maps_all() ? -1 : kept(1),
+                   streams(call, data, outputs, inputs));
+    }
+  }
+
+  void reduce_and_map_gradient(const Execution& given, const ReduceAndMap<T>& work,
+                               MaskedSums<T>& masked, const ViewShape* outputs,
+                               const ViewShape* inputs) const override {
+    const Plan reduced = plan_of(work.reduced, outputs, inputs);
+    const Plan mapped = plan_of(work.mapped, outputs, inputs);
+    const Index elements = reduced.traversal().elements();
+    const Index bytes = elements * static_cast<Index>(sizeof(T) * work.mapped.inputs);
+    const Execution execution = given.for_elements(elements);
+    const auto run = [&](const Execution& part, const ChannelRange& channels) {
+      const bool more = reduce_gradient(part, work.reduction, work.reduce_call, work.reduced,
+                                        masked, inputs, work.sums, channels);
+      map_gradient(part, work.map_call, work.mapped, outputs, inputs, channels, more);
+    };
+    const Index channels = inputs[0].channels;
+    const Index together =
+        fused_channels(reduced.traversal(), mapped.traversal(), bytes, execution.threads());
+    if (together == 0) return run(given, {0, channels});
+    const Execution alone = Execution::serial().with(execution.instruction_set());
+    for_groups(execution, channels, together, [&](Index first, Index last, Index end) {
+      run(alone, {first, last, last < end ? last - first : 0});
+    });
   }
 
   void fill(const Execution& execution, const Operands<T>& data, const ViewShape* outputs,
             const ViewShape* inputs, int kept_input) const override {
+    if (what().masked.count() == 0) return;
     const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
-    const bool keep = what().output == MaskedOutput::keep;
-    fill_list<T>(execution, masked, data, inputs[0].channels, keep ? kept_input : -1);
+    fill_list<T>(execution, masked, data, {0, inputs[0].channels}, kept(kept_input), false);
+  }
+
+  /// Where masked outputs have gradients, too, channels are summed as without a mask, except those
+  /// of which something that is masked is not finite: it is left out value by value.
+  bool reduce_gradient(const Execution& execution, Reduction<T>& reduction,
+                       const FormulaCall<T>& call, const Operands<T>& data, MaskedSums<T>& masked,
+                       const ViewShape* inputs, std::size_t sums,
+                       const ChannelRange& channels) const override {
+    const bool more = has_masked_gradients(execution, data, inputs, channels);
+    std::vector<A> known;
+    if (more && what().counted.count() > 0) {
+      const Plan plan = plan_of(data, nullptr, inputs);
+      Reducer<T>(reduction, call, data, plan, sums)
+          .run(execution.for_elements(plan.traversal().elements()), channels.first, channels.last);
+      known = results_of(reduction, sums, channels);
+      if (std::all_of(known.begin(), known.end(), is_finite<A>)) return more;
+    }
+    reduce(execution, reduction, call, data, inputs, sums, ListOf::counted, channels);
+    if (!more) return more;
+    reduce(execution, masked.reduction(), call, data, inputs, sums, ListOf::masked, channels);
+    masked.join(channels.first, channels.last);
+    if (known.empty()) return more;
+    restore(reduction, known, sums, channels);
+    masked.finish(channels.first, channels.last);
+    return more;
   }
 
  private:
+  using A = accumulator_t<T>;
+
   explicit ListedValues(Selection selection) : SelectedValues<T>(std::move(selection)) {}
+
+  static std::vector<A> results_of(Reduction<T>& reduction, std::size_t sums,
+                                   const ChannelRange& channels) {
+    std::vector<A> all;
+    all.reserve(sums * static_cast<std::size_t>(channels.count()));
+    for (std::size_t j = 0; j < sums; ++j) {
+      const A* const result = reduction.result(j);
+      all.insert(all.end(), result + channels.first, result + channels.last);
+    }
+    return all;
+  }
+  /// Those of channels all of whose results are finite.
+  static void restore(Reduction<T>& reduction, const std::vector<A>& known, std::size_t sums,
+                      const ChannelRange& channels) {
+    const auto of = [&](std::size_t j, Index c) {
+      return known[j * static_cast<std::size_t>(channels.count()) +
+                   static_cast<std::size_t>(c - channels.first)];
+    };
+    for (Index c = channels.first; c < channels.last; ++c) {
+      bool finite = true;
+      for (std::size_t j = 0; j < sums; ++j) finite = finite && is_finite(of(j, c));
+      for (std::size_t j = 0; finite && j < sums; ++j) reduction.result(j)[c] = of(j, c);
+    }
+  }
+
+  bool has_masked_gradients(const Execution& execution, const Operands<T>& data,
+                            const ViewShape* inputs, const ChannelRange& channels) const {
+    if (!this->maps_all() || what().masked.count() == 0) return false;
+    const ListLayout masked(what().masked, nullptr, 0, inputs, data.inputs);
+    return GradientScan<T>(masked, 1, data.from[1], channels).any(execution);
+  }
+
+  /// The number of the input that masked outputs keep, or -1.
+  int kept(int input) const { return what().output == MaskedOutput::keep ? input : -1; }
+
+  static bool streams(const FormulaCall<T>& call, const Operands<T>& data, const ViewShape* outputs,
+                      const ViewShape* inputs) {
+    return Mapper<T>(call, data, plan_of(data, outputs, inputs)).streams();
+  }
+
+  /// Maps what counts. Where that is less work it maps everything: what is masked is written
+  /// afterwards, and must not be lost before, as it would be where an output is an input.
+  void map_counted(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
+                   const ViewShape* outputs, const ViewShape* inputs,
+                   const ChannelRange& channels) const {
+    const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
+    const bool streaming = streams(call, data, outputs, inputs);
+    const bool in_pieces = counted.is_along_channels() || !what().masked.is_fragmented();
+    const Index all = inputs[0].channels;
+    if (is_in_place(data) || (streaming && in_pieces)) {
+      GatheredMap<T>(counted, call, data, all, streaming).run(execution, channels);
+      return;
+    }
+    const Mapper<T> mapper(call, data, plan_of(data, outputs, inputs), true);
+    if (channels.count() == all) {
+      mapper.run(execution);
+    } else {
+      mapper.run_channels(execution.instruction_set(), channels.first, channels.last,
+                          channels.next == 0 ? channels.last : all);
+    }
+  }
+
+  static bool is_in_place(const Operands<T>& data) {
+    for (std::size_t o = 0; o < data.outputs; ++o) {
+      for (std::size_t i = 0; i < data.inputs; ++i) {
+        if (data.to[o] == data.from[i]) return true;
+      }
+    }
+    return false;
+  }
 };
 
 template <class In>

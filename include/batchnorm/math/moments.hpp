@@ -214,7 +214,8 @@ Moments<accumulator_t<T>, Channels> moments_of_view(const BatchView<const T>& vi
   const Operands<T> data = operands_of<T>(view);
   const ViewShape shape(view);
   if (selected != nullptr) {
-    selected->reduce(execution, reduction, call, data, &shape, MomentSums::sums, ListOf::weighted);
+    selected->reduce(execution, reduction, call, data, &shape, MomentSums::sums, ListOf::weighted,
+                     {0, view.channels()});
     return moments;
   }
   const Plan plan = plan_of(data, nullptr, &shape);

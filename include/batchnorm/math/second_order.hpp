@@ -214,7 +214,7 @@ class JvpPass {
       weighted_products(selected, in_.x, tangent_, norm_, reduction, execution);
     } else if (!norm_.divisor.fixed) {
       selected.reduce(execution, reduction, sum_call_, reduced_, operands_.inputs, 2,
-                      ListOf::counted);
+                      ListOf::counted, {0, in_.x.channels()});
     }
     reduction.write(coefficients_);
     if (selected.maps_all()) {
@@ -290,19 +290,19 @@ class SecondOrderPass {
     const SelectedValues<T>& selected = *in_.selected;
     ProductReduction<T> reduction(norm_, sums, nullptr);
     selected.reduce(execution, reduction, sum_call_, reduced_, operands_.inputs, sums,
-                    ListOf::counted);
+                    ListOf::counted, {0, in_.x.channels()});
     if (!selected.what().weights.empty()) {
       weighted_products(selected, in_.x, cotangent_, norm_, reduction, execution);
     }
     if (selected.maps_all() && selected.what().masked.count() > 0) {
       ProductReduction<T> masked(norm_, sums, nullptr);
       selected.reduce(execution, masked, sum_call_, reduced_, operands_.inputs, sums,
-                      ListOf::masked);
+                      ListOf::masked, {0, in_.x.channels()});
       reduction.sums.template rightCols<3>() += masked.sums.template rightCols<3>();
     }
     reduction.write(coefficients_);
-    selected.map_gradient(execution, map_call_, operands_.data, operands_.outputs,
-                          operands_.inputs);
+    selected.map_gradient(execution, map_call_, operands_.data, operands_.outputs, operands_.inputs,
+                          {0, in_.x.channels()}, true);
     if (!selected.maps_all()) fill(execution);
   }
 

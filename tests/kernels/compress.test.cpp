@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+#include "batchnorm/kernels/compress.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/generators.hpp"
+
+using namespace batchnorm;
+using namespace batchnorm_test;
+
+namespace {
+
+template <class T>
+std::vector<T> numbers(Random& random, Index count) {
+  std::vector<T> values;
+  for (Index i = 0; i < count; ++i) {
+    values.push_back(static_cast<T>(static_cast<float>(random.below(200)) - 100.0f));
+  }
+  return values;
+}
+
+std::vector<std::uint8_t> random_bits(Random& random, Index bytes) {
+  std::vector<std::uint8_t> bits;
+  for (Index i = 0; i < bytes; ++i) bits.push_back(static_cast<std::uint8_t>(random.below(256)));
+  return bits;
+}
+
+bool is_set(const std::vector<std::uint8_t>& bits, Index i) {
+  return (bits[static_cast<Size>(i / 8)] >> (i % 8) & 1u) != 0;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("elements whose bits are set are compressed in their order", "", float, double,
+                   Eigen::half, Eigen::bfloat16, long double) {
+  Random random(41);
+  for (const InstructionSet set :
+       {InstructionSet::baseline, detail::usable_instruction_set(InstructionSet::best)}) {
+    for (const Index bytes : {0, 1, 2, 5, 64}) {
+      const auto bits = random_bits(random, bytes);
+      const std::vector<TestType> from = numbers<TestType>(random, bytes * 8);
+      std::vector<TestType> to(static_cast<Size>(bytes * 8 + 8), TestType(-7)), expected;
+      for (Index i = 0; i < bytes * 8; ++i) {
+        if (is_set(bits, i)) expected.push_back(from[static_cast<Size>(i)]);
+      }
+      detail::compress(set, from.data(), bits.data(), bytes, to.data());
+      CHECK(std::equal(expected.begin(), expected.end(), to.begin()));
+    }
+  }
+  for (unsigned bits = 0; bits < 256; ++bits) {
+    Index count = 0;
+    for (unsigned i = 0; i < 8; ++i) count += bits >> i & 1u;
+    CHECK(detail::PlaceBits::count_of(bits) == count);
+    if (bits != 0) CHECK((bits >> detail::lowest_bit(bits)) % 2 == 1);
+  }
+}
+
+TEMPLATE_TEST_CASE("bits choose what is blended over, and nothing else", "", float, double,
+                   Eigen::half, Eigen::bfloat16, long double) {
+  Random random(42);
+  for (const Index count : {0, 1, 7, 8, 9, 31, 200, 203}) {
+    const auto bits = random_bits(random, count / 8 + 1);
+    const std::vector<TestType> from = numbers<TestType>(random, count);
+    std::vector<TestType> to = numbers<TestType>(random, count + 1), expected = to;
+    for (Index i = 0; i < count; ++i) {
+      if (is_set(bits, i)) expected[static_cast<Size>(i)] = from[static_cast<Size>(i)];
+    }
+    detail::blend(from.data(), bits.data(), count, to.data());
+    CHECK(to == expected);
+  }
+}
+
+TEST_CASE("places on a list, row by row, as bits") {
+  detail::PlaceBits bits;
+  CHECK(bits.empty());
+  bits.reset(2, 11);
+  for (const Index place : {0, 7, 8, 10, 12, 21}) bits.set(place);
+  bits.count();
+  CHECK(bits.places() == 11);
+  CHECK(bits.row_bytes() == 2);
+  CHECK(bits.bytes() == 4);
+  CHECK(bits.last_places() == 3);
+  CHECK(bits.bits(0) == 0x81);
+  CHECK(bits.bits(1) == 0x05);
+  CHECK(bits.bits(2) == 0x02);
+  CHECK(bits.bits(3) == 0x04);
+  const Index ranks[] = {0, 2, 4, 5, 6};
+  for (Index byte = 0; byte <= 4; ++byte) CHECK(bits.rank(byte) == ranks[byte]);
+  const Index bytes[] = {0, 0, 1, 1, 2, 3};
+  for (Index rank = 0; rank < 6; ++rank) CHECK(bits.byte_of(rank) == bytes[rank]);
+}
