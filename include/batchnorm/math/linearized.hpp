@@ -11,6 +11,7 @@
 #include "batchnorm/execution.hpp"
 #include "batchnorm/kernels/channels.hpp"
 #include "batchnorm/kernels/list_lines.hpp"
+#include "batchnorm/kernels/place_bits.hpp"
 #include "batchnorm/kernels/reduce.hpp"
 #include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/kernels/simd.hpp"
@@ -181,7 +182,7 @@ void weighted_products(const SelectedValues<T>& selected, const BatchView<const 
   const double* const weights = selected.what().weights.data();
   execution.for_elements(list.count() * x.channels()).for_each(x.channels(), [&](Index channel) {
     ListLine line(layout);
-    T values[2][ListLine::capacity];
+    T values[2][ListLine::capacity + PlaceBits::per_byte];  // as copies may write a little more
     const A pivot = convert<A>(norm.tables.pivot()[channel]);
     const A r = norm.tables.inverse()[channel];
     const A error = norm.tables.pivot_error()[channel];

@@ -203,8 +203,8 @@ typename Gradients<T, Channels>::Vector run_double_backward(
 /// @param to_gradient   receives the gradient to dy, likewise; disjoint from to_input
 /// @return the gradient to gamma
 /// @throws as jvp
-/// Cost: two reads of `in`, `out_gradient` and `cotangent`, two writes: less than 2 x backward
-/// (tests/benchmarks/README.md). Allocates numbers per channel. Thread safe.
+/// Cost: two reads of `in`, `out_gradient` and `cotangent`, two writes: about 1.8 x backward,
+/// with weights up to 3.5 (tests/benchmarks/README.md). Allocates numbers per channel. Thread safe.
 template <class T, int Channels>
 [[nodiscard]] typename Gradients<T, Channels>::Vector double_backward(
     const BatchNorm<T, Channels>& layer, const detail::MomentsOf<T, Channels>& batch,
