@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The checker of ONNX. Its own header does not compile behind <sys/mman.h>, which defines MAP_TYPE as
-// a macro.
+// The checker of ONNX. Its own header does not compile behind <sys/mman.h>, which defines MAP_TYPE
+// as a macro.
 #ifndef BATCHNORM_TESTS_SUPPORT_ONNX_CHECKER_HPP
 #define BATCHNORM_TESTS_SUPPORT_ONNX_CHECKER_HPP
 
