@@ -82,8 +82,8 @@ inline std::uint64_t fingerprint_of(const Options& options) {
       .add(static_cast<std::uint64_t>(options.running_variance))
       .add(static_cast<std::uint64_t>(options.non_finite))
       .add(static_cast<std::uint64_t>(options.single_value))
-      .add(std::uint64_t{options.scale})
-      .add(std::uint64_t{options.shift})
+      .add(std::uint64_t{options.scale ? 1u : 0u})
+      .add(std::uint64_t{options.shift ? 1u : 0u})
       .value();
 }
 
