@@ -304,6 +304,10 @@ TEST_CASE("a frozen layer from scale and shift alone", "[frozen]") {
   CHECK_THROWS_MATCHES((FrozenBatchNorm<float, 3>::from_scale_and_shift(Eigen::VectorXf::Ones(2),
                                                                         Eigen::VectorXf::Ones(2))),
                        std::invalid_argument, says("fixed by the type: expected 3, got 2"));
+  CHECK_THROWS_MATCHES(Frozen::from_scale_and_shift(Eigen::Vector2f(1, 1), Eigen::Vector2f(1, 1),
+                                                    batchnorm::Epilogue::leaky_relu(1e300)),
+                       std::invalid_argument,
+                       says(function + "the slope below zero must fit the type"));
   CHECK_THROWS_MATCHES(
       Frozen::from_scale_and_shift(Eigen::Vector2d(1, 1e39), Eigen::Vector2d(1, 1)),
       std::domain_error, says(function + "scale of channel 1: expected a finite number"));

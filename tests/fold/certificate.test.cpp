@@ -147,6 +147,29 @@ TEST_CASE("the same seed measures the same, another seed does not", "[fold]") {
   CHECK(measured(1, 0).evaluation_ulps == 0.0);
 }
 
+TEST_CASE("unless told otherwise, subnormal weights are kept and probes start at seed 1",
+          "[fold]") {
+  State<float> state(1);
+  state.gamma[0] = 0x1p-3f;
+  Eigen::MatrixXf weight = Eigen::MatrixXf::Constant(1, 2, 0x1p-125f);
+  Eigen::VectorXf bias = Eigen::VectorXf::Ones(1);
+  const FoldCertificate kept = fold_after(linear(weight), bias, state, with_epsilon(0));
+  CHECK(weight(0, 0) == 0x1p-128f);
+  const auto measured = [](const auto&... seed) {
+    Random random(36);
+    Eigen::MatrixXf some(4, 5);
+    for (float& each : some.reshaped()) each = static_cast<float>(random.normal());
+    Eigen::VectorXf none;
+    FoldOptions options;
+    ((options.seed = seed), ...);
+    return fold_after(linear(some), none, random_state<float>(random, 4), Options(), options)
+        .measured_ulps;
+  };
+  CHECK(measured() == measured(1u));
+  CHECK(measured() != measured(2u));
+  CHECK(kept.probes_agree());
+}
+
 TEST_CASE("gains of a chain are those of the product", "[fold]") {
   State<float> first(2);
   first.gamma << 4, -3;

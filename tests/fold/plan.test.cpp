@@ -80,6 +80,16 @@ TEST_CASE("a plan with numbers that are not finite, or grow too large, is refuse
         "in its type, got 3.40282367e+38");
   CHECK(refusal(1, 1e30, 1, 1e10f).find("magnitude of at most 3.40282347e+38") !=
         std::string::npos);
+  // Either is a number of double, and their sum is not.
+  Eigen::Matrix<double, 1, 2> large(1e308, 5e307);
+  const Eigen::VectorXd bias = Eigen::VectorXd::Constant(1, 1e308);
+  const InferenceMap nothing = map(0, 1, 0);
+  State<float> two(2);
+  Options exact;
+  exact.epsilon = 0;
+  CHECK_THROWS_MATCHES((detail::FoldPlan<double>("test", linear(large), bias,
+                                                 InferenceMap(two, exact), nothing, {})),
+                       std::domain_error, says("test: sum of the terms of output channel 0"));
 }
 
 TEST_CASE("norms on both sides of a layer fold at once", "[fold]") {

@@ -90,6 +90,12 @@ TEST_CASE("numbers that were converted are taken instead of those of the file") 
                        std::domain_error, says("\"bn.bias\", channel 0"));
 }
 
+TEST_CASE("a layer without an epsilon names file, layer and what its system usually has") {
+  CHECK_THROWS_MATCHES(
+      detail::fail_no_epsilon(Tensors("net"), "bn.", Naming::keras()), std::runtime_error,
+      says("net") && says("layer \"bn.\": epsilon is needed") && says("Epsilon(0.001)"));
+}
+
 TEST_CASE("a layer is examined before it is read") {
   Tensors tensors = pytorch_layer();
   const auto load = [&] {

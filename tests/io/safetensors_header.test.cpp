@@ -151,6 +151,14 @@ TEST_CASE("files beyond 32 bits are described by their header alone") {
                             "expected at most 9999999999, got 10000000000"));
 }
 
+TEST_CASE("the longest axis is that of an Index, where another one is empty") {
+  const std::string json =
+      R"({"a":{"dtype":"U8","shape":[0,9223372036854775807],"data_offsets":[0,0]}})";
+  if (sizeof(Index) < 8) return;
+  CHECK(parse(json, 0).tensors.at("a").shape ==
+        std::vector<Index>{0, (std::numeric_limits<Index>::max)()});
+}
+
 TEST_CASE("fields may come in any order, with any white space") {
   const detail::SafetensorsHeader header = parse(
       "{\n \"a\" : { \"data_offsets\" : [ 0 , 2 ] ,\t\"shape\":[],\"dtype\":\"F16\"}\r\n}  \n", 2);

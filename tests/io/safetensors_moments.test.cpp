@@ -46,6 +46,20 @@ TEST_CASE("moments come back from a file to the last bit") {
   CHECK(read.shape("1.moments.weight").empty());
 }
 
+TEST_CASE("the kind of weights comes back, and others than are known are refused") {
+  for (const Weights kind : {Weights::frequency, Weights::reliability, Weights::importance}) {
+    Moments<double> moments = some_moments();
+    moments.set_weight(2.5, 2.25, kind);
+    Tensors tensors;
+    save_moments(tensors, "", moments);
+    CHECK(load_moments(tensors, "").weights() == kind);
+    // Files from before there were kinds have none, and are of the first.
+    CHECK(tensors.contains("moments.weights") == (kind != Weights::frequency));
+    tensors.set_value("moments.weights", std::int64_t{3});
+    CHECK_THROWS_AS(load_moments(tensors, ""), std::invalid_argument);
+  }
+}
+
 TEST_CASE("moments are no batch norm layer, and do not disturb one beside them") {
   Tensors tensors;
   save_state(tensors, "1.", State<float>(2), Options::pytorch());

@@ -148,6 +148,8 @@ TEST_CASE("a field that is missing is named") {
 
 TEST_CASE("the window is a whole number from 1") {
   Options options;
+  options.running = RunningUpdate::windowed(1);
+  check_same(read_back(options), options);
   options.running = RunningUpdate::windowed(5);
   for (const std::string window : {"0", "-3", "2.5", "18446744073709551615"}) {
     nlohmann::json object = detail::options_to_json(options);

@@ -21,6 +21,7 @@ TEST_CASE("what is set can be asked for") {
   const std::int64_t rows[] = {5, -5};
   tensors.set("rows", {2}, rows);
   tensors.set_value("lr", 0.25);
+  CHECK(tensors.name() == "net");
   CHECK(tensors.size() == 3);
   CHECK(tensors.contains("x"));
   CHECK_FALSE(tensors.contains("y"));

@@ -194,5 +194,10 @@ TEMPLATE_TEST_CASE("gradients of four values, by hand", "[gradients]", float, do
     CHECK(sums.count == 4);
     CHECK(is_multiple(sums.output_gradient, 8));
     CHECK(is_multiple(sums.normalized, 4));
+    auto from_sums = data.x, of_r = data.x;
+    rectified.backward(batch, sums, with_residual(data.x, residual), data.of(1, 2, 5, 2),
+                       with_residual(from_sums, of_r));
+    CHECK(from_sums == dx);
+    CHECK(of_r == dr);
   }
 }
