@@ -21,7 +21,19 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// Copies one piece of some channels, or fills it with zeros where there is nothing to copy.
+/// Copies a line of elements, or fills it with zeros where there is nothing to copy.
+template <class T>
+void fill_line(T* to, Index step, const T* from, Index from_step, Index count, bool streaming) {
+  if (step == 1 && from == nullptr) {
+    simd::fill_zeros(to, count, streaming);
+  } else if (step == 1 && from_step == 1) {
+    if (to != from) std::copy(from, from + count, to);
+  } else {
+    for (Index i = 0; i < count; ++i) to[i * step] = from == nullptr ? T(0) : from[i * from_step];
+  }
+}
+
+/// The same for one piece of some channels.
 template <class T>
 void fill_piece(T* to, const Layout& to_layout, const T* from, const Layout& from_layout,
                 Index length, Index channels, bool streaming) {
@@ -36,20 +48,10 @@ void fill_piece(T* to, const Layout& to_layout, const T* from, const Layout& fro
   const auto step = [&](const Layout& layout, bool of_lines) {
     return across == of_lines ? layout.inner_stride : layout.column_stride;
   };
-  const Index inside = step(to_layout, false);
-  const Index from_inside = step(from_layout, false);
   for (Index line = 0; line < lines; ++line) {
-    T* const at = to + line * step(to_layout, true);
-    const T* const source = from == nullptr ? nullptr : from + line * step(from_layout, true);
-    if (inside == 1 && source == nullptr) {
-      simd::fill_zeros(at, count, streaming);
-    } else if (inside == 1 && from_inside == 1) {
-      if (at != source) std::copy(source, source + count, at);
-    } else {
-      for (Index i = 0; i < count; ++i) {
-        at[i * inside] = source == nullptr ? T(0) : source[i * from_inside];
-      }
-    }
+    fill_line(to + line * step(to_layout, true), step(to_layout, false),
+              from == nullptr ? nullptr : from + line * step(from_layout, true),
+              step(from_layout, false), count, streaming);
   }
 }
 

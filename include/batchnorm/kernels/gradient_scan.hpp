@@ -39,7 +39,7 @@ class AnyBits {
     for (; i + 4 * per_word <= count; i += 4 * per_word) {
 #pragma GCC unroll 4
       for (Index w = 0; w < 4; ++w) {
-        Word word;
+        Word word = 0;
         std::memcpy(&word, at + i + w * per_word, sizeof word);
         some[w] |= word;
       }
