@@ -186,7 +186,7 @@ class Selector {
       return !other;
     };
     // The end of a short run first, then eight elements at a time.
-    for (const Index near = (std::min)(length_, i + 8); i < near; ++i) {
+    for (const Index close = (std::min)(length_, i + 8); i < close; ++i) {
       if (!same(i, 1)) return i;
     }
     while (i + 8 <= length_ && same(i, 8)) i += 8;
