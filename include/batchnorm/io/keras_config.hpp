@@ -29,16 +29,13 @@ struct KerasBatchNorm {
 /// The name that Keras 3 makes of a class for a folder: BatchNormalization -> batch_normalization.
 inline std::string snake_case(const std::string& name) {
   const auto is_upper = [](char letter) { return letter >= 'A' && letter <= 'Z'; };
-  const auto is_lower = [](char letter) {
-    return (letter >= 'a' && letter <= 'z') || (letter >= '0' && letter <= '9');
-  };
+  // Digits end no word: Conv2D becomes conv2d.
+  const auto is_lower = [](char letter) { return letter >= 'a' && letter <= 'z'; };
   std::string snake;
   for (std::size_t i = 0; i < name.size(); ++i) {
     const bool begins_word =
         i > 0 && is_upper(name[i]) &&
-        (is_lower(name[i - 1]) ||
-         (is_upper(name[i - 1]) && i + 1 < name.size() && is_lower(name[i + 1]) &&
-          !(name[i + 1] >= '0' && name[i + 1] <= '9')));
+        (is_lower(name[i - 1]) || (i + 1 < name.size() && is_lower(name[i + 1])));
     if (begins_word && snake.back() != '_') snake += '_';
     snake += is_upper(name[i]) ? static_cast<char>(name[i] - 'A' + 'a') : name[i];
   }

@@ -11,6 +11,7 @@
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
+#include "batchnorm/kernels/half.hpp"
 #include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/list_lines.hpp"
 #include "batchnorm/kernels/selected.hpp"
