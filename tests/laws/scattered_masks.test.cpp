@@ -8,6 +8,7 @@
 
 #include "batchnorm/layer.hpp"
 #include "batchnorm/math/masked.hpp"
+#include "support/caches.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
 
@@ -211,6 +212,41 @@ TEST_CASE("scattered masks: NaN under the mask is not in the sums, nor in other 
   CHECK(results.gamma[2] == Approx(expected.gamma[2]).margin(1e-5));
   CHECK(results.beta[2] == Approx(expected.beta[2]).margin(1e-5));
   CHECK(results.beta[2] != Approx(clean.beta[2]).margin(1e-3));
+}
+
+TEST_CASE("scattered masks: bits do not depend on which channels are taken together") {
+  // Groups of channels that fit the cache: of 8 on one thread, of 4 and fewer on more.
+  const Caches caches(1 << 20, 1 << 25);
+  Random random(141);
+  Scattered<float> data(random, 4, 32, 1024);
+  for (Index n = 0; n < data.samples; ++n) {
+    for (Index p = 0; p < data.positions; ++p) {
+      for (Index c = 1; c < data.channels && !data.mask(n, p); ++c) data.dy[data.at(n, c, p)] = 0;
+    }
+  }
+  const Results results = backward(data, MaskedOutput::normalize, Place::apart);
+  for (const Index threads : {2, 3, 5}) {
+    const auto execution = Execution::parallel_for(from_the_end, threads);
+    CHECK((backward(data, MaskedOutput::normalize, Place::apart, execution) == results));
+  }
+}
+
+TEMPLATE_TEST_CASE("a masked gradient that is not a number is one of the input's, too", "", float,
+                   double, long double, Eigen::half) {
+  Eigen::Matrix<TestType, 2, 6> x, dy, y, dx;
+  for (Index i = 0; i < x.size(); ++i) x(i) = static_cast<TestType>(static_cast<float>(i * i % 7));
+  dy.setZero();
+  dy(0, 1) = std::numeric_limits<TestType>::quiet_NaN();
+  Eigen::Array<bool, 6, 1> mask;
+  mask << true, false, true, true, false, true;
+  const BatchNorm<TestType> layer(2);
+  const auto batch = layer.normalize(masked(x, mask), y);
+  const auto gradients = layer.backward(batch, masked(x, mask), dy, dx);
+  CHECK(std::isnan(static_cast<double>(dx(0, 1))));
+  dx(0, 1) = TestType(0);
+  CHECK((dx.array() == TestType(0)).all());
+  CHECK((gradients.gamma.array() == parameter_t<TestType>(0)).all());
+  CHECK((gradients.beta.array() == parameter_t<TestType>(0)).all());
 }
 
 namespace {

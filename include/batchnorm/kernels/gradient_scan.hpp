@@ -74,7 +74,7 @@ class AnyBits<T, false> {
   void add(const T* at, Index count) {
     for (Index i = 0; i < count; ++i) add(at[i]);
   }
-  void add(const T& value) { any_ = any_ || value < T(0) || value > T(0); }
+  void add(const T& value) { any_ = any_ || !(value <= T(0) && value >= T(0)); }
   bool any() const { return any_; }
 
  private:

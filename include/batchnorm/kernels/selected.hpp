@@ -118,12 +118,10 @@ class SelectedValues {
                             const ViewShape* inputs, const ChannelRange& channels,
                             bool masked_gradients) const = 0;
   /// Reduces what counts, and for maps_all() what is masked and has a gradient, the second operand.
-  ///
-  /// @return whether any masked output has one
-  virtual bool reduce_gradient(const Execution& execution, Reduction<T>& reduction,
+  virtual void reduce_gradient(const Execution& execution, Reduction<T>& reduction,
                                const FormulaCall<T>& call, const Operands<T>& data,
-                               MaskedSums<T>& masked, const ViewShape* inputs, std::size_t sums,
-                               const ChannelRange& channels) const = 0;
+                               MaskedSums<T>& masked, const ViewShape* inputs,
+                               std::size_t sums) const = 0;
   /// The same, then maps gradients: some channels at a time where that saves a pass over memory.
   virtual void reduce_and_map_gradient(const Execution& execution, const ReduceAndMap<T>& work,
                                        MaskedSums<T>& masked, const ViewShape* outputs,

@@ -303,7 +303,7 @@ class BackwardPass {
     if (selected_ != nullptr) {
       MaskedGradients<T, Channels> masked(tables_, sums, divisor_);
       selected_->reduce_gradient(execution, reduction, sum_call_, operands_, masked, inputs_,
-                                 GradientTerms<Source>::sums, {0, sums.channels()});
+                                 GradientTerms<Source>::sums);
       return;
     }
     const Plan plan = plan_of(operands_, nullptr, inputs_);

@@ -130,12 +130,14 @@ class ListedValues final : public SelectedValues<T> {
     const Index elements = reduced.traversal().elements();
     const Index bytes = elements * static_cast<Index>(sizeof(T) * work.mapped.inputs);
     const Execution execution = given.for_elements(elements);
-    const auto run = [&](const Execution& part, const ChannelRange& channels) {
-      const bool more = reduce_gradient(part, work.reduction, work.reduce_call, work.reduced,
-                                        masked, inputs, work.sums, channels);
-      map_gradient(part, work.map_call, work.mapped, outputs, inputs, channels, more);
-    };
     const Index channels = inputs[0].channels;
+    // Of all channels, as bits depend on it, and must not on which of them are taken together.
+    const bool more = has_masked_gradients(given, work.reduced, inputs, {0, channels});
+    const auto run = [&](const Execution& part, const ChannelRange& range) {
+      sum_gradient(part, work.reduction, work.reduce_call, work.reduced, masked, inputs, work.sums,
+                   range, more);
+      map_gradient(part, work.map_call, work.mapped, outputs, inputs, range, more);
+    };
     const Index together =
         fused_channels(reduced.traversal(), mapped.traversal(), bytes, execution.threads());
     if (together == 0) return run(given, {0, channels});
@@ -152,35 +154,40 @@ class ListedValues final : public SelectedValues<T> {
     fill_list<T>(execution, masked, data, {0, inputs[0].channels}, kept(kept_input), false);
   }
 
-  /// Where masked outputs have gradients, too, channels are summed as without a mask, except those
-  /// of which something that is masked is not finite: it is left out value by value.
-  bool reduce_gradient(const Execution& execution, Reduction<T>& reduction,
+  void reduce_gradient(const Execution& execution, Reduction<T>& reduction,
                        const FormulaCall<T>& call, const Operands<T>& data, MaskedSums<T>& masked,
-                       const ViewShape* inputs, std::size_t sums,
-                       const ChannelRange& channels) const override {
-    const bool more = has_masked_gradients(execution, data, inputs, channels);
-    std::vector<A> known;
-    if (more && what().counted.count() > 0) {
-      const Plan plan = plan_of(data, nullptr, inputs);
-      Reducer<T>(reduction, call, data, plan, sums)
-          .run(execution.for_elements(plan.traversal().elements()), channels.first, channels.last);
-      known = results_of(reduction, sums, channels);
-      if (std::all_of(known.begin(), known.end(), is_finite<A>)) return more;
-    }
-    reduce(execution, reduction, call, data, inputs, sums, ListOf::counted, channels);
-    if (!more) return more;
-    reduce(execution, masked.reduction(), call, data, inputs, sums, ListOf::masked, channels);
-    masked.join(channels.first, channels.last);
-    if (known.empty()) return more;
-    restore(reduction, known, sums, channels);
-    masked.finish(channels.first, channels.last);
-    return more;
+                       const ViewShape* inputs, std::size_t sums) const override {
+    const ChannelRange all{0, inputs[0].channels};
+    sum_gradient(execution, reduction, call, data, masked, inputs, sums, all,
+                 has_masked_gradients(execution, data, inputs, all));
   }
 
  private:
   using A = accumulator_t<T>;
 
   explicit ListedValues(Selection selection) : SelectedValues<T>(std::move(selection)) {}
+
+  /// Where masked outputs have gradients, too, channels are summed as without a mask, except those
+  /// of which something that is masked is not finite: it is left out value by value.
+  void sum_gradient(const Execution& execution, Reduction<T>& reduction, const FormulaCall<T>& call,
+                    const Operands<T>& data, MaskedSums<T>& masked, const ViewShape* inputs,
+                    std::size_t sums, const ChannelRange& channels, bool more) const {
+    std::vector<A> known;
+    if (more && what().counted.count() > 0) {
+      const Plan plan = plan_of(data, nullptr, inputs);
+      Reducer<T>(reduction, call, data, plan, sums)
+          .run(execution.for_elements(plan.traversal().elements()), channels.first, channels.last);
+      known = results_of(reduction, sums, channels);
+      if (std::all_of(known.begin(), known.end(), is_finite<A>)) return;
+    }
+    reduce(execution, reduction, call, data, inputs, sums, ListOf::counted, channels);
+    if (!more) return;
+    reduce(execution, masked.reduction(), call, data, inputs, sums, ListOf::masked, channels);
+    masked.join(channels.first, channels.last);
+    if (known.empty()) return;
+    restore(reduction, known, sums, channels);
+    masked.finish(channels.first, channels.last);
+  }
 
   static std::vector<A> results_of(Reduction<T>& reduction, std::size_t sums,
                                    const ChannelRange& channels) {
