@@ -31,6 +31,9 @@
 #include "batchnorm/view/input.hpp"
 #include "batchnorm/view/mask.hpp"
 
+// Inputs of which some elements count, and the loops over them: all that is compiled for masks.
+// Longer than most: two public functions and one class between them and the loops.
+
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
@@ -316,7 +319,8 @@ auto make_masked(In&& in, const M& mask, Weights kind, MaskedOutput output) {
 ///                one channel
 /// @param output  what becomes of the elements that do not count
 /// The call that it is written in throws std::invalid_argument for a mask of another shape. Cost: a
-/// read of the mask, and 16 bytes for each run of elements that count and each that does not.
+/// read of the mask, and 16 bytes for each run of elements that count and each that does not; where
+/// these are shorter than 16 elements, 9 bytes per eight elements more.
 template <class In, class Mask>
 auto masked(In&& in, const Mask& mask, MaskedOutput output = MaskedOutput::normalize) {
   return detail::make_masked<false>(std::forward<In>(in), mask, Weights::frequency, output);
