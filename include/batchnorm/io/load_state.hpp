@@ -130,6 +130,7 @@ LoadedState<T, Channels> load_state(const Tensors& tensors, const LayerPrefix& p
   Options resolved = detail::resolve_options(tensors, *found, options, report);
   detail::Expectations expectations = detail::expectations_of(tensors, *found, options, resolved);
   expectations.form = detail::resolve_form(tensors, *found, options, resolved, report);
+  expectations.is_named = options.naming() || has_options(tensors, found->prefix.parameters);
   expectations.dtype = detail::dtype_name<Scalar>();
   expectations.statistics_dtype = detail::dtype_name<typename State<T, Channels>::Statistic>();
   State<T, Channels> state = detail::load_layer<T, Channels>(tensors, *found, expectations, report);
