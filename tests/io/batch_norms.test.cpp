@@ -153,7 +153,7 @@ TEST_CASE("four vectors of one size are a layer only when something says their o
 TEST_CASE("what an optimizer keeps is no layer") {
   for (const std::string slot :
        {"optimizer_weights/Adam/m/batch_normalization/", "opt_state/0/mu/bn/", "optimizer/bn1/",
-        "bn/gamma/.OPTIMIZER_SLOT/optimizer/m/bn/"}) {
+        "optim.m.bn1.", "optimizer_state_dict.bn1.", "bn/gamma/.OPTIMIZER_SLOT/optimizer/m/bn/"}) {
     INFO(slot);
     CHECK(found(with({{slot + "gamma:0", slot + "beta:0", "", ""}})).empty());
     CHECK(found(with({{slot + "weight", slot + "bias", "", ""}})).empty());
@@ -180,6 +180,50 @@ TEST_CASE("an averaged copy of a network is not listed beside the network") {
     CHECK(found(with({pytorch_keys("bn2."), pytorch_keys(ema + "bn1.")})).size() == 2);
     CHECK(found(with({pytorch_keys(ema + "bn1.")})) == Texts{"PyTorch " + ema + "bn1. gbmv 3 F32"});
   }
+}
+
+TEST_CASE("a block that is called ema is no copy of a network") {
+  // Attention blocks are called so, and have norms with the names of others.
+  CHECK(found(with({pytorch_keys("a.bn1."), pytorch_keys("b.ema.bn1.")})).size() == 2);
+  CHECK(found(with({pytorch_keys("b.bn1."), pytorch_keys("b.bn2."), pytorch_keys("b.ema.bn1.")}))
+            .size() == 3);
+  // A copy has all layers of its network; others may stand beside.
+  CHECK(found(with({pytorch_keys("x.net.bn1."), pytorch_keys("x.net.bn2."), pytorch_keys("y.bn1."),
+                    pytorch_keys("x.ema.bn1."), pytorch_keys("x.ema.bn2.")})) ==
+        Texts{"PyTorch x.net.bn1. gbmv 3 F32", "PyTorch x.net.bn2. gbmv 3 F32",
+              "PyTorch y.bn1. gbmv 3 F32"});
+}
+
+TEST_CASE("averaged parameters of Flax are no layer") {
+  const Tensors tensors =
+      with({{"params/bn/scale", "params/bn/bias", "batch_stats/bn/mean", "batch_stats/bn/var"},
+            {"ema_params/bn/scale", "ema_params/bn/bias", "", ""}});
+  REQUIRE(find_batch_norms(tensors).size() == 1);
+  CHECK(find_batch_norms(tensors)[0].prefix == LayerPrefix("params/bn/", "batch_stats/bn/"));
+}
+
+TEST_CASE("Haiku keeps the axes of an image in its vectors") {
+  const std::string bn = "net/~/bn/";
+  Tensors tensors;
+  for (const char* name : {"scale", "offset", "~/mean_ema/average", "~/var_ema/average"}) {
+    const std::string tree = name[0] == '~' ? "state/" : "params/";
+    tensors.set(tree + bn + name, {1, 1, 1, 3}, std::vector<float>(3, 1.0f));
+  }
+  REQUIRE(find_batch_norms(tensors).size() == 1);
+  const FoundBatchNorm layer = find_batch_norms(tensors)[0];
+  CHECK(layer.naming == Naming::haiku());
+  CHECK(layer.prefix == LayerPrefix("params/net/~/bn/", "state/net/~/bn/"));
+  CHECK(layer.channels == 3);
+}
+
+TEST_CASE("tensors that are only counted are a layer when it is called batch norm") {
+  const auto counted = [](const std::string& prefix) {
+    return with({{prefix + "w_0", prefix + "b_0", prefix + "w_1", prefix + "w_2"}});
+  };
+  CHECK(found(counted("batch_norm_0.")) == Texts{"Paddle, static batch_norm_0. gbmv 3 F32"});
+  CHECK(found(counted("batch_norm2d_7.")) == Texts{"Paddle, static batch_norm2d_7. gbmv 3 F32"});
+  CHECK(found(counted("gru_0.")).empty());
+  CHECK(located(counted("gru_0."), "gru_0.") == "Caffe2 gru_0. b 3 F32");  // refused: no statistics
 }
 
 TEST_CASE("what a quantiser has observed is no layer") {

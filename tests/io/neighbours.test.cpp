@@ -2,9 +2,12 @@
 #include "batchnorm/io/neighbours.hpp"
 
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "batchnorm/io/examine.hpp"
+#include "batchnorm/io/load_state.hpp"
 #include "support/catch.hpp"
 #include "support/layer_files.hpp"
 
@@ -24,7 +27,7 @@ FoundBatchNorm layer_of(const Tensors& tensors, const LayerPrefix& prefix = "bn.
 LoadReport reported(const Tensors& tensors, const std::string& missing,
                     const LayerPrefix& prefix = "bn.") {
   LoadReport report;
-  detail::report_neighbours(tensors, layer_of(tensors, prefix), missing, report);
+  detail::report_neighbours(tensors, layer_of(tensors, prefix), missing, false, report);
   return report;
 }
 
@@ -127,4 +130,57 @@ TEST_CASE("a report names what is missing, and not hundreds of tensors") {
   CHECK(LoadReport::line_of(report.entries[8]) ==
         "names of PyTorch: expected no other tensor of one number per channel, got 93 more of "
         "them");
+}
+
+TEST_CASE("vectors under the names of two systems are not chosen from") {
+  for (const std::string name : {"bn.gamma", "bn.beta", "bn.scale", "bn.moving_variance",
+                                 "bn.running_std", "bn.mean", "bn.inv_std"}) {
+    INFO(name);
+    Tensors tensors = pytorch_layer();
+    tensors.set(name, {3}, std::vector<float>(3));
+    const LoadReport report = reported(tensors, "");
+    REQUIRE(report.entries.size() == 1);
+    CHECK(LoadReport::line_of(report.entries[0]) ==
+          "tensor \"" + name +
+              "\": vectors of a layer: expected those of one system, or the word of the caller: "
+              "LoadOptions::named, here PyTorch, got this one, too");
+    LoadReport named;
+    detail::report_neighbours(tensors, layer_of(tensors), "", true, named);
+    CHECK(named.errors() == 0);
+    CHECK(named.entries.size() == 1);
+    const auto found = find_batch_norms(tensors);
+    REQUIRE(found.size() == 1);
+    CHECK(examine_batch_norm(tensors, found[0]).errors() == 1);
+    CHECK_THROWS_AS(load_state<float>(tensors, "bn.", Epsilon(1e-5)), std::runtime_error);
+    const auto loaded =
+        load_state<float>(tensors, "bn.", LoadOptions(Epsilon(1e-5)).named(Naming::pytorch()));
+    CHECK(loaded.state.gamma[1] == -2.0f);
+    CHECK(loaded.state.running_variance[0] == 4.0);
+  }
+}
+
+TEST_CASE("numbers, other sizes and what lies deeper are no vectors of another system") {
+  Tensors tensors = pytorch_layer();
+  tensors.set("bn.scale", {}, std::vector<float>(1));
+  tensors.set("bn.gamma", {4}, std::vector<float>(4));
+  tensors.set("bn.deeper.gamma", {3}, std::vector<float>(3));
+  CHECK(reported(tensors, "").errors() == 0);
+  Tensors single("one");
+  for (const char* name : {"bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"}) {
+    single.set(name, {1}, std::vector<float>(1));
+  }
+  single.set("bn.scale", {}, std::vector<float>(1));
+  CHECK(reported(single, "").errors() == 0);
+}
+
+TEST_CASE("missing statistics may lie beside the prefix") {
+  Tensors tensors("beside");
+  add_layer(tensors, {"a.bn1.weight", "a.bn1.bias", "a.bn1_mean", "a.bn1_var"});
+  add_layer(tensors, {"a.bn1_2.weight", "a.bn1_2.bias", "a.bn11_mean", "a.bn1x"});
+  CHECK(refused(tensors, "a.bn1.") == Texts{"a.bn1_mean", "a.bn1_var"});
+  CHECK_THROWS_AS(load_state<float>(tensors, "a.bn1.", Epsilon(1e-5)), std::runtime_error);
+  Tensors complete = pytorch_layer("bn1.");
+  complete.erase("bn1.bias");
+  complete.set("bn1_bias", {3}, std::vector<float>(3));
+  CHECK(refused(complete, "bn1.").empty());
 }

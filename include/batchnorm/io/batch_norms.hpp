@@ -132,6 +132,7 @@ inline bool is_plausible(const Tensors& tensors, const FoundBatchNorm& layer) {
   const std::string& prefix = layer.prefix.statistics;
   if (!naming.folder().empty() && !is_in_folder(prefix, naming.folder())) return false;
   if (naming.needs_epsilon() && !layer.has(Role::epsilon)) return false;
+  if (naming.must_be_called() && !is_called_batch_norm(layer.prefix.parameters)) return false;
   if (!naming.is_list()) return true;
   if (naming.has_scale_layer()) {
     const bool is_three = layer.has(Role::factor) && !tensors.contains(prefix + "3") &&
@@ -255,20 +256,37 @@ inline LayerPrefix place_before(const std::string& key, std::size_t size, const 
   return place;
 }
 
+/// Whether a layer is one of an averaged copy of a network that is there itself: beside the copy,
+/// with all layers of the network in the copy. A block of the network may be called ema, too.
+/// @param networks  prefixes whose names do not speak of an average
+inline bool is_averaged_copy(const std::string& prefix, const std::set<std::string>& networks,
+                             const std::set<std::string>& copies) {
+  const std::string name = name_in_average(prefix);
+  if (name.empty()) return false;
+  const std::string copy = prefix.substr(0, prefix.size() - name.size());
+  const std::string around = parent_of(copy.substr(0, behind_average_word(prefix)));
+  return std::any_of(networks.begin(), networks.end(), [&](const std::string& twin) {
+    if (!ends_with_name(twin, name, "./:")) return false;
+    const std::string network = twin.substr(0, twin.size() - name.size());
+    if (network.compare(0, around.size(), around) != 0) return false;
+    const auto begin = networks.lower_bound(network);
+    return std::all_of(begin, networks.end(), [&](const std::string& layer) {
+      return layer.compare(0, network.size(), network) != 0 ||
+             copies.count(copy + layer.substr(network.size())) != 0;
+    });
+  });
+}
+
 /// Takes the layers of averaged copies of a network away, where the network itself is there, too.
 inline void drop_averages(std::vector<FoundBatchNorm>& layers) {
-  std::vector<std::string> prefixes;
+  std::set<std::string> networks;
+  std::set<std::string> copies;
   for (const FoundBatchNorm& layer : layers) {
-    if (name_in_average(layer.prefix.parameters).empty()) {
-      prefixes.push_back(layer.prefix.parameters);
-    }
+    const std::string& prefix = layer.prefix.parameters;
+    (name_in_average(prefix).empty() ? networks : copies).insert(prefix);
   }
   const auto is_copy = [&](const FoundBatchNorm& layer) {
-    const std::string name = name_in_average(layer.prefix.parameters);
-    if (name.empty()) return false;
-    return std::any_of(prefixes.begin(), prefixes.end(), [&](const std::string& prefix) {
-      return ends_with_name(prefix, name, "./:");
-    });
+    return is_averaged_copy(layer.prefix.parameters, networks, copies);
   };
   layers.erase(std::remove_if(layers.begin(), layers.end(), is_copy), layers.end());
 }

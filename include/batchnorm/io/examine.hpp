@@ -42,6 +42,7 @@ struct Expectations {
   std::optional<bool> scale;               ///< whether there is a gamma
   std::optional<bool> shift;               ///< whether there is a beta
   std::optional<bool> statistics;          ///< whether there are running statistics
+  bool is_named = false;                   ///< whether the system is known, and no guess
   bool is_inplace_abn = false;             ///< whether gamma is |weight| + epsilon
   StoredForm form;                         ///< how its numbers are stored
   const char* dtype = nullptr;             ///< that of the scalar asked for; none for wider scalars
@@ -75,7 +76,7 @@ class LayerExamination {
     read_others(numbers);
     if (layer_.has_statistics()) numbers.batches_seen = check_counter();
     for (const Role role : vector_roles) check_finite(role, numbers.of(role));
-    report_neighbours(tensors_, layer_, missing_vectors(), report_);
+    report_neighbours(tensors_, layer_, missing_vectors(), expected_.is_named, report_);
     report_traps(tensors_, layer_, !missing_vectors().empty(), report_);
     if (report_.errors() > 0) return numbers;
     FormConversion(tensors_, layer_, expected_.form, numbers, report_).run();
@@ -322,6 +323,7 @@ inline LoadReport examine_batch_norm(const Tensors& tensors, const FoundBatchNor
   detail::Expectations expectations;
   expectations.dtype_matters = false;
   if (has_options(tensors, layer.prefix.parameters)) {
+    expectations.is_named = true;
     options = load_options(tensors, layer.prefix.parameters);
     expectations.decide(*options);
   } else if (options) {

@@ -58,12 +58,15 @@ inline constexpr std::string_view optimizer_words[] = {"optimizer",
                                                        "Ftrl_1",
                                                        "exp_avg",
                                                        "exp_avg_sq",
-                                                       "momentum_buffer"};
+                                                       "momentum_buffer",
+                                                       "optim",
+                                                       "optim_state",
+                                                       "optimizer_state_dict"};
 
 // What training programs call a second copy of a network, averaged over the training.
 inline constexpr std::string_view average_words[] = {
-    "ema",        "ema_model", "model_ema", "ema_state_dict", "state_dict_ema",
-    "params_ema", "averaged",  "swa_model", "shadow"};
+    "ema",        "ema_model",     "model_ema",   "ema_state_dict", "state_dict_ema", "params_ema",
+    "ema_params", "ema_variables", "ema_weights", "averaged",       "swa_model",      "shadow"};
 
 /// Calls body with each part of a name, until it is true for one.
 /// @return the place behind that part and its separator; npos when there is none.
@@ -86,13 +89,18 @@ inline bool is_optimizer_slot(std::string_view key) {
          }) != std::string_view::npos;
 }
 
-/// What a layer is called in the network, where its prefix says that it is of an averaged copy; ""
-/// for others.
-inline std::string name_in_average(std::string_view prefix) {
-  const std::size_t behind = behind_part(prefix, [](std::string_view part) {
+/// The place behind the part of a prefix that says that it is of an averaged copy; npos for others.
+inline std::size_t behind_average_word(std::string_view prefix) {
+  return behind_part(prefix, [](std::string_view part) {
     return std::find(std::begin(average_words), std::end(average_words), part) !=
            std::end(average_words);
   });
+}
+
+/// What a layer is called in the network, where its prefix says that it is of an averaged copy; ""
+/// for others.
+inline std::string name_in_average(std::string_view prefix) {
+  const std::size_t behind = behind_average_word(prefix);
   if (behind == std::string_view::npos) return "";
   std::string name(prefix.substr(behind));
   for (const std::string wrapper : {"module.", "model."}) {

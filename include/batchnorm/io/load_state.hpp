@@ -105,9 +105,10 @@ void apply_inplace_abn(State<T, Channels>& state, const FoundBatchNorm& layer, d
 /// Whether the layer has scale, shift and running statistics is recognised from the tensors that
 /// are there, unless the file itself or the caller says so. A vector of one number per channel that
 /// stands beside them could be what is missing, under the name of an unknown system; then the layer
-/// is refused, and LoadOptions::without_scale and the like say that nothing is missing. The report
-/// lists what was used, what is missing and what was taken instead, what stands beside it, what was
-/// converted, and what looks wrong.
+/// is refused, and LoadOptions::without_scale and the like say that nothing is missing. Where
+/// vectors have the names of two systems, LoadOptions::named says which of them are the layer. The
+/// report lists what was used, what is missing and what was taken instead, what stands beside it,
+/// what was converted, and what looks wrong.
 /// @param prefix   what stands before the names, such as "1." or "encoder/bn3/"; a pair when
 ///                 parameters and statistics lie in different places. Flax's trees are found.
 /// @param options  the epsilon, which files of the frameworks do not carry
@@ -130,6 +131,9 @@ LoadedState<T, Channels> load_state(const Tensors& tensors, const LayerPrefix& p
   Options resolved = detail::resolve_options(tensors, *found, options, report);
   detail::Expectations expectations = detail::expectations_of(tensors, *found, options, resolved);
   expectations.form = detail::resolve_form(tensors, *found, options, resolved, report);
+  // Whoever says what a layer has not, has looked at what lies beside it.
+  expectations.is_named = options.naming() || options.has_scale() || options.has_shift() ||
+                          has_options(tensors, found->prefix.parameters);
   expectations.dtype = detail::dtype_name<Scalar>();
   expectations.statistics_dtype = detail::dtype_name<typename State<T, Channels>::Statistic>();
   State<T, Channels> state = detail::load_layer<T, Channels>(tensors, *found, expectations, report);

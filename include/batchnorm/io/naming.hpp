@@ -171,6 +171,9 @@ class Naming {
   bool saves_epsilon() const { return data_->saves_epsilon; }
   bool needs_epsilon() const { return is(detail::system_table::with_epsilon); }
 
+  /// Whether the prefix of a layer has to say batch norm, because names only count its tensors.
+  bool must_be_called() const { return is(detail::system_table::called); }
+
   /// Whether every bit of a state survives: nothing is stored in another form.
   bool is_exact() const {
     return data_->stored == StoredVariance::variance && !has_scaled_beta() && !has_moments() &&

@@ -31,10 +31,28 @@ inline bool could_be_vector(const Tensor& tensor, const FoundBatchNorm& layer) {
          tensor.dtype != "BOOL";
 }
 
+/// Tensors beside a layer "bn1." that are called bn1_mean or bn1:mean.
+inline std::vector<std::string> keys_after_stem(const Tensors& tensors, const std::string& prefix) {
+  const std::size_t size = prefix.find_last_not_of(path_separators) + 1;
+  std::vector<std::string> beside;
+  if (size == 0 || size == prefix.size()) return beside;
+  for (std::string& key : tensors.keys(prefix.substr(0, size))) {
+    const bool is_beside = key.size() > size && (key[size] == '_' || key[size] == ':') &&
+                           key.find_first_of(path_separators, size) == std::string::npos;
+    if (is_beside) beside.push_back(std::move(key));
+  }
+  return beside;
+}
+
 /// All tensors that begin with a prefix of the layer, whatever follows, and are neither its own nor
-/// those of an optimizer.
+/// those of an optimizer. Statistics that are missing may lie beside the prefix, too.
 inline std::vector<std::string> neighbours_of(const Tensors& tensors, const FoundBatchNorm& layer) {
   std::vector<std::string> keys = tensors.keys(layer.prefix.parameters);
+  if (!layer.has_statistics()) {
+    for (std::string& key : keys_after_stem(tensors, layer.prefix.parameters)) {
+      keys.push_back(std::move(key));
+    }
+  }
   if (layer.prefix.is_pair()) {
     for (std::string& key : tensors.keys(layer.prefix.statistics)) keys.push_back(std::move(key));
   }
@@ -64,11 +82,30 @@ inline bool is_right_below(const std::string& key, const LayerPrefix& prefix) {
   return false;
 }
 
+/// Whether a tensor right below the prefix of a layer has the shape of a vector of it, and a name
+/// by which a system knows one.
+inline bool is_vector_of_system(const Tensors& tensors, const FoundBatchNorm& layer,
+                                const std::string& key) {
+  const Tensor& tensor = tensors.tensor(key);
+  if (tensor.shape.empty() || !could_be_vector(tensor, layer)) return false;
+  for (const Naming& naming : Naming::known()) {
+    if (naming.is_list()) continue;
+    for (const Role role : vector_roles) {
+      for (const std::string& name : naming.names(role)) {
+        if (key == layer.prefix.of(role) + name) return true;
+      }
+    }
+  }
+  return false;
+}
+
 /// Reports what stands beside a layer.
+/// @param is_named whether the system is not a guess: then vectors under names of another one are
+///                 no error
 /// @param missing  what of the layer has not been found and not been said to be absent, in words;
 ///                 empty when nothing is missing
 inline void report_neighbours(const Tensors& tensors, const FoundBatchNorm& layer,
-                              const std::string& missing, LoadReport& report) {
+                              const std::string& missing, bool is_named, LoadReport& report) {
   constexpr std::size_t most = 8;  // of a prefix that is too short, any number begins with it
   std::size_t errors = 0;
   for (const std::string& key : neighbours_of(tensors, layer)) {
@@ -80,6 +117,13 @@ inline void report_neighbours(const Tensors& tensors, const FoundBatchNorm& laye
       continue;
     }
     if (!is_right_below(key, layer.prefix)) continue;
+    if (!is_named && is_vector_of_system(tensors, layer, key)) {
+      refuse(report, Finding::unexpected, key, "vectors of a layer",
+             text("those of one system, or the word of the caller: LoadOptions::named, here ",
+                  layer.naming.system()),
+             "this one, too");
+      continue;
+    }
     note(report, Finding::unexpected, key,
          text("not read, ", tensor.dtype, " ", shape_text(tensor.shape)));
   }

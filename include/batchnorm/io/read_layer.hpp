@@ -156,6 +156,7 @@ State<T, Channels> load_exactly(const Tensors& tensors, const std::string& prefi
   Expectations expectations;
   expectations.decide(options);
   expectations.statistics = true;
+  expectations.is_named = true;
   expectations.dtype_matters = false;
   LoadReport report{prefix, tensors.name(), {}};
   return load_layer<T, Channels>(tensors, layer, expectations, report);

@@ -93,6 +93,8 @@ inline constexpr unsigned zero_deviation = 512;
 inline constexpr unsigned zero_epsilon = 1024;
 /// Names are those of another system, from which a layer differs by its epsilon in the file.
 inline constexpr unsigned with_epsilon = 2048;
+/// Names only count tensors, so that any layer may have them: the prefix has to say batch norm.
+inline constexpr unsigned called = 4096;
 
 inline constexpr UpdateWeight takes(double weight) {
   return {UpdateWeight::Of::new_one, weight};
@@ -148,7 +150,7 @@ inline constexpr System systems[] = {
      var,     1e-5,    keeps(0.99),       pop,        0},
   {"Haiku",            "scale",           "offset",          "~/mean_ema/average mean_ema/average", "~/var_ema/average var_ema/average",
      "counter=~/mean_ema/counter -=~/mean_ema/hidden -=~/var_ema/hidden -=~/var_ema/counter", "./", "", "trees:params state",
-     var,     1e-5,    debiased(0.99),    pop,        0},
+     var,     1e-5,    debiased(0.99),    pop,        telling},
   {"ONNX",             "scale",           "B",               "input_mean mean",         "input_var var",
      "",                                  "./",       "",             "",
      var,     1e-5,    keeps(0.9),        pop,        0},
@@ -176,7 +178,7 @@ inline constexpr System systems[] = {
      var,     1e-5,    keeps(0.9),        pop,        0},
   {"Paddle, static",   "w_0",             "b_0",             "w_1",                     "w_2",
      "",                                  "./",       "",             "",
-     var,     1e-5,    keeps(0.9),        pop,        0},
+     var,     1e-5,    keeps(0.9),        pop,        called},
   {"Chainer",          "gamma",           "beta",            "avg_mean",                "avg_var",
      "-=N",                               "./",       "",             "",
      var,     2e-5,    keeps(0.9),        sample,     telling},
