@@ -316,3 +316,37 @@ TEST_CASE("weights of the columns of a matrix: moments and gradients are those o
   check_weighted_columns<float>(530, 40, 1e-5);
   check_weighted_columns<float>(300, 700, 2e-5);
 }
+
+TEST_CASE("scattered masks: operands of several layouts, some channels at a time") {
+  std::ptrdiff_t l1 = 0, l2 = 0, l3 = 0;
+  Eigen::internal::manage_caching_sizes(Eigen::GetAction, &l1, &l2, &l3);
+  Eigen::setCpuCacheSizes(l1, 8192, l3);  // so that channels are taken in groups
+  Random random(143);
+  const Scattered<float> data(random, 2, 16, 351);
+  std::vector<float> x(data.x.size());
+  const BatchView<float> last = channels_last(x.data(), 2, 16, 351);
+  for (Index n = 0; n < 2; ++n) {
+    for (Index c = 0; c < 16; ++c) {
+      for (Index p = 0; p < 351; ++p) last(n, c, p) = data.x[data.at(n, c, p)];
+    }
+  }
+  for (const MaskedOutput output : {MaskedOutput::normalize, MaskedOutput::keep}) {
+    std::vector<float> dy = data.dy, y(dy.size()), dx(dy.size());
+    const BatchNorm<float> layer = data.layer();
+    const auto batch = layer.normalize(masked(last, data.mask, output), data.view(y));
+    std::vector<float> residual(dy.size(), 1.0f), dr(dy.size());
+    const auto gradients =
+        layer.backward(batch, masked(with_residual(last, data.view(residual)), data.mask, output),
+                       data.view(dy), with_residual(data.view(dx), data.view(dr)));
+    Results expected = formula(data, output), results;
+    for (const float value : dx) results.dx.push_back(static_cast<double>(value));
+    expected.dx[0] = results.dx[0];
+    check_close(results.dx, expected.dx, 3e-6);
+    for (Index c = 0; c < 16; ++c) {
+      const Size at = static_cast<Size>(c);
+      CHECK(static_cast<double>(gradients.gamma[c]) == Approx(expected.gamma[at]).margin(1e-4));
+      CHECK(static_cast<double>(gradients.beta[c]) == Approx(expected.beta[at]).margin(1e-4));
+    }
+  }
+  Eigen::setCpuCacheSizes(l1, l2, l3);
+}

@@ -125,14 +125,17 @@ void for_parts(const Execution& given, Index count, Index channels, const Body& 
   }
 }
 
-/// The shape of a dense array of the values of a list: channels last where the channels of the
-/// first input are neighbours, otherwise channels first.
-inline ViewShape dense_shape(Index values, const ViewShape& like) {
+/// The shape of a dense array of the values of a list, to be walked as the operands that they lie
+/// in are: along channels or along values. Few channels of an array that is walked along values can
+/// then be reduced alone (fused.hpp); rows in which channels come back cannot be cut.
+inline ViewShape dense_shape(Index values, const Traversal& like) {
   ViewShape shape;
   shape.samples = 1;
   shape.channels = like.channels;
   shape.positions = values;
-  const bool channels_last = like.channel_stride == 1 && like.channels > 1;
+  const bool channels_last = like.along_rows &&
+                             (like.channels_wrap() || like.columns_per_channel == 1) &&
+                             like.channels > 1;
   shape.sample_stride = values * like.channels;
   shape.channel_stride = channels_last ? 1 : values;
   shape.position_stride = channels_last ? like.channels : 1;

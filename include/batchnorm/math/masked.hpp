@@ -70,7 +70,8 @@ class ListedValues final : public SelectedValues<T> {
     if (list.count() == 0) return;
     const ListLayout layout(list, nullptr, 0, inputs, data.inputs);
     ViewShape dense[max_inputs];
-    for (ViewShape& each : dense) each = dense_shape(list.count(), inputs[0]);
+    const Traversal as_it_lies = Plan(nullptr, 0, inputs, data.inputs).traversal();
+    for (ViewShape& each : dense) each = dense_shape(list.count(), as_it_lies);
     const Plan plan(nullptr, 0, dense, data.inputs);
     const double* const weights =
         which == ListOf::weighted && !what().weights.empty() ? what().weights.data() : nullptr;
