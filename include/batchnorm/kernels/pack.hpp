@@ -83,9 +83,7 @@ class PackedTile {
   }
 
   /// How many lines of `length` elements fit.
-  static Index lines(Index length) {
-    return (std::max<Index>)(1, Elements / stride(length));
-  }
+  static Index lines(Index length) { return (std::max<Index>)(1, Elements / stride(length)); }
 
   /// Packs the elements of rows [row, row + rows) in the columns [column, column + columns). Across
   /// channels a line is a row, along channels a line is a column.
