@@ -164,6 +164,12 @@ struct DerivativeOperands {
     data.to[data.outputs] = view.data();
     outputs[data.outputs++] = ViewShape(view);
   }
+  /// Those of the sums.
+  Operands<T> inputs_alone() const {
+    Operands<T> alone = data;
+    alone.outputs = 0;
+    return alone;
+  }
 };
 
 /// y = gamma r P dx + dgamma h + dbeta.
@@ -185,8 +191,6 @@ class JvpPass {
     operands_.read(in.x);
     operands_.read(tangent);
     operands_.write(out);
-    reduced_ = operands_.data;
-    reduced_.outputs = 0;
   }
 
   void run(const Execution& execution) {
@@ -197,7 +201,8 @@ class JvpPass {
       return map<T>(execution, map_call_, operands_.data, operands_.outputs, operands_.inputs);
     }
     ProductReduction<T> reduction(norm_, 2, &coefficients_);
-    reduce_and_map<T>(execution, {reduction, sum_call_, reduced_, map_call_, operands_.data, 2},
+    const Operands<T> reduced = operands_.inputs_alone();
+    reduce_and_map<T>(execution, {reduction, sum_call_, reduced, map_call_, operands_.data, 2},
                       operands_.outputs, operands_.inputs);
   }
 
@@ -211,11 +216,12 @@ class JvpPass {
 
   void run_selected(const Execution& execution) {
     const SelectedValues<T>& selected = *in_.selected;
+    const Operands<T> reduced = operands_.inputs_alone();
     ProductReduction<T> reduction(norm_, 2, nullptr);
     if (!norm_.divisor.fixed && !selected.what().weights.empty()) {
       weighted_products(selected, in_.x, tangent_, norm_, reduction, execution);
     } else if (!norm_.divisor.fixed) {
-      selected.reduce(execution, reduction, sum_call_, reduced_, operands_.inputs, 2,
+      selected.reduce(execution, reduction, sum_call_, reduced, operands_.inputs, 2,
                       ListOf::counted, all_channels());
     }
     reduction.write(coefficients_);
@@ -236,7 +242,6 @@ class JvpPass {
   FormulaCall<T> sum_call_;
   FormulaCall<T> map_call_;
   DerivativeOperands<T> operands_;
-  Operands<T> reduced_;
 };
 
 /// The gradients of double backward.
@@ -263,15 +268,14 @@ class SecondOrderPass {
     operands_.read(cotangent);
     operands_.write(to_x);
     operands_.write(to_gradient);
-    reduced_ = operands_.data;
-    reduced_.outputs = 0;
   }
 
   void run(const Execution& execution) {
     if (norm_.divisor.empty) return fill(execution);
     if (in_.selected != nullptr) return run_selected(execution);
     ProductReduction<T> reduction(norm_, sums, &coefficients_);
-    reduce_and_map<T>(execution, {reduction, sum_call_, reduced_, map_call_, operands_.data, sums},
+    const Operands<T> reduced = operands_.inputs_alone();
+    reduce_and_map<T>(execution, {reduction, sum_call_, reduced, map_call_, operands_.data, sums},
                       operands_.outputs, operands_.inputs);
   }
 
@@ -292,16 +296,17 @@ class SecondOrderPass {
 
   void run_selected(const Execution& execution) {
     const SelectedValues<T>& selected = *in_.selected;
+    const Operands<T> reduced = operands_.inputs_alone();
     ProductReduction<T> reduction(norm_, sums, nullptr);
-    selected.reduce(execution, reduction, sum_call_, reduced_, operands_.inputs, sums,
+    selected.reduce(execution, reduction, sum_call_, reduced, operands_.inputs, sums,
                     ListOf::counted, all_channels());
     if (!selected.what().weights.empty()) {
       weighted_products(selected, in_.x, cotangent_, norm_, reduction, execution);
     }
     if (selected.maps_all() && selected.what().masked.count() > 0) {
       ProductReduction<T> masked(norm_, sums, nullptr);
-      selected.reduce(execution, masked, sum_call_, reduced_, operands_.inputs, sums,
-                      ListOf::masked, all_channels());
+      selected.reduce(execution, masked, sum_call_, reduced, operands_.inputs, sums, ListOf::masked,
+                      all_channels());
       reduction.sums.template rightCols<3>() += masked.sums.template rightCols<3>();
     }
     reduction.write(coefficients_);
@@ -320,7 +325,6 @@ class SecondOrderPass {
   FormulaCall<T> sum_call_;
   FormulaCall<T> map_call_;
   DerivativeOperands<T> operands_;
-  Operands<T> reduced_;
 };
 
 }  // namespace detail
