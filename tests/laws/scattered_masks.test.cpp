@@ -199,7 +199,7 @@ TEST_CASE("scattered masks: NaN under the mask is not in the sums, nor in other 
   dirty.x[data.at(1, 2, p)] = std::numeric_limits<float>::quiet_NaN();
   const Results expected = backward(without, MaskedOutput::normalize, Place::apart);
   const Results results = backward(dirty, MaskedOutput::normalize, Place::apart);
-  for (const Size c : {0, 1, 3}) {
+  for (const Size c : {Size{0}, Size{1}, Size{3}}) {
     CHECK(results.gamma[c] == clean.gamma[c]);
     CHECK(results.beta[c] == clean.beta[c]);
     for (Index n = 0; n < 3; ++n) {
