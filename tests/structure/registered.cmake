@@ -41,9 +41,10 @@ endif()
 if(NOT ONNX)
   list(FILTER examples EXCLUDE REGEX "_onnx[.]cpp$")
 endif()
-# Examples for MPI are left out where none is.
+# Examples and consumers for MPI are left out where none is.
 if(NOT MPI)
   list(FILTER examples EXCLUDE REGEX "distributed")
+  list(FILTER consumers EXCLUDE REGEX "_mpi/")
 endif()
 foreach(file IN LISTS examples)
   string(REPLACE ".cpp" "" name "${file}")
