@@ -231,6 +231,53 @@ TEST_CASE("scattered masks: bits do not depend on which channels are taken toget
   }
 }
 
+TEST_CASE(
+    "scattered masks: bits of a channel do not depend on gradients under the mask of others") {
+  Random random(144);
+  for (const Index channels : {3, 70}) {
+    Scattered<float> data(random, 2, channels, 700), others = data;
+    const auto for_masked = [&](Scattered<float>& some, Index first, Index step) {
+      for (Index n = 0; n < some.samples; ++n) {
+        for (Index p = 0; p < some.positions; ++p) {
+          for (Index c = first; c < channels && !some.mask(n, p); c += step) {
+            some.dy[some.at(n, c, p)] = 0;
+          }
+        }
+      }
+    };
+    for_masked(data, 0, 1);    // no channel has a gradient there
+    for_masked(others, 0, 2);  // every second channel has none
+    const Results alone = backward(data, MaskedOutput::normalize, Place::apart);
+    const Results beside = backward(others, MaskedOutput::normalize, Place::apart);
+    for (Index c = 0; c < channels; ++c) {
+      const Size at = static_cast<Size>(c);
+      CHECK((alone.gamma[at] == beside.gamma[at]) == (c % 2 == 0));
+      CHECK((alone.beta[at] == beside.beta[at]) == (c % 2 == 0));
+      for (Index p = 0; p < 700 && c % 2 == 0; ++p) {
+        const Size i = data.at(1, c, p);
+        if (alone.dx[i] != beside.dx[i] || std::signbit(alone.dx[i]) != std::signbit(beside.dx[i]))
+          FAIL("channel " << c << ", position " << p);
+      }
+    }
+  }
+}
+
+TEST_CASE(
+    "where nothing counts, masked gradients are summed all the same, but for what is not finite") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  Eigen::MatrixXf x{{1, nan, 3}, {2, 4, 6}}, dy{{1, 1, 2}, {1, 1, 2}}, dx(2, 3);
+  const Eigen::Array<bool, 3, 1> none = Eigen::Array<bool, 3, 1>::Constant(false);
+  Options options;
+  options.epsilon = 0;
+  options.non_finite = NonFinite::propagate;
+  BatchNorm<float> layer(2, options);
+  layer.state().set_statistics(Eigen::Vector2f(1, 2), Eigen::Vector2f(4, 4));
+  const auto gradients = layer.backward_frozen(masked(x, none), dy, dx);
+  CHECK(gradients.beta == Eigen::Vector2f(3, 4));
+  CHECK(gradients.gamma == Eigen::Vector2f(2, 5));  // 0 1 + 1 2, and 0 1 + 1 1 + 2 2
+  CHECK(dx.row(1) == Eigen::RowVector3f(0.5f, 0.5f, 1));
+}
+
 TEMPLATE_TEST_CASE("a masked gradient that is not a number is one of the input's, too", "", float,
                    double, long double, Eigen::half) {
   Eigen::Matrix<TestType, 2, 6> x, dy, y, dx;
@@ -318,9 +365,7 @@ TEST_CASE("weights of the columns of a matrix: moments and gradients are those o
 }
 
 TEST_CASE("scattered masks: operands of several layouts, some channels at a time") {
-  std::ptrdiff_t l1 = 0, l2 = 0, l3 = 0;
-  Eigen::internal::manage_caching_sizes(Eigen::GetAction, &l1, &l2, &l3);
-  Eigen::setCpuCacheSizes(l1, 8192, l3);  // so that channels are taken in groups
+  const Caches caches(8192, 1 << 25);  // so that channels are taken in groups
   Random random(143);
   const Scattered<float> data(random, 2, 16, 351);
   std::vector<float> x(data.x.size());
@@ -348,5 +393,4 @@ TEST_CASE("scattered masks: operands of several layouts, some channels at a time
       CHECK(static_cast<double>(gradients.beta[c]) == Approx(expected.beta[at]).margin(1e-4));
     }
   }
-  Eigen::setCpuCacheSizes(l1, l2, l3);
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <vector>
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
@@ -19,12 +20,27 @@
 #include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/version.hpp"
 
-// Whether masked outputs have gradients. Mostly none has, and then nothing more is read of what is
-// masked.
+// In which channels masked outputs have gradients. Mostly in none, and then nothing more is read of
+// what is masked.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
+
+/// Some of a range of channels.
+class FoundChannels {
+ public:
+  explicit FoundChannels(Index channels) : found_(static_cast<std::size_t>(channels)) {}
+
+  /// Threads may set different channels.
+  void set(Index channel) { found_[static_cast<std::size_t>(channel)] = 1; }
+  bool has(Index channel) const { return found_[static_cast<std::size_t>(channel)] != 0; }
+  bool any() const { return std::find(found_.begin(), found_.end(), 1) != found_.end(); }
+  bool all() const { return std::find(found_.begin(), found_.end(), 0) == found_.end(); }
+
+ private:
+  std::vector<unsigned char> found_;
+};
 
 /// Bits that are or-ed together without branches: of numbers whose highest bit is their sign.
 template <class T, bool = std::is_same<T, float>::value || std::is_same<T, double>::value ||
@@ -53,7 +69,7 @@ class AnyBits {
     std::memcpy(&bits, &value, sizeof value);
     bits_ |= bits;
   }
-  /// Whether any number was not 0; NaN is not.
+  /// Whether any number was not 0. NaN is not 0.
   bool any() const {
     return (bits_ & ~signs()) != 0;
   }
@@ -81,7 +97,7 @@ class AnyBits<T, false> {
   bool any_ = false;
 };
 
-/// Looks for an element that is not 0 among the values of a list, of some channels of one operand.
+/// Looks for elements that are not 0 among the values of a list, of some channels of one operand.
 template <class T>
 class GradientScan {
  public:
@@ -93,6 +109,20 @@ class GradientScan {
         at_(data + channels.first * layout_.column_stride),
         channels_(channels.count()) {}
 
+  /// The channels that have one. All are looked through together first: mostly there is none.
+  static FoundChannels find(const Execution& execution, const ListLayout& layout,
+                            std::size_t operand, const T* data, const ChannelRange& channels) {
+    FoundChannels found(channels.count());
+    if (!GradientScan(layout, operand, data, channels).any(execution)) return found;
+    execution.for_each(channels.count(), [&](Index channel) {
+      const Index at = channels.first + channel;
+      if (GradientScan(layout, operand, data, {at, at + 1}).any(Execution::serial())) {
+        found.set(channel);
+      }
+    });
+    return found;
+  }
+
   bool any(const Execution& execution) const {
     std::atomic<bool> found{false};
     for_parts(execution, list_.list().count(), channels_, [&](Index begin, Index end) {
@@ -103,6 +133,9 @@ class GradientScan {
   }
 
  private:
+  /// Values of a channel.
+  static constexpr Index between_looks = 4096;
+
   bool any_in(Index begin, Index end) const {
     AnyBits<T> bits;
     if (list_.list().is_fragmented() && !list_.is_along_channels()) {
@@ -120,7 +153,7 @@ class GradientScan {
     Pieces pieces(list_);
     for (Index rank = begin; rank < end && !bits.any();) {
       const Piece piece = pieces.at(rank);
-      const Index length = (std::min)(piece.length, end - rank);
+      const Index length = (std::min)({piece.length, end - rank, between_looks});
       rank += length;
       if (rank < end) prefetch(pieces.at(rank));
       add_piece(bits, at_ + list_.offset(operand_, piece.place), length);
