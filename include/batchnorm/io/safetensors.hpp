@@ -124,8 +124,7 @@ inline std::string build_header(const FileContext& context, const Tensors& tenso
 /// tensors are copied, so the bytes may go away afterwards.
 /// @param name  what messages call these bytes
 /// @throws std::runtime_error whose text has the name, and the byte or the tensor where it is
-/// wrong;
-///         std::invalid_argument when bytes is null and size is not 0.
+///         wrong; std::invalid_argument when bytes is null and size is not 0.
 inline Tensors parse_safetensors(const void* bytes, std::size_t size, const std::string& name) {
   const detail::FileContext context{"parse_safetensors", name};
   detail::check_bytes(context, bytes, size);
