@@ -9,6 +9,7 @@
 //   batchnorm/io/safetensors.hpp     needs nlohmann/json
 //   batchnorm/io/checkpoint.hpp      needs nlohmann/json
 //   batchnorm/io/audio_json.hpp      needs nlohmann/json
+//   batchnorm/io/tfjs.hpp            needs nlohmann/json
 //   batchnorm/io/keras.hpp           needs nlohmann/json and HDF5 (hdf5.h)
 //   batchnorm/io/onnx.hpp            needs protobuf and onnx/onnx_pb.h, and nlohmann/json
 

@@ -4,20 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <stdexcept>
 #include <string>
 
+#include "attempt.hpp"
 #include "batchnorm/io/safetensors_index.hpp"
-
-namespace {
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
-
-}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   batchnorm::SafetensorsIndex index;
@@ -29,8 +21,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const auto& [tensor, file] : index.file_of) {
     const std::filesystem::path path = std::filesystem::path("folder") / file;
     const std::string normal = path.lexically_normal().generic_string();
-    require(normal.rfind("folder/", 0) == 0 && normal.size() > 7);
-    require(file.find('\0') == std::string::npos && file.find('\\') == std::string::npos);
+    batchnorm_fuzz::require(normal.rfind("folder/", 0) == 0 && normal.size() > 7);
+    batchnorm_fuzz::require(file.find('\0') == std::string::npos &&
+                            file.find('\\') == std::string::npos);
   }
   return 0;
 }

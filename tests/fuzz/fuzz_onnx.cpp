@@ -5,34 +5,16 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <stdexcept>
 #include <string>
 
+#include "attempt.hpp"
 #include "batchnorm/io/onnx.hpp"
 
 namespace {
 
 using namespace batchnorm;
-
-/// Calls something that may refuse. @return whether it did not
-template <class Call>
-bool attempt(const Call& call) {
-  try {
-    call();
-  } catch (const std::runtime_error&) {
-    return false;
-  } catch (const std::domain_error&) {
-    return false;
-  } catch (const std::invalid_argument&) {
-    return false;
-  }
-  return true;
-}
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
+using batchnorm_fuzz::attempt;
+using batchnorm_fuzz::require;
 
 void use(const OnnxModel& model) {
   const std::vector<OnnxBatchNorm> norms = find_batch_norms(model);

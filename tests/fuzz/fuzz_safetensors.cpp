@@ -6,29 +6,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <stdexcept>
 #include <string>
 
+#include "attempt.hpp"
 #include "batchnorm/io/checkpoint.hpp"
 
 namespace {
 
 using namespace batchnorm;
-
-/// Calls something that may refuse.
-template <class Call>
-void attempt(const Call& call) {
-  try {
-    call();
-  } catch (const std::runtime_error&) {
-  } catch (const std::domain_error&) {
-  } catch (const std::invalid_argument&) {
-  }
-}
-
-void require(bool condition) {
-  if (!condition) std::abort();
-}
+using batchnorm_fuzz::attempt;
+using batchnorm_fuzz::require;
 
 void read_elements(const Tensors& tensors) {
   for (const std::string& key : tensors.keys()) {

@@ -6,26 +6,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 
+#include "attempt.hpp"
 #include "batchnorm/io/checkpoint.hpp"
 #include "batchnorm/io/tfjs.hpp"
 
 namespace {
 
 using namespace batchnorm;
-
-template <class Call>
-void attempt(const Call& call) {
-  try {
-    call();
-  } catch (const std::runtime_error&) {
-  } catch (const std::domain_error&) {
-  } catch (const std::invalid_argument&) {
-  }
-}
+using batchnorm_fuzz::attempt;
 
 void use(const Tensors& tensors) {
   for (const FoundBatchNorm& norm : find_batch_norms(tensors)) {

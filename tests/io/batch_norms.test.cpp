@@ -226,6 +226,17 @@ TEST_CASE("tensors that are only counted are a layer when it is called batch nor
   CHECK(located(counted("gru_0."), "gru_0.") == "Caffe2 gru_0. b 3 F32");  // refused: no statistics
 }
 
+TEST_CASE("vectors of different sizes are no layer, unless their names say so") {
+  const auto with_four_variances = [](const LayerKeys& keys) {
+    Tensors tensors = with({keys});
+    tensors.set(keys.variance, {4}, std::vector<float>{1, 2, 3, 4});
+    return found(tensors);
+  };
+  CHECK(with_four_variances({"x.scale", "x.bias", "x.mean", "x.var"}).empty());
+  CHECK(with_four_variances({"x.weight", "x.bias", "x.running_mean", "x.running_var"}) ==
+        Texts{"PyTorch x. gbmv 3 F32"});
+}
+
 TEST_CASE("what a quantiser has observed is no layer") {
   for (const std::string prefix :
        {"conv1.weight_fake_quant.", "act_Quant.", "x.observer.", "x.activation_post_process."}) {

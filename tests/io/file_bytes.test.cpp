@@ -21,9 +21,7 @@ using namespace batchnorm_test;
 namespace {
 
 std::string mapped(const std::string& path) {
-  const detail::FileBytes file = detail::map_file({"test", path});
-  return std::string(reinterpret_cast<const char*>(file.bytes.get()),
-                     static_cast<std::size_t>(file.size));
+  return std::string(detail::text_of(detail::map_file({"test", path})));
 }
 
 std::string sequential(const std::string& path) {

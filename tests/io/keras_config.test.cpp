@@ -71,6 +71,15 @@ TEST_CASE("without an epsilon nothing is known, and nonsense is nothing") {
   CHECK(read_keras_config(deep).empty());
 }
 
+TEST_CASE("a momentum that is no share is as good as none") {
+  for (const char* momentum : {"1.5", "-0.5", "\"0.5\"", "null"}) {
+    const auto norms = read_keras_config(model(norm("a", epsilon + ",\"momentum\":" + momentum)));
+    REQUIRE(norms.size() == 1);
+    CHECK(norms[0].options.epsilon == 0.5);
+    CHECK(norms[0].options.running == RunningUpdate::keep_old(0.99));
+  }
+}
+
 TEST_CASE("classes become folders as Keras writes them") {
   CHECK(detail::snake_case("BatchNormalization") == "batch_normalization");
   CHECK(detail::snake_case("Conv2D") == "conv2d");

@@ -3,6 +3,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "batchnorm/io/checkpoint.hpp"
@@ -61,6 +62,30 @@ TEST_CASE("an epsilon of the file needs no caller, and contradicts one") {
   CHECK(lines.find("error       epsilon: expected that of the file, 0.5, got 0.25") !=
         std::string::npos);
   CHECK_THROWS_AS(resolved(pytorch_layer(), LoadOptions::saved()), std::runtime_error);
+}
+
+TEST_CASE("an epsilon that differs by its rounding to float is the same") {
+  const double rounded = static_cast<double>(1e-5f);
+  for (const auto& [saved, given] :
+       {std::pair(1e-5, rounded), std::pair(rounded, 1e-5), std::pair(1e-5, 1e-5)}) {
+    Tensors tensors = pytorch_layer();
+    tensors.set("bn.eps", {1}, std::vector<double>{saved});
+    std::string lines;
+    CHECK(resolved(tensors, Epsilon(given), &lines).epsilon == saved);
+    CHECK(lines.find("error") == std::string::npos);
+    const bool is_told = lines.find("differ by rounding to float") != std::string::npos;
+    CHECK(is_told == (saved < given || saved > given));
+  }
+}
+
+TEST_CASE("the weight of a minibatch is that of the file, unless it is no share") {
+  Tensors tensors;
+  add_layer(tensors, {"bn.scale", "bn.bias", "bn.running_mean", "bn.running_var"});
+  tensors.set("bn.epsilon", {}, std::vector<double>{0.5});
+  tensors.set("bn.momentum", {}, std::vector<double>{0.25});
+  CHECK(resolved(tensors, LoadOptions::saved()).running == RunningUpdate::take_new(0.25));
+  tensors.set("bn.momentum", {}, std::vector<double>{1.5});
+  CHECK(resolved(tensors, LoadOptions::saved()).running == RunningUpdate::take_new(0.1));
 }
 
 TEST_CASE("an epsilon of the file that is no number is said to be none") {

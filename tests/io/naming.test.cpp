@@ -65,20 +65,6 @@ TEST_CASE("other systems can be named") {
   CHECK_FALSE(mine.is_list());
 }
 
-TEST_CASE("a layer of Flax may be called by its tree, by the other tree, or by neither") {
-  const auto places = [](const LayerPrefix& prefix) {
-    return detail::places_of(prefix, Naming::flax());
-  };
-  const LayerPrefix pair("params/bn/", "batch_stats/bn/");
-  CHECK(places("params/bn/") == std::vector<LayerPrefix>{"params/bn/", pair});
-  CHECK(places("batch_stats/bn/") == std::vector<LayerPrefix>{"batch_stats/bn/", pair});
-  CHECK(places("bn/") == std::vector<LayerPrefix>{"bn/", pair,
-                                                  LayerPrefix("params.bn/", "batch_stats.bn/"),
-                                                  LayerPrefix("params:bn/", "batch_stats:bn/")});
-  CHECK(places(pair) == std::vector<LayerPrefix>{pair});
-  CHECK(detail::places_of("params/bn/", Naming::pytorch()).size() == 1);
-}
-
 TEST_CASE("every system can be asked for by its name, and is the one that its maker makes") {
   for (const Naming& naming : Naming::all()) CHECK(Naming::of(naming.system()) == naming);
   CHECK(Naming::mxnet().system() == "MXNet Module");

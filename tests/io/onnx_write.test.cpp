@@ -46,6 +46,39 @@ TEST_CASE("numbers of other files come into the written one") {
                     Contains("n.onnx") && Contains("tensor \"m\"") && Contains("gone.bin"));
 }
 
+TEST_CASE("numbers of functions and of graphs inside come along, too") {
+  const TemporaryFolder folder;
+  write_bytes(folder.file("w.bin"), std::string("\x00\x00\xc0\x3f", 4));
+  const auto outside = [](onnx::TensorProto& tensor) {
+    tensor.set_data_type(onnx::TensorProto::FLOAT);
+    tensor.add_dims(1);
+    tensor.set_data_location(onnx::TensorProto::EXTERNAL);
+    tensor.add_external_data()->set_key("location");
+    tensor.mutable_external_data(0)->set_value("w.bin");
+  };
+  ModelMaker maker = norm_alone();
+  onnx::FunctionProto& function = *maker.model.proto.add_functions();
+  function.set_name("f");
+  onnx::NodeProto& constant = add_node(function, "Constant", "c", {}, {"r"});
+  outside(*add_attribute(constant, "value").mutable_t());
+  onnx::NodeProto& branches = maker.node("If", "if", {"x"}, {"i"});
+  onnx::GraphProto& branch = *add_attribute(branches, "then_branch").mutable_g();
+  outside(*branch.add_initializer());
+  outside(*add_attribute(branches, "all").add_graphs()->add_initializer());
+  outside(*add_attribute(branches, "some").add_tensors());
+  maker.model.folder = folder.path().string();
+  write_onnx(folder.file("m.onnx"), maker.model);
+  const onnx::ModelProto alone = read_onnx(folder.file("m.onnx")).proto;
+  const auto& attributes = alone.graph().node(1).attribute();
+  for (const onnx::TensorProto& tensor :
+       {alone.functions(0).node(0).attribute(0).t(), attributes[0].g().initializer(0),
+        attributes[1].graphs(0).initializer(0), attributes[2].tensors(0)}) {
+    CHECK(tensor.external_data_size() == 0);
+    CHECK(tensor.data_location() != onnx::TensorProto::EXTERNAL);
+    CHECK(tensor.raw_data() == std::string("\x00\x00\xc0\x3f", 4));
+  }
+}
+
 TEST_CASE("a graph whose values do not fit is no valid model") {
   const auto complaint = [](const auto& change) {
     ModelMaker maker = norm_alone();

@@ -76,6 +76,19 @@ TEST_CASE("a constant channel of a rounded inverse deviation has variance 0") {
   CHECK(variance.maxCoeff() < 1e-9);
 }
 
+TEST_CASE("how far a rounded inverse deviation may be off depends on its type") {
+  // 31.625^-2 is 1.4e-7 below 1e-3: a rounding of half or bfloat16, and none of float.
+  Tensors tensors = layer_with(lasagne_keys, {1.0, 1.0});
+  tensors.set("l.inv_std", {2}, std::vector<Eigen::half>(2, Eigen::half(31.625f)));
+  CHECK(variance_of(tensors, "l.", Epsilon(1e-3)) == Eigen::Vector2d(0, 0));
+  tensors.set("l.inv_std", {2}, std::vector<Eigen::bfloat16>(2, Eigen::bfloat16(31.625f)));
+  CHECK(variance_of(tensors, "l.", Epsilon(1e-3)) == Eigen::Vector2d(0, 0));
+  tensors.set("l.inv_std", {2}, std::vector<float>(2, 31.625f));
+  CHECK_THROWS_AS(variance_of(tensors, "l.", Epsilon(1e-3)), std::domain_error);
+  tensors.set("l.inv_std", {2}, std::vector<Eigen::half>(2, Eigen::half(32.0f)));
+  CHECK_THROWS_AS(variance_of(tensors, "l.", Epsilon(1e-3)), std::domain_error);
+}
+
 TEST_CASE("ncnn has added epsilon to the variance, so that none may be added again") {
   const Tensors tensors = layer_with(ncnn_keys, {4.0, 0.0});
   CHECK_THROWS_MATCHES(variance_of(tensors, "bn/", Epsilon(1e-5)), std::runtime_error,
@@ -168,6 +181,9 @@ TEST_CASE("Caffe keeps sums, to be divided by their factor") {
   CHECK(loaded.state.gamma == Eigen::Vector2d(2, 3));
   CHECK(loaded.state.running_mean == Eigen::Vector2d(1, -2));
   CHECK(loaded.state.running_variance == Eigen::Vector2d(4, 1));
+  const std::string lines = loaded.report.text();
+  CHECK(lines.find("tensor \"bn1/0\": divided by the factor 4") != std::string::npos);
+  CHECK(lines.find("tensor \"bn1/1\": divided by the factor 4") != std::string::npos);
   CHECK(load_state<double>(tensors, "bn1/", Epsilon(1e-5)).state.gamma == Eigen::Vector2d(2, 3));
   tensors.set("bn1/2", {1}, std::vector<float>{0});
   CHECK_THROWS_MATCHES(load_state<double>(tensors, "bn1/", Epsilon(1e-5)), std::runtime_error,

@@ -81,6 +81,31 @@ TEST_CASE("a layer of which nothing ever moved was never trained") {
   CHECK(suspicions(numbers).empty());
 }
 
+TEST_CASE(
+    "variances that are all alike are initial only as close to 1 as a converter leaves them") {
+  const auto of_all = [](double variance) {
+    detail::LayerNumbers numbers;
+    numbers.of(Role::mean) = {0.0, 0.0};
+    numbers.of(Role::variance) = {variance, variance};
+    return suspicions(numbers);
+  };
+  CHECK(of_all(0.999) == Texts{"mean 0 and variance 0.999 in all channels: never trained"});
+  CHECK(of_all(0.998).empty());
+  CHECK(of_all(1.001).empty());
+}
+
+TEST_CASE("eight running means above 0 are no chance, seven may be") {
+  const std::vector<double> seven = {1, 2, 3, 4, 5, 6, 7};
+  std::vector<double> eight = seven;
+  eight.push_back(0.5);
+  CHECK(with(Role::mean, seven).empty());
+  CHECK(with(Role::mean, eight) ==
+        Texts{"tensor \"bn.running_mean\": all 8 running means are positive: the input looks like "
+              "that of a layer behind a ReLU"});
+  eight[7] = 0.0;
+  CHECK(with(Role::mean, eight).empty());
+}
+
 TEST_CASE("initial statistics beside a trained gamma or beta are not called untrained") {
   const std::string text =
       "mean 0 and variance 1 in all channels, although gamma and beta are trained: the statistics "

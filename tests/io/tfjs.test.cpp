@@ -133,6 +133,14 @@ TEST_CASE("quantised weights are q scale + min, and zero is zero") {
   CHECK_NOTHROW(load_state<float>(tensors, "bn/", LoadOptions::saved()));
 }
 
+TEST_CASE("what stands for zero is zero, although the sum misses it") {
+  Model model;
+  // In double, 3 * 0.1 - 0.3 is 5.6e-17.
+  model.weight(0)["quantization"] = {{"dtype", "uint8"}, {"scale", 0.1}, {"min", -0.3}};
+  model.bytes = std::string("\x03\x04", 2) + float_bytes({0.5f, -1, 2, 3, 1, -2});
+  CHECK(model.open().values<float>("bn/moving_variance") == std::vector<float>{0, 0.1f});
+}
+
 TEST_CASE("integers without min and scale are no statistics") {
   Model model;
   model.weight(0)["dtype"] = "uint8";

@@ -179,6 +179,9 @@ TEST_CASE("trap 13: sums instead of means") {
     CHECK_THROWS_MATCHES(load_state<float>(tensors, "bn.", given), std::runtime_error,
                          says("as if they were sums"));
   }
+  Tensors three = pytorch_layer();
+  three.set("bn.scale_factor", {3}, std::vector<float>{4, 4, 4});
+  CHECK_NOTHROW(load_state<float>(three, "bn.", given));
   Tensors caffe("caffe");
   caffe.set("bn1.0", {2}, std::vector<float>{4, 8});
   caffe.set("bn1.1", {2}, std::vector<float>{4, 8});

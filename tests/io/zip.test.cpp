@@ -34,6 +34,17 @@ TEST_CASE("stored members are found by name") {
   CHECK(member(archive + "a comment", "config.json") == "{\"a\":1}");
 }
 
+TEST_CASE("a member may have a field of its own in front of its bytes") {
+  const std::string padded = zip_of({{"a", "first"}, {"b", "second"}}, 0, "\x02\x00 padding");
+  CHECK(member(padded, "a") == "first");
+  CHECK(member(padded, "b") == "second");
+}
+
+TEST_CASE("a comment that looks like the end of an archive is none") {
+  const std::string end = "PK\x05\x06" + std::string(18, '\xff');
+  CHECK(member(archive + end, "config.json") == "{\"a\":1}");
+}
+
 TEST_CASE("what is no archive has no members") {
   CHECK(member("", "x") == "none");
   CHECK(member("PK\x03\x04", "x") == "none");

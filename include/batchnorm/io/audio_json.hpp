@@ -212,9 +212,7 @@ inline Tensors parse_audio_json(const std::string& json, const std::string& name
 inline Tensors read_audio_json(const std::string& path) {
   const detail::FileContext context{"read_audio_json", path};
   const detail::FileBytes file = detail::map_file(context);
-  if (file.size == 0) return detail::read_audio_text(context, "");
-  return detail::read_audio_text(context, {reinterpret_cast<const char*>(file.bytes.get()),
-                                           static_cast<std::size_t>(file.size)});
+  return detail::read_audio_text(context, detail::text_of(file));
 }
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

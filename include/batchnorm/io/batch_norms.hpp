@@ -19,6 +19,7 @@
 #include "batchnorm/io/layer_prefix.hpp"
 #include "batchnorm/io/layer_tensors.hpp"
 #include "batchnorm/io/naming.hpp"
+#include "batchnorm/io/places.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/safetensors_options.hpp"
 #include "batchnorm/io/scale_layer.hpp"
@@ -245,15 +246,6 @@ inline SystemsByName systems_by_name() {
     }
   }
   return by_name;
-}
-
-/// The place in which a tensor with that many letters of prefix may be part of a layer.
-inline LayerPrefix place_before(const std::string& key, std::size_t size, const Naming& naming) {
-  LayerPrefix place(key.substr(0, size));
-  const std::string separators = tree_separators + naming.separators();
-  replace_part(place.parameters, naming.statistics_tree(), naming.parameters_tree(), separators);
-  replace_part(place.statistics, naming.parameters_tree(), naming.statistics_tree(), separators);
-  return place;
 }
 
 /// Whether a layer is one of an averaged copy of a network that is there itself: beside the copy,

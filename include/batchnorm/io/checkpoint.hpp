@@ -45,12 +45,6 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// The bytes of a file as text; an empty file has none.
-inline std::string_view text_of(const FileBytes& file) {
-  if (file.size == 0) return "";
-  return {reinterpret_cast<const char*>(file.bytes.get()), static_cast<std::size_t>(file.size)};
-}
-
 /// The tensors of one file, mapped.
 inline Tensors map_tensors(const FileContext& context) {
   const FileBytes file = map_file(context);

@@ -322,20 +322,20 @@ inline LoadReport examine_batch_norm(const Tensors& tensors, const FoundBatchNor
   LoadReport report{layer.prefix.parameters, tensors.name(), {}};
   detail::Expectations expectations;
   expectations.dtype_matters = false;
+  expectations.form = detail::usual_form(layer.naming);
   if (has_options(tensors, layer.prefix.parameters)) {
     expectations.is_named = true;
+    expectations.form.is_variance_unsaid = expectations.form.is_gamma_fixed = false;
     options = load_options(tensors, layer.prefix.parameters);
     expectations.decide(*options);
   } else if (options) {
     expectations.options = &*options;
     if (!options->scale && !options->shift) expectations.scale = expectations.shift = false;
   }
-  expectations.form = detail::usual_form(layer.naming);
-  if (has_options(tensors, layer.prefix.parameters)) {
-    expectations.form.is_variance_unsaid = expectations.form.is_gamma_fixed = false;
-  }
-  const bool is_raw = layer.naming.replaces_zero_deviation();
-  if (options && !is_raw) expectations.form.epsilon = options->epsilon;
+  // Such a system has added epsilon to the variance, and none may be added again.
+  const bool has_epsilon_inside =
+      layer.naming.stored_variance() == StoredVariance::variance_with_epsilon;
+  if (options && !has_epsilon_inside) expectations.form.epsilon = options->epsilon;
   detail::LayerExamination(tensors, layer, expectations, report).run();
   return report;
 }

@@ -11,6 +11,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 #include "batchnorm/io/safetensors_layout.hpp"
@@ -91,6 +92,12 @@ struct FileBytes {
   std::shared_ptr<const unsigned char> bytes;
   std::uint64_t size = 0;
 };
+
+/// The bytes of a file as text; an empty file has none.
+inline std::string_view text_of(const FileBytes& file) {
+  if (file.size == 0) return "";
+  return {reinterpret_cast<const char*>(file.bytes.get()), static_cast<std::size_t>(file.size)};
+}
 
 #if defined(__unix__) || defined(__APPLE__)
 

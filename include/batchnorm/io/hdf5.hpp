@@ -18,6 +18,7 @@
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/io/dtype.hpp"
+#include "batchnorm/io/file_bytes.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/tensors.hpp"
 #include "batchnorm/version.hpp"
@@ -132,8 +133,7 @@ class Hdf5Reader {
     count_elements(shape, count);
     Tensor tensor{dtype, shape, nullptr, 0};
     tensor.size = static_cast<std::size_t>(count) * dtype_bits(dtype) / 8;
-    const std::shared_ptr<unsigned char> bytes(new unsigned char[tensor.size + 1],
-                                               std::default_delete<unsigned char[]>());
+    const std::shared_ptr<unsigned char> bytes = allocate_bytes(tensor.size);
     const bool is_read =
         count == 0 || H5Dread(dataset, native, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.get()) >= 0;
     if (!is_read)

@@ -120,10 +120,7 @@ inline Tensors read_keras_bytes(const FileContext& context, std::string_view byt
 /// @throws std::invalid_argument also when bytes is null and size is not 0
 inline Tensors parse_keras(const void* bytes, std::size_t size, const std::string& name) {
   const detail::FileContext context{"parse_keras", name};
-  if (bytes == nullptr && size != 0) {
-    detail::fail_argument(context.function, "bytes of " + detail::in_quotes(name), "data",
-                          "a null pointer");
-  }
+  detail::check_bytes(context, bytes, size);
   return detail::read_keras_bytes(context, {static_cast<const char*>(bytes), size});
 }
 
@@ -141,9 +138,7 @@ inline Tensors parse_keras(const void* bytes, std::size_t size, const std::strin
 inline Tensors read_keras(const std::string& path) {
   const detail::FileContext context{"read_keras", path};
   const detail::FileBytes file = detail::map_file(context);
-  if (file.size == 0) return detail::read_keras_bytes(context, "");
-  return detail::read_keras_bytes(context, {reinterpret_cast<const char*>(file.bytes.get()),
-                                            static_cast<std::size_t>(file.size)});
+  return detail::read_keras_bytes(context, detail::text_of(file));
 }
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

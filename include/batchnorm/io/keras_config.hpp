@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,7 @@
 #include "batchnorm/version.hpp"
 
 // What the JSON of a model of Keras says about its batch norms: epsilon, the weight of the old
-// average, and which of gamma and beta there are.
+// average, and which of gamma and beta there are. TensorFlow.js has the same `config`.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -25,6 +26,51 @@ struct KerasBatchNorm {
   std::string folder;  ///< where the archives of Keras 3 have its arrays: "layers/.../"
   Options options;
 };
+
+/// A field of an object; null where there is none.
+inline const nlohmann::json& json_field(const nlohmann::json& object, const char* name) {
+  static const nlohmann::json none;
+  if (!object.is_object()) return none;
+  const auto entry = object.find(name);
+  return entry == object.end() ? none : *entry;
+}
+
+/// A field that is a text; "" where there is none.
+inline std::string json_text_in(const nlohmann::json& object, const char* name) {
+  const nlohmann::json& value = json_field(object, name);
+  return value.is_string() ? value.get_ref<const std::string&>() : std::string();
+}
+
+/// What the `config` of a batch norm says, as its numbers stand there.
+struct KerasNormConfig {
+  std::optional<double> epsilon;
+  std::optional<double> momentum;  ///< the weight of the old average
+  bool scale = true;
+  bool shift = true;
+
+  bool has_valid_epsilon() const { return epsilon && is_finite(*epsilon) && *epsilon >= 0.0; }
+  bool has_valid_momentum() const { return momentum && *momentum >= 0.0 && *momentum <= 1.0; }
+
+  /// The options of a layer whose epsilon is valid; without a valid momentum it has Keras' usual
+  /// one.
+  Options options() const {
+    Options options = Options::keras();
+    options.epsilon = *epsilon;
+    if (has_valid_momentum()) options.running = RunningUpdate::keep_old(*momentum);
+    options.scale = scale;
+    options.shift = shift;
+    return options;
+  }
+};
+
+inline KerasNormConfig read_keras_norm(const nlohmann::json& config) {
+  const auto number = [&](const char* name) {
+    const nlohmann::json& value = json_field(config, name);
+    return value.is_number() ? std::optional<double>(value.get<double>()) : std::nullopt;
+  };
+  const auto flag = [&](const char* name) { return json_field(config, name) != false; };
+  return {number("epsilon"), number("momentum"), flag("scale"), flag("center")};
+}
 
 /// The name that Keras 3 makes of a class for a folder: BatchNormalization -> batch_normalization.
 inline std::string snake_case(const std::string& name) {
@@ -55,7 +101,7 @@ class KerasConfigReader {
     if (layers == nullptr || depth > deepest) return;
     std::map<std::string, int> used;
     for (const nlohmann::json& layer : *layers) {
-      const std::string kind = text_in(layer, "class_name");
+      const std::string kind = json_text_in(layer, "class_name");
       // Folders are counted by class, in the order of the layers.
       std::string own = snake_case(kind);
       const int number = used[own]++;
@@ -72,50 +118,19 @@ class KerasConfigReader {
            kind == "BatchNormalizationV2" || kind == "SyncBatchNormalization";
   }
 
-  static std::string text_in(const nlohmann::json& object, const char* field) {
-    if (!object.is_object()) return "";
-    const auto found = object.find(field);
-    return found != object.end() && found->is_string() ? found->get<std::string>() : "";
-  }
-
   /// Keras 1 has the list of layers of a Sequential right in `config`.
   static const nlohmann::json* layers_of(const nlohmann::json& model) {
-    if (!model.is_object()) return nullptr;
-    const auto config = model.find("config");
-    if (config == model.end()) return nullptr;
-    if (config->is_array()) return &*config;
-    if (!config->is_object()) return nullptr;
-    const auto layers = config->find("layers");
-    return layers != config->end() && layers->is_array() ? &*layers : nullptr;
+    const nlohmann::json& config = json_field(model, "config");
+    const nlohmann::json& layers = config.is_array() ? config : json_field(config, "layers");
+    return layers.is_array() ? &layers : nullptr;
   }
 
   void add(const nlohmann::json& layer, const std::string& folder) {
-    const auto entry = layer.find("config");
-    if (entry == layer.end() || !entry->is_object()) return;
-    const nlohmann::json& config = *entry;
-    KerasBatchNorm norm{text_in(config, "name"), folder, Options::keras()};
-    double momentum = 0.99;
+    const nlohmann::json& config = json_field(layer, "config");
+    const KerasNormConfig norm = read_keras_norm(config);
     // Without an epsilon nothing is known; the default of Keras has changed between versions.
-    if (!read_number(config, "epsilon", norm.options.epsilon)) return;
-    if (!is_finite(norm.options.epsilon) || norm.options.epsilon < 0.0) return;
-    if (read_number(config, "momentum", momentum) && momentum >= 0.0 && momentum <= 1.0) {
-      norm.options.running = RunningUpdate::keep_old(momentum);
-    }
-    norm.options.scale = read_flag(config, "scale");
-    norm.options.shift = read_flag(config, "center");
-    found_.push_back(norm);
-  }
-
-  static bool read_number(const nlohmann::json& config, const char* field, double& number) {
-    const auto found = config.find(field);
-    if (found == config.end() || !found->is_number()) return false;
-    number = found->get<double>();
-    return true;
-  }
-
-  static bool read_flag(const nlohmann::json& config, const char* field) {
-    const auto found = config.find(field);
-    return found == config.end() || !found->is_boolean() || found->get<bool>();
+    if (!norm.has_valid_epsilon()) return;
+    found_.push_back({json_text_in(config, "name"), folder, norm.options()});
   }
 
   std::vector<KerasBatchNorm>& found_;

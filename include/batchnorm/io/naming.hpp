@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "batchnorm/detail/check.hpp"
-#include "batchnorm/io/layer_prefix.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/systems.hpp"
 #include "batchnorm/options.hpp"
@@ -287,31 +286,6 @@ class Naming {
   std::shared_ptr<const Data> data_;
 };
 
-namespace detail {
-
-/// Where a layer may lie that the caller calls by one prefix: there, and for systems with two trees
-/// at the same place of either.
-inline std::vector<LayerPrefix> places_of(const LayerPrefix& prefix, const Naming& naming) {
-  std::vector<LayerPrefix> places = {prefix};
-  const std::string& parameters = naming.parameters_tree();
-  const std::string& statistics = naming.statistics_tree();
-  if (prefix.is_pair() || parameters.empty()) return places;
-  const std::string separators = tree_separators + naming.separators();
-  LayerPrefix trees = prefix;
-  if (replace_part(trees.statistics, parameters, statistics, separators) ||
-      replace_part(trees.parameters, statistics, parameters, separators)) {
-    places.push_back(trees);
-    return places;
-  }
-  for (const char* separator : {"/", ".", ":", "_"}) {
-    if (separators.find(separator) == std::string::npos) continue;
-    places.emplace_back(parameters + separator + prefix.parameters,
-                        statistics + separator + prefix.statistics);
-  }
-  return places;
-}
-
-}  // namespace detail
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
 

@@ -76,8 +76,8 @@ class OnnxNormExamination {
               {LayerPrefix(scope.path() + onnx_label(node)), Naming::onnx(), {}, 0, ""},
               Tensors(model.name),
               false,
-              value_at(node.input(), 0),
-              value_at(node.output(), 0),
+              onnx_value_at(node.input(), 0),
+              onnx_value_at(node.output(), 0),
               "",
               {},
               {},
@@ -109,14 +109,9 @@ class OnnxNormExamination {
   }
 
  private:
-  template <class Names>
-  static std::string value_at(const Names& names, int place) {
-    return place < names.size() ? names[place] : std::string();
-  }
-
   void read_vector(Role role) {
     const int place = static_cast<int>(role) + 1;
-    const std::string name = value_at(node_.input(), place);
+    const std::string name = onnx_value_at(node_.input(), place);
     OnnxConstant constant = find_onnx_constant(model_, scope_, name);
     if (!constant.found()) {
       refuse(norm_.report, Finding::missing, name, text("input ", place), "numbers in the file",
@@ -143,7 +138,8 @@ class OnnxNormExamination {
   bool is_same(const std::string& key, const OnnxConstant& constant) const {
     for (const Role role : vector_roles) {
       if (norm_.found.key(role) != key) continue;
-      return find_onnx_constant(model_, scope_, value_at(node_.input(), static_cast<int>(role) + 1))
+      return find_onnx_constant(model_, scope_,
+                                onnx_value_at(node_.input(), static_cast<int>(role) + 1))
                  .proto == constant.proto;
     }
     return false;

@@ -76,7 +76,7 @@ class OnnxConstantFinder {
         name = node->input(0);
       } else if (scope->is_input(name) && scope->call() != nullptr) {
         const int place = static_cast<int>(scope->input_place(name));
-        name = place < scope->call()->input_size() ? scope->call()->input(place) : "";
+        name = onnx_value_at(scope->call()->input(), place);
         scope = scope->caller();
       } else if (scope->is_input(name)) {
         return fail(constant, text("it is the graph input ", in_quotes(name), ", without a value"));
@@ -129,7 +129,7 @@ class OnnxConstantFinder {
     const std::string label = in_quotes(onnx_label(node));
     OnnxConstant shape;
     ++steps_;
-    search(&scope, node.input_size() > 0 ? node.input(0) : "", shape);
+    search(&scope, onnx_value_at(node.input(), 0), shape);
     if (!shape.found()) {
       return fail(constant, text("the shape of ConstantOfShape ", label, ": ", shape.fault));
     }

@@ -246,8 +246,10 @@ class OnnxFolder {
 /// values that are left, other nodes, metadata, unknown fields. Parameters that nobody uses any
 /// more are gone.
 /// @throws what find_batch_norms and check_onnx throw: nothing is folded in a graph that is not
-/// valid Cost: a copy of the model, two passes over the weights that are folded, and for each norm
-/// one over the names of the graph.
+///         valid; std::invalid_argument for options that no fold takes
+///
+/// Cost: a copy of the model, two passes over the weights that are folded, and for each norm one
+/// over the names of the graph. Thread safe.
 inline OnnxFoldResult fold_batch_norms(const OnnxModel& model, const FoldOptions& options = {}) {
   detail::check_fold_options("fold_batch_norms", options);
   check_onnx(model);

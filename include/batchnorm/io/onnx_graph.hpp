@@ -56,6 +56,12 @@ inline Index onnx_int(const onnx::NodeProto& node, const char* name, Index other
   return attribute == nullptr ? otherwise : static_cast<Index>(attribute->i());
 }
 
+/// An input or output of a node by its place; "" where it has none there.
+template <class Names>
+std::string onnx_value_at(const Names& names, int place) {
+  return place < names.size() ? names[place] : std::string();
+}
+
 /// Calls visit(graph) for the graphs that are attributes of a node.
 template <class Visit>
 void each_onnx_subgraph(const onnx::NodeProto& node, const Visit& visit) {

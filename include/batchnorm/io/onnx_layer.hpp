@@ -77,9 +77,7 @@ class OnnxLayerReader {
     return false;
   }
 
-  std::string input(int place) const {
-    return place < layer_.node->input_size() ? layer_.node->input(place) : std::string();
-  }
+  std::string input(int place) const { return onnx_value_at(layer_.node->input(), place); }
 
   bool read_weights() {
     layer_.weights = find_onnx_constant(model_, scope_, input(1));

@@ -77,10 +77,7 @@ inline OnnxModel parse_onnx(const FileContext& context, const void* bytes, std::
 /// @throws std::runtime_error when the bytes are no model
 inline OnnxModel parse_onnx(const void* bytes, std::size_t size, const std::string& name) {
   const detail::FileContext context{"parse_onnx", name};
-  if (bytes == nullptr && size != 0) {
-    detail::fail_argument(context.function, "bytes of " + detail::in_quotes(name), "data",
-                          "a null pointer");
-  }
+  detail::check_bytes(context, bytes, size);
   return detail::parse_onnx(context, bytes, size);
 }
 

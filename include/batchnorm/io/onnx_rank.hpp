@@ -120,8 +120,7 @@ class OnnxRanks {
     if (const onnx::AttributeProto* shape = onnx_attribute(node, "shape")) {
       return static_cast<Index>(shape->ints_size());
     }
-    const OnnxConstant shape =
-        find_onnx_constant(model_, scope_, node.input_size() < 2 ? "" : node.input(1));
+    const OnnxConstant shape = find_onnx_constant(model_, scope_, onnx_value_at(node.input(), 1));
     return shape.found() && shape.tensor.shape.size() == 1 ? shape.tensor.shape[0] : -1;
   }
 

@@ -61,11 +61,14 @@ class OnnxGraphCheck {
   const FileContext& context_;
 };
 
-/// Calls visit(tensor) for every tensor of a graph and of the graphs inside it.
 template <class Visit>
-void each_onnx_tensor(onnx::GraphProto& graph, const Visit& visit) {
-  for (onnx::TensorProto& tensor : *graph.mutable_initializer()) visit(tensor);
-  for (onnx::NodeProto& node : *graph.mutable_node()) {
+void each_onnx_tensor(onnx::GraphProto& graph, const Visit& visit);
+
+/// Calls visit(tensor) for every tensor of these nodes and of the graphs inside them.
+template <class Visit>
+void each_onnx_tensor(google::protobuf::RepeatedPtrField<onnx::NodeProto>& nodes,
+                      const Visit& visit) {
+  for (onnx::NodeProto& node : nodes) {
     for (onnx::AttributeProto& attribute : *node.mutable_attribute()) {
       if (attribute.has_t()) visit(*attribute.mutable_t());
       for (onnx::TensorProto& tensor : *attribute.mutable_tensors()) visit(tensor);
@@ -75,9 +78,16 @@ void each_onnx_tensor(onnx::GraphProto& graph, const Visit& visit) {
   }
 }
 
-/// Takes the numbers that lie in other files into the model.
+/// The same for a graph.
+template <class Visit>
+void each_onnx_tensor(onnx::GraphProto& graph, const Visit& visit) {
+  for (onnx::TensorProto& tensor : *graph.mutable_initializer()) visit(tensor);
+  each_onnx_tensor(*graph.mutable_node(), visit);
+}
+
+/// Takes the numbers that lie in other files into the model, those of its functions, too.
 inline void take_external_data(const FileContext& context, OnnxModel& model) {
-  each_onnx_tensor(*model.proto.mutable_graph(), [&](onnx::TensorProto& proto) {
+  const auto take = [&](onnx::TensorProto& proto) {
     if (proto.data_location() != onnx::TensorProto::EXTERNAL) return;
     OnnxTensorReader reader(proto, model);
     Tensor tensor;
@@ -85,7 +95,11 @@ inline void take_external_data(const FileContext& context, OnnxModel& model) {
       fail_tensor(context, proto.name(), "numbers", "those of its file", reader.fault());
     }
     set_onnx_tensor(proto, tensor);
-  });
+  };
+  each_onnx_tensor(*model.proto.mutable_graph(), take);
+  for (onnx::FunctionProto& function : *model.proto.mutable_functions()) {
+    each_onnx_tensor(*function.mutable_node(), take);
+  }
 }
 
 }  // namespace detail

@@ -124,14 +124,10 @@ inline std::string build_header(const FileContext& context, const Tensors& tenso
 /// tensors are copied, so the bytes may go away afterwards.
 /// @param name  what messages call these bytes
 /// @throws std::runtime_error whose text has the name, and the byte or the tensor where it is
-/// wrong;
-///         std::invalid_argument when bytes is null and size is not 0.
+///         wrong; std::invalid_argument when bytes is null and size is not 0.
 inline Tensors parse_safetensors(const void* bytes, std::size_t size, const std::string& name) {
   const detail::FileContext context{"parse_safetensors", name};
-  if (bytes == nullptr && size != 0) {
-    detail::fail_argument(context.function, "bytes of " + detail::in_quotes(name), "data",
-                          "a null pointer");
-  }
+  detail::check_bytes(context, bytes, size);
   const unsigned char* const begin = static_cast<const unsigned char*>(bytes);
   detail::refuse_other_kinds(context, {static_cast<const char*>(bytes), size});
   const std::size_t length = detail::parse_header_length(context, begin, size);

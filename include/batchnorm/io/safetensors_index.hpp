@@ -177,10 +177,7 @@ inline SafetensorsIndex parse_index(const FileContext& context, const char* json
 inline SafetensorsIndex parse_safetensors_index(const void* bytes, std::size_t size,
                                                 const std::string& name) {
   const detail::FileContext context{"parse_safetensors_index", name};
-  if (bytes == nullptr && size != 0) {
-    detail::fail_argument(context.function, "bytes of " + detail::in_quotes(name), "data",
-                          "a null pointer");
-  }
+  detail::check_bytes(context, bytes, size);
   return detail::parse_index(context, size == 0 ? "" : static_cast<const char*>(bytes), size);
 }
 

@@ -71,6 +71,12 @@ inline std::string beginning(const FileContext& context) {
   raise_runtime_error(text(beginning(context), rule, ": expected ", expected, ", got ", got));
 }
 
+/// Refuses bytes in memory that are none.
+inline void check_bytes(const FileContext& context, const void* bytes, std::size_t size) {
+  if (bytes != nullptr || size == 0) return;
+  fail_argument(context.function, "bytes of " + in_quotes(context.file), "data", "a null pointer");
+}
+
 [[noreturn]] inline void fail_tensor(const FileContext& context, const std::string& key,
                                      const std::string& rule, const std::string& expected,
                                      const std::string& got) {

@@ -203,9 +203,8 @@ void save_state(Tensors& tensors, const std::string& prefix, const State<T, Chan
 }
 
 /// The same under the names of another system. Where that has no counter, batches_seen is kept in
-/// the metadata.
+/// the metadata. Systems that store another form than the variance get that; see stored_form.hpp.
 /// @param prefix  for Flax's two trees a pair, such as {"params/bn1/", "batch_stats/bn1/"}
-/// Systems that store another form than the variance get that; see stored_form.hpp.
 /// @throws std::invalid_argument also when the system has no place for something of the layer: its
 ///         shift, its scale, two channels; std::domain_error when its form loses the variance
 template <class T, int Channels>

@@ -20,6 +20,7 @@
 #include "batchnorm/io/batch_norms.hpp"
 #include "batchnorm/io/dtype.hpp"
 #include "batchnorm/io/file_bytes.hpp"
+#include "batchnorm/io/keras_config.hpp"
 #include "batchnorm/io/safetensors_index.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/safetensors_options.hpp"
@@ -53,30 +54,18 @@ class TfjsReader {
     const Json model = Json::parse(text_of_model.begin(), text_of_model.end(), nullptr, false);
     if (!model.is_object()) fail_file(context_, "model", "a JSON object", "something else");
     refuse_graph_model(model);
-    const Json& manifest = field(model, "weightsManifest");
+    const Json& manifest = json_field(model, "weightsManifest");
     if (!manifest.is_array()) fail_file(context_, "weightsManifest", "an array", "something else");
     for (const Json& group : manifest) read_group(group);
-    collect_options(field(model, "modelTopology"));
+    collect_options(json_field(model, "modelTopology"));
     attach_options();
     return std::move(tensors_);
   }
 
  private:
-  static const Json& field(const Json& object, const char* name) {
-    static const Json none;
-    if (!object.is_object()) return none;
-    const auto entry = object.find(name);
-    return entry == object.end() ? none : *entry;
-  }
-
-  static std::string text_in(const Json& object, const char* name) {
-    const Json& value = field(object, name);
-    return value.is_string() ? value.get_ref<const std::string&>() : std::string();
-  }
-
   void refuse_graph_model(const Json& model) const {
-    const bool graph = text_in(model, "format") == "graph-model" ||
-                       field(field(model, "modelTopology"), "node").is_array();
+    const bool graph = json_text_in(model, "format") == "graph-model" ||
+                       json_field(json_field(model, "modelTopology"), "node").is_array();
     if (!graph) return;
     fail_file(context_, "format", "layers-model",
               "graph-model, in which no batch norm is left: the converter folds it, or makes it a "
@@ -87,7 +76,7 @@ class TfjsReader {
   /// The bytes of a group: its files one behind the other.
   std::string bytes_of(const Json& group) const {
     std::string bytes;
-    const Json& paths = field(group, "paths");
+    const Json& paths = json_field(group, "paths");
     if (!paths.is_array()) fail_file(context_, "paths of a group", "an array", "something else");
     for (const Json& path : paths) {
       const std::string name = path.is_string() ? path.get_ref<const std::string&>() : "";
@@ -97,16 +86,14 @@ class TfjsReader {
                   objection + ": " + in_quotes(name));
       }
       const FileBytes file = files_(name);
-      if (file.size == 0) continue;
-      bytes.append(reinterpret_cast<const char*>(file.bytes.get()),
-                   static_cast<std::size_t>(file.size));
+      bytes.append(text_of(file));
     }
     return bytes;
   }
 
   void read_group(const Json& group) {
     const std::string bytes = bytes_of(group);
-    const Json& weights = field(group, "weights");
+    const Json& weights = json_field(group, "weights");
     if (!weights.is_array())
       fail_file(context_, "weights of a group", "an array", "something else");
     std::size_t begin = 0;
@@ -118,7 +105,7 @@ class TfjsReader {
 
   std::vector<Index> shape_of(const Json& weight, const std::string& key) const {
     std::vector<Index> shape;
-    const Json& extents = field(weight, "shape");
+    const Json& extents = json_field(weight, "shape");
     bool valid = extents.is_array();
     for (const Json& extent : extents) {
       const bool fits = extent.is_number_unsigned() &&
@@ -144,14 +131,15 @@ class TfjsReader {
 
   /// @return where the next weight begins
   std::size_t read_weight(const Json& weight, const std::string& bytes, std::size_t begin) {
-    const std::string key = text_in(weight, "name");
+    const std::string key = json_text_in(weight, "name");
     if (key.empty() || key == "__metadata__" || tensors_.contains(key)) {
       fail_file(context_, "name of a weight", "one of its own", in_quotes(key));
     }
     const std::vector<Index> shape = shape_of(weight, key);
-    const Json& quantisation = field(weight, "quantization");
+    const Json& quantisation = json_field(weight, "quantization");
     const bool quantised = quantisation.is_object();
-    const char* const dtype = dtype_of(text_in(quantised ? quantisation : weight, "dtype"), key);
+    const char* const dtype =
+        dtype_of(json_text_in(quantised ? quantisation : weight, "dtype"), key);
     std::uint64_t count = 0;
     const std::uint64_t size = dtype_bits(dtype) / 8;
     const std::uint64_t left = bytes.size() - begin;
@@ -172,8 +160,8 @@ class TfjsReader {
   /// value = q scale + min. The quantiser moves min so that one q stands for exactly zero, which
   /// the sum misses by its roundings.
   void dequantise(const Json& quantisation, const std::string& key) {
-    const Json& scale_field = field(quantisation, "scale");
-    const Json& min_field = field(quantisation, "min");
+    const Json& scale_field = json_field(quantisation, "scale");
+    const Json& min_field = json_field(quantisation, "min");
     if (!scale_field.is_number() || !min_field.is_number()) {
       fail_tensor(context_, key, "quantization", "a scale and a min", "none");
     }
@@ -200,39 +188,30 @@ class TfjsReader {
         for (const Json& entry : part) open.push_back(&entry);
       }
       if (!part.is_object()) continue;
-      const std::string type = text_in(part, "class_name");
-      const Json& config = field(part, "config");
+      const std::string type = json_text_in(part, "class_name");
+      const Json& config = json_field(part, "config");
       if (type.find("BatchNormalization") != std::string::npos) {
-        add_options(text_in(config, "name"), config);
+        add_options(json_text_in(config, "name"), config);
         continue;
       }
       for (const char* inner : {"model_config", "config", "layers", "layer"}) {
-        open.push_back(&field(part, inner));
+        open.push_back(&json_field(part, inner));
       }
     }
   }
 
   void add_options(const std::string& name, const Json& config) {
-    const Json& epsilon = field(config, "epsilon");
-    const Json& momentum = field(config, "momentum");
-    if (!epsilon.is_number()) return;  // then the caller has to say it
-    Options options = Options::keras();
-    options.epsilon = epsilon.get<double>();
-    if (!is_finite(options.epsilon) || options.epsilon < 0.0) {
+    const KerasNormConfig norm = read_keras_norm(config);
+    if (!norm.epsilon) return;  // then the caller has to say it
+    if (!norm.has_valid_epsilon()) {
       fail_file(context_, text("layer ", in_quotes(name), ": epsilon"), "zero or larger",
-                text(options.epsilon));
+                text(*norm.epsilon));
     }
-    if (momentum.is_number()) {
-      const double share = momentum.get<double>();
-      if (!(share >= 0.0 && share <= 1.0)) {
-        fail_file(context_, text("layer ", in_quotes(name), ": momentum"), "a number in [0, 1]",
-                  text(share));
-      }
-      options.running = RunningUpdate::keep_old(share);
+    if (norm.momentum && !norm.has_valid_momentum()) {
+      fail_file(context_, text("layer ", in_quotes(name), ": momentum"), "a number in [0, 1]",
+                text(*norm.momentum));
     }
-    options.scale = field(config, "scale") != Json(false);
-    options.shift = field(config, "center") != Json(false);
-    options_[name].push_back(options_to_json(options));
+    options_[name].push_back(options_to_json(norm.options()));
   }
 
   /// Weights of a layer lie below its name, and that may lie below names of models.
@@ -271,10 +250,10 @@ class TfjsReader {
 /// Quantised weights become float numbers, within scale 2^-20 of zero exactly zero. Statistics that
 /// are integers without min and scale are refused by load_state. Two layers of one name with
 /// different options have none, and want an Epsilon from the caller.
-/// @throws std::runtime_error naming the file and the weight, for a graph-model saying that no
+/// @throws std::runtime_error naming the file and the weight; of a graph-model it says that no
 /// batch
 ///         norm is left in it
-/// Cost: reads all weights.
+/// Cost: reads all weights, each once. Thread safe.
 inline Tensors open_tfjs(const std::string& path) {
   const detail::FileContext context{"open_tfjs", path};
   const detail::FileBytes model = detail::map_file(context);
@@ -282,9 +261,7 @@ inline Tensors open_tfjs(const std::string& path) {
   const auto file = [&](const std::string& name) {
     return detail::map_file({context.function, (folder / name).string()});
   };
-  const char* const text = reinterpret_cast<const char*>(model.bytes.get());
-  return detail::TfjsReader(context, file)
-      .read(std::string_view(model.size == 0 ? "" : text, static_cast<std::size_t>(model.size)));
+  return detail::TfjsReader(context, file).read(detail::text_of(model));
 }
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE
