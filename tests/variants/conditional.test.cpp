@@ -8,6 +8,7 @@
 #include "batchnorm/math/masked.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
+#include "support/layers.hpp"
 #include "support/layouts.hpp"
 #include "support/reference_derivatives.hpp"
 
@@ -49,23 +50,18 @@ struct Case {
     const Size count = per_example ? 20 : 4;
     literal.gamma = stored_as<float>(uniform_channels(random, count, -2, 2));
     literal.beta = stored_as<float>(uniform_channels(random, count, -1, 1));
-    literal.mu = uniform_channels(random, 4, -1, 1);
-    literal.sigma2 = uniform_channels(random, 4, 1, 5);
+    literal.mu = stored_as<float>(uniform_channels(random, 4, -1, 1));
+    literal.sigma2 = stored_as<float>(uniform_channels(random, 4, 1, 5));
     if (per_example) literal.gamma[6] = 0;  // example 1 has a gradient through the others
   }
 
   template <class T>
   BatchNorm<T> layer() const {
-    State<T> state(4);
-    for (Index c = 0; c < 4; ++c) {
-      state.gamma[c] = T(77);  // is not used
-      state.running_mean[c] = static_cast<double>(literal.mu[static_cast<Size>(c)]);
-      state.running_variance[c] = static_cast<double>(literal.sigma2[static_cast<Size>(c)]);
-    }
-    state.batches_seen = 1;
-    Options options;
-    options.epsilon = static_cast<double>(literal.epsilon);
-    return BatchNorm<T>(state, options);
+    const PerChannel unused(4, 77);
+    BatchNorm<T> layer =
+        make_layer<T>({unused, unused, literal.mu, literal.sigma2, literal.epsilon}, {});
+    layer.state().batches_seen = 1;
+    return layer;
   }
 
   template <class T>
@@ -80,13 +76,6 @@ struct Case {
     return given;
   }
 };
-
-template <class T>
-std::vector<Real> read(const T& matrix) {
-  std::vector<Real> all;
-  for (Index i = 0; i < matrix.size(); ++i) all.push_back(static_cast<Real>(matrix.data()[i]));
-  return all;
-}
 
 template <class T>
 void check_case(Case& given, Layout layout, Real share) {
@@ -110,8 +99,8 @@ void check_case(Case& given, Layout layout, Real share) {
   }
   CHECK(reference::worst_share(y.read().values, given.literal.forward(given.x).values) < share);
   CHECK(reference::worst_share(dx.read().values, by_x) < share);
-  CHECK(reference::worst_share(read(gradients.gamma), by_gamma) < share);
-  CHECK(reference::worst_share(read(gradients.beta), by_beta) < share);
+  CHECK(reference::worst_share(to_reals(gradients.gamma), by_gamma) < share);
+  CHECK(reference::worst_share(to_reals(gradients.beta), by_beta) < share);
   CHECK(dx.gaps_are_untouched());
 }
 

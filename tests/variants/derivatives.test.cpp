@@ -8,6 +8,7 @@
 #include "batchnorm/math/masked.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
+#include "support/layers.hpp"
 #include "support/layouts.hpp"
 #include "support/reference_derivatives.hpp"
 
@@ -41,8 +42,8 @@ struct Problem {
     norm.epsilon = 0.3L;
     norm.weights.assign(samples * positions, 1);
     norm.frozen = frozen;
-    norm.mu = uniform_channels(random, channels, -1, 1);
-    norm.sigma2 = uniform_channels(random, channels, 1, 3);
+    norm.mu = stored_as<float>(uniform_channels(random, channels, -1, 1));
+    norm.sigma2 = stored_as<float>(uniform_channels(random, channels, 1, 3));
     norm.under = under;
     for (Real& w : norm.weights) {
       if (what == Said::nothing) continue;
@@ -56,27 +57,14 @@ struct Problem {
 
   template <class T>
   BatchNorm<T> layer() const {
-    State<T> state(static_cast<Index>(x.channels));
-    for (Size c = 0; c < x.channels; ++c) {
-      const Index i = static_cast<Index>(c);
-      state.gamma[i] = static_cast<T>(norm.gamma[c]);
-      state.beta[i] = static_cast<T>(norm.beta[c]);
-      state.running_mean[i] = static_cast<accumulator_t<T>>(norm.mu[c]);
-      state.running_variance[i] = static_cast<accumulator_t<T>>(norm.sigma2[c]);
-    }
-    state.batches_seen = 1;
-    Options options;
-    options.epsilon = static_cast<double>(norm.epsilon);
-    return BatchNorm<T>(state, options);
+    return make_layer<T>({norm.gamma, norm.beta, norm.mu, norm.sigma2, norm.epsilon}, {});
   }
 
   template <class T>
   Gradients<T> direction() const {
     Gradients<T> both(static_cast<Index>(x.channels));
-    for (Size c = 0; c < x.channels; ++c) {
-      both.gamma[static_cast<Index>(c)] = static_cast<T>(u[c]);
-      both.beta[static_cast<Index>(c)] = static_cast<T>(t[c]);
-    }
+    both.gamma = to_vector<T>(u);
+    both.beta = to_vector<T>(t);
     return both;
   }
 
@@ -177,7 +165,7 @@ Second double_backward_of(const Problem& problem, Layout layout, const Execution
                                      to_x.view(), to_dy.view(), execution)
             : double_backward(layer, batch_of(problem, x), in, dy.view(), v.view(),
                               problem.direction<T>(), to_x.view(), to_dy.view(), execution);
-    for (Index c = 0; c < to_gamma.size(); ++c) gamma.push_back(static_cast<Real>(to_gamma[c]));
+    gamma = to_reals(to_gamma);
   });
   CHECK(to_x.gaps_are_untouched());
   CHECK(to_dy.gaps_are_untouched());

@@ -8,6 +8,7 @@
 #include "batchnorm/math/masked.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
+#include "support/layers.hpp"
 #include "support/layouts.hpp"
 #include "support/reference_derivatives.hpp"
 
@@ -61,8 +62,8 @@ struct Case {
     dy = stored_as<float>(normal_batch(random, 4, 5, positions, 0.2L));
     literal.gamma = stored_as<float>(uniform_channels(random, 5, 0.5, 2));
     literal.beta = stored_as<float>(uniform_channels(random, 5, -1, 1));
-    literal.mu = uniform_channels(random, 5, -1, 1);
-    literal.sigma2 = uniform_channels(random, 5, 0.5, 9);
+    literal.mu = stored_as<float>(uniform_channels(random, 5, -1, 1));
+    literal.sigma2 = stored_as<float>(uniform_channels(random, 5, 0.5, 9));
     literal.mu[3] = 40;        // clips d
     literal.sigma2[4] = 1e4L;  // clips r
     literal.epsilon = 0.01L;
@@ -72,19 +73,12 @@ struct Case {
   }
 
   template <class T>
-  BatchNorm<T> layer(Options options = {}) const {
-    State<T> state(5);
-    for (Index c = 0; c < 5; ++c) {
-      const Size i = static_cast<Size>(c);
-      state.gamma[c] = static_cast<T>(literal.gamma[i]);
-      state.beta[c] = static_cast<T>(literal.beta[i]);
-      state.running_mean[c] = static_cast<double>(literal.mu[i]);
-      state.running_variance[c] = static_cast<double>(literal.sigma2[i]);
-    }
-    state.batches_seen = 3;
-    state.samples_seen = 36;
-    options.epsilon = static_cast<double>(literal.epsilon);
-    return BatchNorm<T>(state, options);
+  BatchNorm<T> layer(const Options& options = {}) const {
+    BatchNorm<T> layer = make_layer<T>(
+        {literal.gamma, literal.beta, literal.mu, literal.sigma2, literal.epsilon}, options);
+    layer.state().batches_seen = 3;
+    layer.state().samples_seen = 36;
+    return layer;
   }
 
   Renormalization limits() const {
@@ -94,13 +88,6 @@ struct Case {
     return limits;
   }
 };
-
-template <class Vector>
-std::vector<Real> read(const Vector& numbers) {
-  std::vector<Real> all;
-  for (Index c = 0; c < numbers.size(); ++c) all.push_back(static_cast<Real>(numbers[c]));
-  return all;
-}
 
 }  // namespace
 
@@ -113,8 +100,8 @@ TEST_CASE("batch renormalisation is algorithm 1 of its paper, clipped and not") 
     BatchNorm<double> layer = given.layer<double>(), plain = layer;
     const auto batch = train_renormalized(layer, given.limits(), x.view(), y.view());
     CHECK(reference::worst_share(y.read().values, given.literal.forward(given.x).values) < 1e-14L);
-    CHECK(reference::worst_share(read(batch.r), given.literal.r) < 1e-14L);
-    CHECK(reference::worst_share(read(batch.d), given.literal.d) < 1e-14L);
+    CHECK(reference::worst_share(to_reals(batch.r), given.literal.r) < 1e-14L);
+    CHECK(reference::worst_share(to_reals(batch.d), given.literal.d) < 1e-14L);
     CHECK(batch.clipped[3]);
     CHECK(batch.clipped[4]);
     CHECK_FALSE(batch.clipped[0]);
@@ -144,8 +131,8 @@ TEST_CASE("backward of batch renormalisation: r and d are constants") {
     const auto batch = train_renormalized(layer, given.limits(), x.view(), y.view());
     const auto gradients = backward_renormalized(layer, batch, x.view(), dy.view(), dx.view());
     CHECK(reference::worst_share(dx.read().values, by_x) < 1e-10L);
-    CHECK(reference::worst_share(read(gradients.gamma), by_gamma) < 1e-10L);
-    CHECK(reference::worst_share(read(gradients.beta), by_beta) < 1e-10L);
+    CHECK(reference::worst_share(to_reals(gradients.gamma), by_gamma) < 1e-10L);
+    CHECK(reference::worst_share(to_reals(gradients.beta), by_beta) < 1e-10L);
     BatchNorm<float> narrow = given.layer<float>(options);
     const Stored<float> fx(given.x, Layout::channels_last), fdy(given.dy, Layout::channels_first);
     Stored<float> fy = Stored<float>::like(given.x, Layout::channels_last), fdx = fy;
