@@ -261,8 +261,8 @@ void check_modulated_backward(const char* function, const BatchNorm<T, Channels>
 /// @param given  gamma and beta of all examples, or of each
 /// @return the moments of the minibatch, which backward_conditional wants to have
 /// @throws as BatchNorm::train, but that one value per channel is an error always; and
-///         std::invalid_argument for gamma and beta of another shape, or a mask beside those of
-///         each example
+///         std::invalid_argument for gamma and beta of another shape, a mask beside those of each
+///         example, and a Synchronize
 /// Source: Dumoulin, Shlens and Kudlur 2017 (arXiv:1610.07629), section 2.2; Perez and others 2018
 /// (FiLM, arXiv:1709.07871), section 2. Cost: as train; per example besides, a call of the loops
 /// and work per channel.

@@ -260,7 +260,7 @@ inline void check_average(const char* function, const Renormalization& limits,
 ///
 /// @return what backward_renormalized wants to have
 /// @throws as BatchNorm::train, which it is like in all else, but that one value per channel is an
-///         error always; and std::invalid_argument for limits that are none
+///         error always; and std::invalid_argument for limits that are none, and a Synchronize
 /// Source: Ioffe 2017 (arXiv:1702.03275), algorithm 1. Cost: two reads and one write of the data.
 template <class T, int Channels>
 RenormalizedBatch<accumulator_t<T>, Channels> train_renormalized(

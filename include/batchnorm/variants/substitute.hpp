@@ -130,11 +130,15 @@ struct CheckedBatch {
 };
 
 /// Sums a minibatch that is about to be normalised with statistics of its own; refuses one of a
-/// single value per channel, and what the options reject.
+/// single value per channel, what the options reject, and ranks that would each train by itself.
 template <class T, int Channels>
 CheckedBatch<T, Channels> checked_batch(const char* function, const BatchNorm<T, Channels>& layer,
                                         const SelectedInput<T>& chosen,
                                         const Execution& execution) {
+  if (execution.collective() != nullptr) {
+    fail_argument(function, "a minibatch lies on one rank", "an Execution without a Synchronize",
+                  "one that has one");
+  }
   check_batch_size(function, Options{}, chosen.count);
   CheckedBatch<T, Channels> result{
       moments_of_view<Channels, T>(chosen.views.x, chosen.selected.get(), execution), true};
