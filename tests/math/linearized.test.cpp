@@ -73,4 +73,7 @@ TEST_CASE("weighted products: sum w v and sum w v h, of what counts") {
   detail::weighted_products<double>(*selected, input.view(), view, norm, reduction, {});
   CHECK(reduction.sums(0, 0) == 2 + 10 + 50);
   CHECK(reduction.sums(0, 1) == -2 - 10 + 50);  // h is -1, -1, 1, 1
+  norm.tables.pivot_error()[0] = 0.25;
+  detail::weighted_products<double>(*selected, input.view(), view, norm, reduction, {});
+  CHECK(reduction.sums(0, 1) == 38 - 0.25 * 62);
 }

@@ -419,10 +419,51 @@ TEST_CASE("derivatives refuse what they cannot do, by name") {
                     Contains("must be disjoint"));
   CHECK_THROWS_WITH(jvp(layer, batch, x, masked(v, mask), none, out),
                     Contains("a mask and weights are said at the input"));
+  CHECK_THROWS_WITH(jvp(layer, batch, x, with_residual(v, x), none, out), Contains("residual"));
   Options options;
   options.epilogue = Epilogue::relu();
   CHECK_THROWS_WITH(jvp(BatchNorm<double>(2, options), batch, x, v, none, out),
                     Contains("the layer has no epilogue"));
+}
+
+TEST_CASE("double backward refuses inputs and outputs by their names") {
+  using Catch::Matchers::Contains;
+  BatchNorm<double> layer(2);
+  Eigen::MatrixXd x(2, 4), dy(2, 4), v(2, 4), out(2, 4), more(2, 4), small(2, 3);
+  x << 1, 2, 3, 5, 4, 3, 2, 7;
+  dy = v = x;
+  small.setOnes();
+  const Eigen::Array<bool, 4, 1> mask(true, true, false, true);
+  const auto batch = moments_of(x), some = moments_of(masked(x, mask));
+  const Gradients<double> none(2);
+  const auto refuse = [&](const Input<double>& in, const auto& of, const auto& g, const auto& u,
+                          Eigen::MatrixXd& to_x, Eigen::MatrixXd& to_g, const char* text) {
+    CHECK_THROWS_WITH(double_backward(layer, of, in, g, u, none, to_x, to_g), Contains(text));
+  };
+  refuse(x, batch, small, v, out, more, "shape of output gradient");
+  refuse(x, batch, dy, small, out, more, "shape of cotangent");
+  refuse(x, some, dy, v, out, more, "the moments must be those of this input");
+  refuse(masked(x, mask), some, dy, v, dy, more, "must be disjoint");
+  refuse(masked(x, mask), some, dy, v, out, dy, "must be disjoint");
+  refuse(masked(x, mask), some, dy, v, v, more, "must be disjoint");
+  refuse(masked(x, mask), some, dy, v, out, v, "must be disjoint");
+}
+
+TEST_CASE("derivatives refuse moments and layers that are none") {
+  using Catch::Matchers::Contains;
+  BatchNorm<double> layer(2);
+  Eigen::MatrixXd x(2, 4), out(2, 4), more(2, 4);
+  x << 1, 2, 3, 5, 4, 3, 2, 7;
+  const Gradients<double> none(2);
+  auto batch = moments_of(x);
+  batch.mean[1] = std::numeric_limits<double>::infinity();
+  CHECK_THROWS_WITH(jvp(layer, batch, x, x, none, out), Contains("jvp: the statistics of a"));
+  CHECK_THROWS_WITH(double_backward(layer, batch, x, x, x, none, out, more),
+                    Contains("double_backward: the statistics of a"));
+  batch = moments_of(x);
+  layer.state().beta.setZero(3);
+  CHECK_THROWS_AS(jvp(layer, batch, x, x, none, out), std::invalid_argument);
+  CHECK_THROWS_AS(double_backward(layer, batch, x, x, x, none, out, more), std::invalid_argument);
 }
 
 TEST_CASE("one value per channel has the derivatives of constant statistics") {

@@ -171,9 +171,13 @@ TEST_CASE("weighing of examples refuses what it cannot do") {
   x << 1, 2, 4;
   CHECK_THROWS_WITH(infer_weighing_examples(layer, half, x, y),
                     Contains("running statistics must come from data"));
+  CHECK_THROWS_WITH(backward_weighing_examples(layer, half, x, x, y),
+                    Contains("running statistics must come from data"));
   layer.train(x, y);
   const Eigen::Array<bool, 3, 1> mask(true, true, false);
   CHECK_THROWS_WITH(infer_weighing_examples(layer, half, masked(x, mask), y),
+                    Contains("the moments of an example are of all its positions"));
+  CHECK_THROWS_WITH(backward_weighing_examples(layer, half, masked(x, mask), x, y),
                     Contains("the moments of an example are of all its positions"));
   Eigen::RowVectorXd dr(3);
   CHECK_THROWS_WITH(
@@ -183,4 +187,7 @@ TEST_CASE("weighing of examples refuses what it cannot do") {
   Eigen::MatrixXd no_output(1, 0);
   infer_weighing_examples(layer, half, none, no_output);
   CHECK(backward_weighing_examples(layer, half, none, none, no_output).gamma[0] == 0);
+  layer.state().beta.setZero(2);
+  CHECK_THROWS_AS(infer_weighing_examples(layer, half, x, y), std::invalid_argument);
+  CHECK_THROWS_AS(backward_weighing_examples(layer, half, x, x, y), std::invalid_argument);
 }
