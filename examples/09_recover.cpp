@@ -20,16 +20,15 @@
 //   ...
 
 #include <cmath>
-#include <cstddef>
 #include <cstdio>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "support/bars.hpp"
 #include "support/checks.hpp"
 #include "support/damage.hpp"
-#include "support/picture.hpp"
 #include "support/program.hpp"
 #include "support/report.hpp"
 #include "support/training.hpp"
@@ -150,32 +149,12 @@ std::string table_of(const std::vector<Case>& cases) {
 }
 
 void save_picture(const std::string& path, const std::vector<Case>& cases) {
-  Picture picture("Statistics that are not the network's own, mended by re-estimation", "",
-                  "test accuracy in %");
-  picture.set("style fill solid noborder");
-  picture.set("key below center horizontal");
-  picture.set("yrange [0:105]");
-  Picture::Rows rows;
-  std::string names;
+  std::vector<BarGroup> groups;
   for (const Case& c : cases) {
-    const auto place = static_cast<double>(rows.size());
-    names += (rows.empty() ? "" : ", ") + quoted(c.name) + " " + std::to_string(rows.size());
-    rows.push_back({place, c.whole.accuracy, c.broken.accuracy, c.mended.accuracy});
+    groups.push_back({c.name, {c.whole.accuracy, c.broken.accuracy, c.mended.accuracy}});
   }
-  picture.set("xrange [-0.5:" + std::to_string(rows.size()) + "-0.5]");
-  picture.set("xtics (" + names + ") scale 0");
-  picture.rows(rows);
-  const char* const titles[] = {"whole", "broken", "mended"};
-  for (std::size_t bar = 0; bar < 3; ++bar) {
-    const std::string column = std::to_string(bar + 2);
-    const std::string place = "($1+" + std::to_string(bar) + "*0.27-0.27)";
-    picture.draw("using " + place + ":" + column + ":(0.25) with boxes " + colour(bar),
-                 titles[bar]);
-    picture.draw("using " + place + ":($" + column + "+2):(sprintf('%.1f',$" + column +
-                     ")) with labels font ',10'",
-                 "");
-  }
-  picture.save(path);
+  save_bars(path, "Statistics that are not the network's own, mended by re-estimation",
+            {"whole", "broken", "mended"}, groups);
 }
 
 int check(const std::vector<Case>& cases, bool drawn) {

@@ -33,9 +33,9 @@
 #include <string>
 #include <vector>
 
+#include "support/bars.hpp"
 #include "support/checks.hpp"
 #include "support/federation.hpp"
-#include "support/picture.hpp"
 #include "support/program.hpp"
 #include "support/report.hpp"
 
@@ -150,31 +150,10 @@ std::string table_of(const std::vector<Answer>& answers) {
 }
 
 void save_picture(const std::string& path, const std::vector<Answer>& answers) {
-  Picture picture("One network, four clients, five ways to treat statistics", "",
-                  "test accuracy in %");
-  picture.set("style fill solid noborder");
-  picture.set("key below center horizontal");
-  picture.set("yrange [0:105]");
-  Picture::Rows rows;
-  std::string names;
-  for (const Answer& a : answers) {
-    names += (rows.empty() ? "" : ", ") + quoted(a.name) + " " + std::to_string(rows.size());
-    rows.push_back({static_cast<double>(rows.size()), a.mean(), a.worst()});
-  }
-  picture.set("xrange [-0.5:" + std::to_string(rows.size()) + "-0.5]");
-  picture.set("xtics (" + names + ") scale 0 font ',11'");
-  picture.rows(rows);
-  const char* const titles[] = {"mean of the clients", "worst client"};
-  for (std::size_t bar = 0; bar < 2; ++bar) {
-    const std::string column = std::to_string(bar + 2);
-    const std::string place = "($1+" + std::to_string(bar) + "*0.36-0.18)";
-    picture.draw("using " + place + ":" + column + ":(0.34) with boxes " + colour(bar),
-                 titles[bar]);
-    picture.draw("using " + place + ":($" + column + "+2):(sprintf('%.1f',$" + column +
-                     ")) with labels font ',10'",
-                 "");
-  }
-  picture.save(path);
+  std::vector<BarGroup> groups;
+  for (const Answer& a : answers) groups.push_back({a.name, {a.mean(), a.worst()}});
+  save_bars(path, "One network, four clients, five ways to treat statistics",
+            {"mean of the clients", "worst client"}, groups, "font ',11'");
 }
 
 /// The share of the variance of all clients' values that lies between the clients, and that every

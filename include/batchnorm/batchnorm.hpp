@@ -35,6 +35,7 @@
 #include "batchnorm/math/check_moments.hpp"
 #include "batchnorm/math/combination.hpp"
 #include "batchnorm/math/forward.hpp"
+#include "batchnorm/math/forward_mode.hpp"
 #include "batchnorm/math/gradient_sums.hpp"
 #include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/linearized.hpp"

@@ -53,8 +53,8 @@ TEST_CASE("tables lie one behind the other") {
   CHECK(tables.channels() == 3);
   CHECK(tables.pivot() == tables.k(0));
   CHECK(tables.k(5) == tables.k(0) + 15);
-  CHECK(tables.rounded_inverse() == tables.k(7) + 3);
-  CHECK(tables.pivot_error() == tables.inverse() + 3);
+  CHECK(tables.inverse() == tables.k(7) + 3);
+  CHECK(tables.pivot_error() == tables.wide_inverse() + 3);
 }
 
 TEST_CASE("coefficients of h become those of the centred value and a summand") {

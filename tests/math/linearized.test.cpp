@@ -5,35 +5,17 @@
 
 #include "batchnorm/math/masked.hpp"
 #include "support/catch.hpp"
+#include "support/exact_layer.hpp"
 
 using namespace batchnorm;
-
-namespace {
-
-/// Mean 3 and variance 4 of four values of one channel; epsilon 0, so that r = 1/2.
-struct Exact {
-  Eigen::RowVectorXd x{(Eigen::RowVectorXd(4) << 1, 1, 5, 5).finished()};
-  Options options;
-  State<double> state{1};
-  Moments<double> batch = moments_of(x);
-  Exact() {
-    options.epsilon = 0;
-    state.gamma[0] = 2;
-  }
-  detail::LinearizedNorm<double> norm() const {
-    return {
-        options, state, detail::statistics_of(batch), detail::MinibatchDivisor<double>(batch), {}};
-  }
-};
-
-}  // namespace
+using batchnorm_test::ExactLayer;
 
 TEST_CASE("a layer at an input: pivot, inverse deviation and gamma") {
-  Exact exact;
+  ExactLayer exact;
   auto norm = exact.norm();
   CHECK(norm.tables.pivot()[0] == 3);
+  CHECK(norm.tables.wide_inverse()[0] == 0.5);
   CHECK(norm.tables.inverse()[0] == 0.5);
-  CHECK(norm.tables.rounded_inverse()[0] == 0.5);
   CHECK(norm.tables.pivot_error()[0] == 0);
   CHECK(norm.tables.k(1)[0] == 1);  // gamma r
   CHECK(norm.parameters.gamma[0] == 2);
@@ -51,7 +33,7 @@ TEST_CASE("a table that is not there has one number for all") {
 }
 
 TEST_CASE("sums lose what the rounding of the pivot has put there") {
-  const Exact exact;
+  const ExactLayer exact;
   auto norm = exact.norm();
   norm.tables.pivot_error()[0] = 0.5;
   detail::ProductReduction<double> reduction(norm, 5, nullptr);
@@ -78,7 +60,7 @@ TEST_CASE("sums of float that are not finite are made again in double") {
 }
 
 TEST_CASE("weighted products: sum w v and sum w v h, of what counts") {
-  const Exact exact;
+  const ExactLayer exact;
   auto norm = exact.norm();
   Eigen::RowVectorXd v(4), w(4);
   v << 1, 10, 100, std::numeric_limits<double>::quiet_NaN();
@@ -91,4 +73,7 @@ TEST_CASE("weighted products: sum w v and sum w v h, of what counts") {
   detail::weighted_products<double>(*selected, input.view(), view, norm, reduction, {});
   CHECK(reduction.sums(0, 0) == 2 + 10 + 50);
   CHECK(reduction.sums(0, 1) == -2 - 10 + 50);  // h is -1, -1, 1, 1
+  norm.tables.pivot_error()[0] = 0.25;
+  detail::weighted_products<double>(*selected, input.view(), view, norm, reduction, {});
+  CHECK(reduction.sums(0, 1) == 38 - 0.25 * 62);
 }

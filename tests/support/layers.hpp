@@ -3,6 +3,8 @@
 #ifndef BATCHNORM_TESTS_SUPPORT_LAYERS_HPP
 #define BATCHNORM_TESTS_SUPPORT_LAYERS_HPP
 
+#include <vector>
+
 #include "batchnorm/layer.hpp"
 #include "support/bounds.hpp"
 #include "support/generators.hpp"
@@ -19,6 +21,16 @@ batchnorm::ChannelVector<batchnorm::parameter_t<T>> to_vector(const PerChannel& 
     vector[static_cast<batchnorm::Index>(c)] = static_cast<batchnorm::parameter_t<T>>(values[c]);
   }
   return vector;
+}
+
+/// Numbers of the library as the oracle has them, a matrix column by column.
+template <class Numbers>
+std::vector<Real> to_reals(const Numbers& numbers) {
+  std::vector<Real> all;
+  for (Eigen::Index i = 0; i < numbers.size(); ++i) {
+    all.push_back(static_cast<Real>(numbers.data()[i]));
+  }
+  return all;
 }
 
 /// gamma and beta as given, the oracle's statistics as running statistics.

@@ -8,6 +8,7 @@
 #include "batchnorm/math/masked.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
+#include "support/layers.hpp"
 #include "support/layouts.hpp"
 #include "support/reference_derivatives.hpp"
 
@@ -49,23 +50,18 @@ struct Case {
     const Size count = per_example ? 20 : 4;
     literal.gamma = stored_as<float>(uniform_channels(random, count, -2, 2));
     literal.beta = stored_as<float>(uniform_channels(random, count, -1, 1));
-    literal.mu = uniform_channels(random, 4, -1, 1);
-    literal.sigma2 = uniform_channels(random, 4, 1, 5);
+    literal.mu = stored_as<float>(uniform_channels(random, 4, -1, 1));
+    literal.sigma2 = stored_as<float>(uniform_channels(random, 4, 1, 5));
     if (per_example) literal.gamma[6] = 0;  // example 1 has a gradient through the others
   }
 
   template <class T>
   BatchNorm<T> layer() const {
-    State<T> state(4);
-    for (Index c = 0; c < 4; ++c) {
-      state.gamma[c] = T(77);  // is not used
-      state.running_mean[c] = static_cast<double>(literal.mu[static_cast<Size>(c)]);
-      state.running_variance[c] = static_cast<double>(literal.sigma2[static_cast<Size>(c)]);
-    }
-    state.batches_seen = 1;
-    Options options;
-    options.epsilon = static_cast<double>(literal.epsilon);
-    return BatchNorm<T>(state, options);
+    const PerChannel unused(4, 77);
+    BatchNorm<T> layer =
+        make_layer<T>({unused, unused, literal.mu, literal.sigma2, literal.epsilon}, {});
+    layer.state().batches_seen = 1;
+    return layer;
   }
 
   template <class T>
@@ -80,13 +76,6 @@ struct Case {
     return given;
   }
 };
-
-template <class T>
-std::vector<Real> read(const T& matrix) {
-  std::vector<Real> all;
-  for (Index i = 0; i < matrix.size(); ++i) all.push_back(static_cast<Real>(matrix.data()[i]));
-  return all;
-}
 
 template <class T>
 void check_case(Case& given, Layout layout, Real share) {
@@ -110,8 +99,8 @@ void check_case(Case& given, Layout layout, Real share) {
   }
   CHECK(reference::worst_share(y.read().values, given.literal.forward(given.x).values) < share);
   CHECK(reference::worst_share(dx.read().values, by_x) < share);
-  CHECK(reference::worst_share(read(gradients.gamma), by_gamma) < share);
-  CHECK(reference::worst_share(read(gradients.beta), by_beta) < share);
+  CHECK(reference::worst_share(to_reals(gradients.gamma), by_gamma) < share);
+  CHECK(reference::worst_share(to_reals(gradients.beta), by_beta) < share);
   CHECK(dx.gaps_are_untouched());
 }
 
@@ -208,7 +197,9 @@ TEST_CASE("per call everything of a layer holds: masks, residuals and epilogues"
   const auto nothing = train_conditional(layer, given, masked(x, none), y);
   CHECK(nothing.count == 0);
   CHECK(y.isZero(0));
+  dx.setConstant(-5);
   CHECK(backward_conditional(layer, nothing, given, masked(x, none), dy, dx).gamma.isZero(0));
+  CHECK(dx.isZero(0));
 }
 
 TEST_CASE("conditional calls refuse what they cannot do, and change nothing") {
@@ -253,4 +244,81 @@ TEST_CASE("conditional calls refuse what they cannot do, and change nothing") {
   Eigen::MatrixXd no_output(2, 0);
   infer_conditional(layer, of(2, 1), none, no_output);
   CHECK(backward_conditional_frozen(layer, of(2, 1), none, none, no_output).gamma.isZero(0));
+  CHECK(backward_conditional_frozen(layer, of(2, 0), none, none, no_output).gamma.cols() == 0);
+}
+
+TEST_CASE("conditional calls write nothing where a later example is refused") {
+  BatchNorm<double> layer(2);
+  Eigen::MatrixXd x(2, 3), y(2, 3);
+  x << 1, 2, 4, 3, 5, 9;
+  Modulation<double> given{Eigen::MatrixXd::Ones(2, 3), Eigen::MatrixXd::Zero(2, 3)};
+  const auto batch = train_conditional(layer, given, x, y);
+  given.gamma(1, 2) = std::numeric_limits<double>::quiet_NaN();
+  y.setConstant(-5);
+  CHECK_THROWS_WITH(infer_conditional(layer, given, x, y), Contains("gamma of channel 1"));
+  CHECK_THROWS_WITH(backward_conditional(layer, batch, given, x, x, y),
+                    Contains("gamma of channel 1"));
+  CHECK((y.array() == -5).all());
+}
+
+TEST_CASE("backward of conditional calls refuses moments, shapes and masks that do not fit") {
+  BatchNorm<double> layer(1);
+  const Eigen::RowVectorXd x = Eigen::RowVectorXd::LinSpaced(3, 0, 2);
+  const Eigen::RowVectorXd one = Eigen::RowVectorXd::Ones(1);
+  Eigen::RowVectorXd dx(3), dx_of_one(1);
+  const Modulation<double> given{Eigen::MatrixXd::Ones(1, 1), Eigen::MatrixXd::Zero(1, 1)};
+  const Modulation<double> each{Eigen::MatrixXd::Ones(1, 3), Eigen::MatrixXd::Zero(1, 3)};
+  const Modulation<double> wrong{Eigen::MatrixXd::Ones(1, 2), Eigen::MatrixXd::Zero(1, 2)};
+  auto batch = moments_of(x);
+  CHECK_THROWS_WITH(backward_conditional(layer, moments_of(one), given, x, x, dx),
+                    Contains("the moments must be those of this input"));
+  CHECK_THROWS_WITH(backward_conditional(layer, moments_of(one), given, one, one, dx_of_one),
+                    Contains("from two values per channel on"));
+  CHECK_THROWS_WITH(backward_conditional(layer, batch, wrong, x, x, dx),
+                    Contains("expected 1 x 1 or 1 x 3"));
+  const Eigen::Array<bool, 3, 1> mask(true, true, false);
+  CHECK_THROWS_WITH(
+      backward_conditional(layer, moments_of(masked(x, mask)), each, masked(x, mask), x, dx),
+      Contains("per example are given without a mask"));
+  batch.mean[0] = std::numeric_limits<double>::infinity();
+  CHECK_THROWS_WITH(backward_conditional(layer, batch, given, x, x, dx),
+                    Contains("backward_conditional: the statistics of a"));
+  layer.state().beta.setZero(2);
+  CHECK_THROWS_AS(train_conditional(layer, given, x, dx), std::invalid_argument);
+  CHECK_THROWS_AS(backward_conditional(layer, moments_of(x), given, x, x, dx),
+                  std::invalid_argument);
+}
+
+TEST_CASE("train_conditional moves the statistics on as training does, or not at all") {
+  Options options;
+  options.running = RunningUpdate::population();
+  BatchNorm<double> pooled(1, options);
+  pooled.state().batches_seen = 2;
+  pooled.state().samples_seen = State<double>::unknown;
+  Eigen::RowVectorXd x(3), y = Eigen::RowVectorXd::Constant(3, -5);
+  x << 0, 1, 5;
+  const Modulation<double> given{Eigen::MatrixXd::Ones(1, 1), Eigen::MatrixXd::Zero(1, 1)};
+  CHECK_THROWS_WITH(train_conditional(pooled, given, x, y), Contains("weighs by samples seen"));
+  CHECK((y.array() == -5).all());
+  options = {};
+  options.non_finite = NonFinite::skip_update;
+  BatchNorm<double> skipping(1, options);
+  x[1] = std::numeric_limits<double>::quiet_NaN();
+  train_conditional(skipping, given, x, y);
+  CHECK(skipping.state().batches_seen == 0);
+  CHECK(skipping.state().running_mean[0] == 0);
+}
+
+TEST_CASE("gamma and beta per example keep the digits of values far from zero") {
+  Case given(11, true, false);
+  for (Real& value : given.x.values) value = static_cast<Real>(static_cast<float>(value + 1e5L));
+  const auto loss = [&] { return reference::dot(given.literal.forward(given.x), given.dy); };
+  const auto by_x = reference::central_differences(given.x.values, loss, 1e-3L);
+  BatchNorm<float> layer = given.layer<float>();
+  const Modulation<float> modulation = given.modulation<float>();
+  const Stored<float> x(given.x, Layout::channels_first), dy(given.dy, Layout::channels_first);
+  Stored<float> y = Stored<float>::like(given.x, Layout::channels_first), dx = y;
+  const auto batch = train_conditional(layer, modulation, x.view(), y.view());
+  backward_conditional(layer, batch, modulation, x.view(), dy.view(), dx.view());
+  CHECK(reference::worst_share(dx.read().values, by_x) < 5e-6L);
 }

@@ -8,6 +8,7 @@
 #include "batchnorm/math/masked.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
+#include "support/layers.hpp"
 #include "support/layouts.hpp"
 #include "support/reference_derivatives.hpp"
 
@@ -41,8 +42,8 @@ struct Problem {
     norm.epsilon = 0.3L;
     norm.weights.assign(samples * positions, 1);
     norm.frozen = frozen;
-    norm.mu = uniform_channels(random, channels, -1, 1);
-    norm.sigma2 = uniform_channels(random, channels, 1, 3);
+    norm.mu = stored_as<float>(uniform_channels(random, channels, -1, 1));
+    norm.sigma2 = stored_as<float>(uniform_channels(random, channels, 1, 3));
     norm.under = under;
     for (Real& w : norm.weights) {
       if (what == Said::nothing) continue;
@@ -56,27 +57,14 @@ struct Problem {
 
   template <class T>
   BatchNorm<T> layer() const {
-    State<T> state(static_cast<Index>(x.channels));
-    for (Size c = 0; c < x.channels; ++c) {
-      const Index i = static_cast<Index>(c);
-      state.gamma[i] = static_cast<T>(norm.gamma[c]);
-      state.beta[i] = static_cast<T>(norm.beta[c]);
-      state.running_mean[i] = static_cast<accumulator_t<T>>(norm.mu[c]);
-      state.running_variance[i] = static_cast<accumulator_t<T>>(norm.sigma2[c]);
-    }
-    state.batches_seen = 1;
-    Options options;
-    options.epsilon = static_cast<double>(norm.epsilon);
-    return BatchNorm<T>(state, options);
+    return make_layer<T>({norm.gamma, norm.beta, norm.mu, norm.sigma2, norm.epsilon}, {});
   }
 
   template <class T>
   Gradients<T> direction() const {
     Gradients<T> both(static_cast<Index>(x.channels));
-    for (Size c = 0; c < x.channels; ++c) {
-      both.gamma[static_cast<Index>(c)] = static_cast<T>(u[c]);
-      both.beta[static_cast<Index>(c)] = static_cast<T>(t[c]);
-    }
+    both.gamma = to_vector<T>(u);
+    both.beta = to_vector<T>(t);
     return both;
   }
 
@@ -177,7 +165,7 @@ Second double_backward_of(const Problem& problem, Layout layout, const Execution
                                      to_x.view(), to_dy.view(), execution)
             : double_backward(layer, batch_of(problem, x), in, dy.view(), v.view(),
                               problem.direction<T>(), to_x.view(), to_dy.view(), execution);
-    for (Index c = 0; c < to_gamma.size(); ++c) gamma.push_back(static_cast<Real>(to_gamma[c]));
+    gamma = to_reals(to_gamma);
   });
   CHECK(to_x.gaps_are_untouched());
   CHECK(to_dy.gaps_are_untouched());
@@ -431,10 +419,51 @@ TEST_CASE("derivatives refuse what they cannot do, by name") {
                     Contains("must be disjoint"));
   CHECK_THROWS_WITH(jvp(layer, batch, x, masked(v, mask), none, out),
                     Contains("a mask and weights are said at the input"));
+  CHECK_THROWS_WITH(jvp(layer, batch, x, with_residual(v, x), none, out), Contains("residual"));
   Options options;
   options.epilogue = Epilogue::relu();
   CHECK_THROWS_WITH(jvp(BatchNorm<double>(2, options), batch, x, v, none, out),
                     Contains("the layer has no epilogue"));
+}
+
+TEST_CASE("double backward refuses inputs and outputs by their names") {
+  using Catch::Matchers::Contains;
+  BatchNorm<double> layer(2);
+  Eigen::MatrixXd x(2, 4), dy(2, 4), v(2, 4), out(2, 4), more(2, 4), small(2, 3);
+  x << 1, 2, 3, 5, 4, 3, 2, 7;
+  dy = v = x;
+  small.setOnes();
+  const Eigen::Array<bool, 4, 1> mask(true, true, false, true);
+  const auto batch = moments_of(x), some = moments_of(masked(x, mask));
+  const Gradients<double> none(2);
+  const auto refuse = [&](const Input<double>& in, const auto& of, const auto& g, const auto& u,
+                          Eigen::MatrixXd& to_x, Eigen::MatrixXd& to_g, const char* text) {
+    CHECK_THROWS_WITH(double_backward(layer, of, in, g, u, none, to_x, to_g), Contains(text));
+  };
+  refuse(x, batch, small, v, out, more, "shape of output gradient");
+  refuse(x, batch, dy, small, out, more, "shape of cotangent");
+  refuse(x, some, dy, v, out, more, "the moments must be those of this input");
+  refuse(masked(x, mask), some, dy, v, dy, more, "must be disjoint");
+  refuse(masked(x, mask), some, dy, v, out, dy, "must be disjoint");
+  refuse(masked(x, mask), some, dy, v, v, more, "must be disjoint");
+  refuse(masked(x, mask), some, dy, v, out, v, "must be disjoint");
+}
+
+TEST_CASE("derivatives refuse moments and layers that are none") {
+  using Catch::Matchers::Contains;
+  BatchNorm<double> layer(2);
+  Eigen::MatrixXd x(2, 4), out(2, 4), more(2, 4);
+  x << 1, 2, 3, 5, 4, 3, 2, 7;
+  const Gradients<double> none(2);
+  auto batch = moments_of(x);
+  batch.mean[1] = std::numeric_limits<double>::infinity();
+  CHECK_THROWS_WITH(jvp(layer, batch, x, x, none, out), Contains("jvp: the statistics of a"));
+  CHECK_THROWS_WITH(double_backward(layer, batch, x, x, x, none, out, more),
+                    Contains("double_backward: the statistics of a"));
+  batch = moments_of(x);
+  layer.state().beta.setZero(3);
+  CHECK_THROWS_AS(jvp(layer, batch, x, x, none, out), std::invalid_argument);
+  CHECK_THROWS_AS(double_backward(layer, batch, x, x, x, none, out, more), std::invalid_argument);
 }
 
 TEST_CASE("one value per channel has the derivatives of constant statistics") {

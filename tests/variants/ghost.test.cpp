@@ -234,3 +234,36 @@ TEST_CASE("what ghosts refuse changes nothing") {
   CHECK(skipping.state().batches_seen == 0);
   CHECK(y[0] == Approx(-0.5 / std::sqrt(0.25 + 1e-5)));
 }
+
+TEST_CASE("no ghost is written where another one is refused") {
+  Eigen::RowVectorXd x(4), y = Eigen::RowVectorXd::Constant(4, -5);
+  x << 1, 2, 3, 3;
+  Options options;
+  options.epsilon = 0;
+  BatchNorm<double> flat(1, options);
+  CHECK_THROWS_WITH(train_ghosts(flat, GhostBatches{2}, x, y),
+                    Contains("variance + epsilon of channel 0"));
+  options = {};
+  options.running = RunningUpdate::population();
+  for (const auto update : {GhostUpdate::pooled, GhostUpdate::each_ghost}) {
+    BatchNorm<double> pooled(1, options);
+    pooled.state().batches_seen = 2;
+    pooled.state().samples_seen = State<double>::unknown;
+    CHECK_THROWS_WITH(train_ghosts(pooled, GhostBatches{2, update}, x, y),
+                      Contains("weighs by samples seen"));
+  }
+  BatchNorm<double> uneven(1);
+  uneven.state().beta.setZero(2);
+  CHECK_THROWS_AS(train_ghosts(uneven, GhostBatches{2}, x, y), std::invalid_argument);
+  CHECK((y.array() == -5).all());
+  // One ghost that is not finite keeps all from the statistics, be it the first one.
+  options = {};
+  options.non_finite = NonFinite::skip_update;
+  BatchNorm<double> skipping(1, options);
+  x[0] = std::numeric_limits<double>::infinity();
+  const auto batch = train_ghosts(skipping, GhostBatches{2}, x, y);
+  CHECK(skipping.state().batches_seen == 0);
+  const Eigen::Array<bool, 4, 1> mask(true, true, true, false);
+  CHECK_THROWS_WITH(backward_ghosts(skipping, batch, masked(x, mask), x, y),
+                    Contains("ghosts are cut by examples"));
+}

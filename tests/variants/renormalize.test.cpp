@@ -8,6 +8,7 @@
 #include "batchnorm/math/masked.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
+#include "support/layers.hpp"
 #include "support/layouts.hpp"
 #include "support/reference_derivatives.hpp"
 
@@ -61,8 +62,8 @@ struct Case {
     dy = stored_as<float>(normal_batch(random, 4, 5, positions, 0.2L));
     literal.gamma = stored_as<float>(uniform_channels(random, 5, 0.5, 2));
     literal.beta = stored_as<float>(uniform_channels(random, 5, -1, 1));
-    literal.mu = uniform_channels(random, 5, -1, 1);
-    literal.sigma2 = uniform_channels(random, 5, 0.5, 9);
+    literal.mu = stored_as<float>(uniform_channels(random, 5, -1, 1));
+    literal.sigma2 = stored_as<float>(uniform_channels(random, 5, 0.5, 9));
     literal.mu[3] = 40;        // clips d
     literal.sigma2[4] = 1e4L;  // clips r
     literal.epsilon = 0.01L;
@@ -72,19 +73,12 @@ struct Case {
   }
 
   template <class T>
-  BatchNorm<T> layer(Options options = {}) const {
-    State<T> state(5);
-    for (Index c = 0; c < 5; ++c) {
-      const Size i = static_cast<Size>(c);
-      state.gamma[c] = static_cast<T>(literal.gamma[i]);
-      state.beta[c] = static_cast<T>(literal.beta[i]);
-      state.running_mean[c] = static_cast<double>(literal.mu[i]);
-      state.running_variance[c] = static_cast<double>(literal.sigma2[i]);
-    }
-    state.batches_seen = 3;
-    state.samples_seen = 36;
-    options.epsilon = static_cast<double>(literal.epsilon);
-    return BatchNorm<T>(state, options);
+  BatchNorm<T> layer(const Options& options = {}) const {
+    BatchNorm<T> layer = make_layer<T>(
+        {literal.gamma, literal.beta, literal.mu, literal.sigma2, literal.epsilon}, options);
+    layer.state().batches_seen = 3;
+    layer.state().samples_seen = 36;
+    return layer;
   }
 
   Renormalization limits() const {
@@ -94,13 +88,6 @@ struct Case {
     return limits;
   }
 };
-
-template <class Vector>
-std::vector<Real> read(const Vector& numbers) {
-  std::vector<Real> all;
-  for (Index c = 0; c < numbers.size(); ++c) all.push_back(static_cast<Real>(numbers[c]));
-  return all;
-}
 
 }  // namespace
 
@@ -113,8 +100,8 @@ TEST_CASE("batch renormalisation is algorithm 1 of its paper, clipped and not") 
     BatchNorm<double> layer = given.layer<double>(), plain = layer;
     const auto batch = train_renormalized(layer, given.limits(), x.view(), y.view());
     CHECK(reference::worst_share(y.read().values, given.literal.forward(given.x).values) < 1e-14L);
-    CHECK(reference::worst_share(read(batch.r), given.literal.r) < 1e-14L);
-    CHECK(reference::worst_share(read(batch.d), given.literal.d) < 1e-14L);
+    CHECK(reference::worst_share(to_reals(batch.r), given.literal.r) < 1e-14L);
+    CHECK(reference::worst_share(to_reals(batch.d), given.literal.d) < 1e-14L);
     CHECK(batch.clipped[3]);
     CHECK(batch.clipped[4]);
     CHECK_FALSE(batch.clipped[0]);
@@ -144,8 +131,8 @@ TEST_CASE("backward of batch renormalisation: r and d are constants") {
     const auto batch = train_renormalized(layer, given.limits(), x.view(), y.view());
     const auto gradients = backward_renormalized(layer, batch, x.view(), dy.view(), dx.view());
     CHECK(reference::worst_share(dx.read().values, by_x) < 1e-10L);
-    CHECK(reference::worst_share(read(gradients.gamma), by_gamma) < 1e-10L);
-    CHECK(reference::worst_share(read(gradients.beta), by_beta) < 1e-10L);
+    CHECK(reference::worst_share(to_reals(gradients.gamma), by_gamma) < 1e-10L);
+    CHECK(reference::worst_share(to_reals(gradients.beta), by_beta) < 1e-10L);
     BatchNorm<float> narrow = given.layer<float>(options);
     const Stored<float> fx(given.x, Layout::channels_last), fdy(given.dy, Layout::channels_first);
     Stored<float> fy = Stored<float>::like(given.x, Layout::channels_last), fdx = fy;
@@ -177,6 +164,13 @@ TEMPLATE_TEST_CASE("r_max 1 and d_max 0 are plain training, to the bit", "", flo
   layer.state().running_mean = moments_of(x.view()).mean;
   layer.state().running_variance = moments_of(x.view()).population_variance();
   train_renormalized(layer, Renormalization{}, x.view(), y.view());
+  CHECK(y.same_bits(plain_y));
+  // And where these are NaN, which plain training does not look at.
+  Options options;
+  options.non_finite = NonFinite::propagate;
+  BatchNorm<TestType> broken = given.layer<TestType>(options);
+  broken.state().running_mean.setConstant(std::numeric_limits<double>::quiet_NaN());
+  train_renormalized(broken, Renormalization{}, x.view(), y.view());
   CHECK(y.same_bits(plain_y));
 }
 
@@ -231,8 +225,8 @@ TEST_CASE("Keras averages standard deviations") {
   const double epsilon = layer.options().epsilon;
   const Eigen::RowVectorXd x = (Eigen::RowVectorXd(4) << 1, 3, 5, 7).finished();
   Eigen::RowVectorXd y(4);
-  const auto limits = Renormalization::keras(0.5, 2, 1);
-  CHECK(limits.least_r() == 0.5);
+  const auto limits = Renormalization::keras(0.25, 2, 1);
+  CHECK(limits.least_r() == 0.25);
   double deviation = std::sqrt(1 + epsilon), mean = 0;
   for (int step = 0; step < 3; ++step) {
     train_renormalized(layer, limits, x, y);
@@ -250,6 +244,35 @@ TEST_CASE("Keras averages standard deviations") {
   same.average = RenormAverage::variance;
   for (int step = 0; step < 3; ++step) train_renormalized(variances, same, x, y);
   CHECK(variances.state().running_variance[0] > layer.state().running_variance[0]);
+}
+
+TEST_CASE("an average of deviations is never of a negative variance, and leaves unknown counts") {
+  const Eigen::RowVectorXd x = Eigen::RowVectorXd::Constant(4, 3);
+  Eigen::RowVectorXd y(4);
+  for (int i = 1; i <= 40; ++i) {
+    Options options;
+    options.epsilon = i * 1e-3;  // the square of its root is less for some
+    BatchNorm<double> layer(1, options);
+    layer.state().running_variance[0] = 0;
+    layer.state().samples_seen = State<double>::unknown;
+    train_renormalized(layer, Renormalization::keras(0.5, 2, 1), x, y);
+    CHECK(layer.state().running_variance[0] >= 0);
+    CHECK(layer.state().running_variance[0] < 1e-16);
+    CHECK(layer.state().samples_seen == State<double>::unknown);
+  }
+}
+
+TEST_CASE("gamma and beta that are left out have no gradient under renormalisation") {
+  Options options;
+  options.scale = options.shift = false;
+  BatchNorm<double> layer(1, options);
+  Eigen::RowVectorXd x(3), dy(3), y(3), dx(3);
+  x << 1, 2, 6;
+  dy << 1, 1, -3;
+  const auto batch = train_renormalized(layer, {}, x, y);
+  const auto gradients = backward_renormalized(layer, batch, x, dy, dx);
+  CHECK(gradients.gamma[0] == 0);
+  CHECK(gradients.beta[0] == 0);
 }
 
 TEST_CASE("masks, in-place outputs and minibatches of nothing") {
@@ -270,9 +293,13 @@ TEST_CASE("masks, in-place outputs and minibatches of nothing") {
   train_renormalized(dense, limits, some, some);
   const auto before = layer.state().running_mean;
   const Eigen::Array<bool, 4, 1> none(false, false, false, false);
-  CHECK(train_renormalized(layer, limits, masked(x, none), y).batch.count == 0);
+  const auto nothing = train_renormalized(layer, limits, masked(x, none), y);
+  CHECK(nothing.batch.count == 0);
   CHECK(y.isZero(0));
   CHECK(layer.state().running_mean == before);
+  y.setConstant(-5);
+  CHECK(backward_renormalized(layer, nothing, masked(x, none), x, y).gamma[0] == 0);
+  CHECK(y.isZero(0));
 }
 
 TEST_CASE("what batch renormalisation refuses changes nothing") {
@@ -320,4 +347,33 @@ TEST_CASE("what batch renormalisation refuses changes nothing") {
   small << 1, 2;
   CHECK_THROWS_WITH(backward_renormalized(layer, batch, small, small, small),
                     Contains("the moments must be those of this input"));
+}
+
+TEST_CASE("renormalisation refuses states and parameters that training or inference refuses") {
+  Eigen::RowVectorXd x(3), y = Eigen::RowVectorXd::Constant(3, -5);
+  x << 1, 2, 4;
+  Options options;
+  options.running = RunningUpdate::population();
+  BatchNorm<double> pooled(1, options);
+  pooled.state().batches_seen = 2;
+  pooled.state().samples_seen = State<double>::unknown;
+  CHECK_THROWS_WITH(train_renormalized(pooled, {}, x, y), Contains("weighs by samples seen"));
+  BatchNorm<double> negative(1), infinite(1);
+  negative.state().running_variance[0] = -1;
+  CHECK_THROWS_AS(train_renormalized(negative, {}, x, y), std::domain_error);
+  CHECK((y.array() == -5).all());
+  const auto batch = train_renormalized(infinite, {}, x, y);
+  infinite.state().gamma[0] = std::numeric_limits<double>::infinity();
+  y.setConstant(-5);
+  CHECK_THROWS_WITH(train_renormalized(infinite, {}, x, y), Contains("gamma of channel 0"));
+  CHECK_THROWS_WITH(backward_renormalized(infinite, batch, x, x, y),
+                    Contains("gamma of channel 0"));
+  CHECK((y.array() == -5).all());
+  options = {};
+  options.non_finite = NonFinite::skip_update;
+  BatchNorm<double> skipping(1, options);
+  x[1] = std::numeric_limits<double>::quiet_NaN();
+  train_renormalized(skipping, {}, x, y);
+  CHECK(skipping.state().batches_seen == 0);
+  CHECK(skipping.state().running_mean[0] == 0);
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/variants/substitute.hpp"
 
+#include <cstddef>
 #include <limits>
 
+#include "batchnorm/distributed/synchronize.hpp"
 #include "support/catch.hpp"
 
 using namespace batchnorm;
@@ -69,4 +71,20 @@ TEST_CASE("samples of a view are a view of the same memory") {
   CHECK(some.data() == data + 6);
   CHECK(&some(1, 2, 1) == &view(2, 2, 1));
   CHECK(some.position_order() == PositionOrder::first_fastest);
+}
+
+TEST_CASE("a minibatch of several ranks is refused, and nothing is exchanged") {
+  struct Nobody {
+    int calls = 0;
+    void operator()(const void*, std::size_t, void*) { ++calls; }
+  };
+  Nobody nobody;
+  Synchronize together(nobody, 0, 2);
+  const BatchNorm<double> layer(1);
+  const Eigen::RowVectorXd x = Eigen::RowVectorXd::LinSpaced(4, 0, 3);
+  const detail::SelectedInput<double> chosen("test", x);
+  CHECK_THROWS_WITH(detail::checked_batch("test", layer, chosen, together),
+                    Contains("test: a minibatch lies on one rank"));
+  CHECK(nobody.calls == 0);
+  CHECK(detail::checked_batch("test", layer, chosen, {}).batch.mean[0] == 1.5);
 }

@@ -8,6 +8,7 @@
 #include "batchnorm/math/masked.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
+#include "support/layers.hpp"
 #include "support/layouts.hpp"
 #include "support/reference_derivatives.hpp"
 
@@ -62,35 +63,19 @@ struct Case {
     dy = stored_as<float>(normal_batch(random, 4, 3, positions, 0.3L));
     literal.gamma = stored_as<float>(uniform_channels(random, 3, -2, 2));
     literal.beta = stored_as<float>(uniform_channels(random, 3, -1, 1));
-    literal.mu = uniform_channels(random, 3, -1, 1);
-    literal.sigma2 = uniform_channels(random, 3, 1, 5);
+    literal.mu = stored_as<float>(uniform_channels(random, 3, -1, 1));
+    literal.sigma2 = stored_as<float>(uniform_channels(random, 3, 1, 5));
     literal.a = static_cast<Real>(how.share_of_mean());
     literal.b = static_cast<Real>(how.share_of_variance());
     literal.second_moments = how.mixes_second_moments();
   }
 
   template <class T>
-  BatchNorm<T> layer(Options options = {}) const {
-    State<T> state(3);
-    for (Index c = 0; c < 3; ++c) {
-      const Size i = static_cast<Size>(c);
-      state.gamma[c] = static_cast<T>(literal.gamma[i]);
-      state.beta[c] = static_cast<T>(literal.beta[i]);
-      state.running_mean[c] = static_cast<double>(literal.mu[i]);
-      state.running_variance[c] = static_cast<double>(literal.sigma2[i]);
-    }
-    state.batches_seen = 1;
-    options.epsilon = static_cast<double>(literal.epsilon);
-    return BatchNorm<T>(state, options);
+  BatchNorm<T> layer(const Options& options = {}) const {
+    return make_layer<T>({literal.gamma, literal.beta, literal.mu, literal.sigma2, literal.epsilon},
+                         options);
   }
 };
-
-template <class Vector>
-std::vector<Real> read(const Vector& numbers) {
-  std::vector<Real> all;
-  for (Index c = 0; c < numbers.size(); ++c) all.push_back(static_cast<Real>(numbers[c]));
-  return all;
-}
 
 template <class T>
 void check_case(Case& given, const Options& options, Layout layout, Real share) {
@@ -107,8 +92,8 @@ void check_case(Case& given, const Options& options, Layout layout, Real share) 
       backward_weighing_examples(layer, given.weighing, x.view(), dy.view(), dx.view());
   CHECK(reference::worst_share(y.read().values, given.literal.forward(given.x).values) < share);
   CHECK(reference::worst_share(dx.read().values, by_x) < share);
-  CHECK(reference::worst_share(read(gradients.gamma), by_gamma) < share);
-  CHECK(reference::worst_share(read(gradients.beta), by_beta) < share);
+  CHECK(reference::worst_share(to_reals(gradients.gamma), by_gamma) < share);
+  CHECK(reference::worst_share(to_reals(gradients.beta), by_beta) < share);
   CHECK(y.gaps_are_untouched());
 }
 
@@ -186,9 +171,13 @@ TEST_CASE("weighing of examples refuses what it cannot do") {
   x << 1, 2, 4;
   CHECK_THROWS_WITH(infer_weighing_examples(layer, half, x, y),
                     Contains("running statistics must come from data"));
+  CHECK_THROWS_WITH(backward_weighing_examples(layer, half, x, x, y),
+                    Contains("running statistics must come from data"));
   layer.train(x, y);
   const Eigen::Array<bool, 3, 1> mask(true, true, false);
   CHECK_THROWS_WITH(infer_weighing_examples(layer, half, masked(x, mask), y),
+                    Contains("the moments of an example are of all its positions"));
+  CHECK_THROWS_WITH(backward_weighing_examples(layer, half, masked(x, mask), x, y),
                     Contains("the moments of an example are of all its positions"));
   Eigen::RowVectorXd dr(3);
   CHECK_THROWS_WITH(
@@ -198,4 +187,7 @@ TEST_CASE("weighing of examples refuses what it cannot do") {
   Eigen::MatrixXd no_output(1, 0);
   infer_weighing_examples(layer, half, none, no_output);
   CHECK(backward_weighing_examples(layer, half, none, none, no_output).gamma[0] == 0);
+  layer.state().beta.setZero(2);
+  CHECK_THROWS_AS(infer_weighing_examples(layer, half, x, y), std::invalid_argument);
+  CHECK_THROWS_AS(backward_weighing_examples(layer, half, x, x, y), std::invalid_argument);
 }

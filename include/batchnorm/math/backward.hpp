@@ -103,21 +103,26 @@ struct FromInput {
   }
 };
 
-/// Tables for backward from the input.
-template <class T, int Channels>
-GradientTables<T, Channels> input_tables(const Options& options, const State<T, Channels>& state,
-                                         const StatisticsView<accumulator_t<T>>& statistics) {
-  using A = accumulator_t<T>;
-  using C = parameter_t<T>;
-  GradientTables<T, Channels> tables(state.channels());
-  CentredCoefficients<A, C> coefficients{statistics, parameters_of(options, state)};
+/// Fills tables with what the input is centred and multiplied by.
+template <class A, class C, class P, class Tables>
+void fill_input_tables(Tables& tables, Index channels, CentredCoefficients<A, C, P> coefficients) {
   coefficients.pivot = tables.pivot();
   coefficients.scale = tables.scale();
   coefficients.shift = tables.shift();
   coefficients.rounded_inverse = tables.inverse();
   coefficients.inverse = tables.wide_inverse();
   coefficients.pivot_error = tables.pivot_error();
-  for_channels<A>(0, state.channels(), coefficients);
+  for_channels<A>(0, channels, coefficients);
+}
+
+/// Tables for backward from the input.
+template <class T, int Channels>
+GradientTables<T, Channels> input_tables(const Options& options, const State<T, Channels>& state,
+                                         const StatisticsView<accumulator_t<T>>& statistics) {
+  GradientTables<T, Channels> tables(state.channels());
+  fill_input_tables(tables, state.channels(),
+                    CentredCoefficients<accumulator_t<T>, parameter_t<T>>{
+                        statistics, parameters_of(options, state)});
   return tables;
 }
 

@@ -92,8 +92,10 @@ class CombinationTables {
   Index channels() const { return rounded_.rows(); }
   C* k(int i) { return rounded_.data() + i * channels(); }
   C* pivot() { return k(0); }
-  C* rounded_inverse() { return k(8); }
-  A* inverse() { return wide_.data(); }                   ///< r
+  C* scale() { return k(1); }                             ///< until k1 is written over it
+  C* shift() { return k(2); }                             ///< until k2 is
+  C* inverse() { return k(8); }                           ///< r = 1 / sqrt(variance + epsilon)
+  A* wide_inverse() { return wide_.data(); }              ///< r
   A* pivot_error() { return wide_.data() + channels(); }  ///< (mean - pivot) r
 
  private:

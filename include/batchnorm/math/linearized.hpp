@@ -59,14 +59,7 @@ struct LinearizedNorm {
         parameters(parameters_of(options, state)),
         direction(towards),
         divisor(minibatch) {
-    CentredCoefficients<A, C> coefficients{statistics, parameters};
-    coefficients.pivot = tables.pivot();
-    coefficients.scale = tables.k(1);
-    coefficients.shift = tables.k(2);
-    coefficients.rounded_inverse = tables.rounded_inverse();
-    coefficients.inverse = tables.inverse();
-    coefficients.pivot_error = tables.pivot_error();
-    for_channels<A>(0, state.channels(), coefficients);
+    fill_input_tables(tables, state.channels(), CentredCoefficients<A, C>{statistics, parameters});
   }
 
   CombinationTables<T> tables;
@@ -169,6 +162,29 @@ class ProductReduction final : public Reduction<T> {
   DerivativeCoefficients<T>* write_;
 };
 
+/// The operands of one loop, in the order of a formula.
+template <class T>
+struct DerivativeOperands {
+  Operands<T> data;
+  ViewShape outputs[2];
+  ViewShape inputs[3];
+
+  void read(const BatchView<const T>& view) {
+    data.from[data.inputs] = view.data();
+    inputs[data.inputs++] = ViewShape(view);
+  }
+  void write(const BatchView<T>& view) {
+    data.to[data.outputs] = view.data();
+    outputs[data.outputs++] = ViewShape(view);
+  }
+  /// Those of the sums.
+  Operands<T> inputs_alone() const {
+    Operands<T> alone = data;
+    alone.outputs = 0;
+    return alone;
+  }
+};
+
 /// Sums of w v and w v h over the values that count, in the accumulator, as no kernel knows
 /// weights.
 template <class T>
@@ -184,7 +200,7 @@ void weighted_products(const SelectedValues<T>& selected, const BatchView<const 
     ListLine line(layout);
     T values[2][ListLine::capacity + PlaceBits::per_byte];  // as copies may write a little more
     const A pivot = convert<A>(norm.tables.pivot()[channel]);
-    const A r = norm.tables.inverse()[channel];
+    const A r = norm.tables.wide_inverse()[channel];
     const A error = norm.tables.pivot_error()[channel];
     A sum(0), product(0);
     for (Index rank = 0; rank < list.count(); rank += line.length()) {

@@ -9,17 +9,15 @@
 #include "batchnorm/kernels/map_kernel.hpp"
 #include "batchnorm/kernels/reduce_kernel.hpp"
 #include "batchnorm/kernels/selected.hpp"
-#include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/combination.hpp"
-#include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/linearized.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/batch_view.hpp"
 
-// Forward mode and second derivatives, for one channel. With r = 1 / sqrt(v + epsilon), the
-// normalised values h, weights w_i of sum W (all 1 and n where nothing was said), and <a> =
-// sum(w a) / W, the statistics being functions of x,
+// Forward mode (forward_mode.hpp) and second derivatives, for one channel. With r = 1 / sqrt(v +
+// epsilon), the normalised values h, weights w_i of sum W (all 1 and n where nothing was said), and
+// <a> = sum(w a) / W, the statistics being functions of x,
 //
 //     P u = u - <u> - h <h u>
 //
@@ -50,48 +48,6 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// Of jvp: y_0 = gamma r P dx + dgamma h + dbeta; sums of dx and dx h.
-template <class T>
-class JvpCoefficients final : public DerivativeCoefficients<T> {
-  using A = accumulator_t<T>;
-
-  struct Body {
-    LinearizedNorm<T>& norm;
-    const A* const* sums;
-
-    template <int Lanes>
-    [[gnu::always_inline]] bool run(const ChannelGroup& group) const {
-      using V = simd::Vector<A, Lanes>;
-      CombinationTables<T>& tables = norm.tables;
-      V r, error, gamma, factor, summand, sum, product;
-      load_channels<A, Lanes>(r, tables.inverse(), group);
-      load_channels<A, Lanes>(error, tables.pivot_error(), group);
-      load_or<A, Lanes>(gamma, norm.parameters.gamma, group, A(1));
-      load_or<A, Lanes>(factor, norm.direction.gamma, group, A(0));
-      load_or<A, Lanes>(summand, norm.direction.beta, group, A(0));
-      const V scale = gamma * r;
-      if (!norm.divisor.fixed) {
-        load_channels<A, Lanes>(sum, sums[0], group);
-        load_channels<A, Lanes>(product, sums[1], group);
-        factor -= scale * (product / norm.divisor.divisor);
-        summand -= scale * (sum / norm.divisor.divisor);
-      }
-      store_channels<A, Lanes>(tables.k(1) + group.first, group, scale);
-      store_linear<A, Lanes>(tables.k(2), tables.k(3), group, factor, summand, r, error);
-      return true;
-    }
-  };
-
- public:
-  explicit JvpCoefficients(LinearizedNorm<T>& norm) : norm_(norm) {}
-  void write(Index first, Index last, const A* const* sums) override {
-    for_channels<A>(first, last, Body{norm_, sums});
-  }
-
- private:
-  LinearizedNorm<T>& norm_;
-};
-
 /// Of double backward: y_0 is the gradient to x, y_1 that to g; sums as ProductTerms.
 template <class T>
 class SecondOrderCoefficients final : public DerivativeCoefficients<T> {
@@ -108,7 +64,7 @@ class SecondOrderCoefficients final : public DerivativeCoefficients<T> {
       using V = simd::Vector<A, Lanes>;
       CombinationTables<T>& tables = norm.tables;
       V r, error, gamma, u, t, sum[5];
-      load_channels<A, Lanes>(r, tables.inverse(), group);
+      load_channels<A, Lanes>(r, tables.wide_inverse(), group);
       load_channels<A, Lanes>(error, tables.pivot_error(), group);
       load_or<A, Lanes>(gamma, norm.parameters.gamma, group, A(1));
       load_or<A, Lanes>(u, norm.direction.gamma, group, A(0));
@@ -149,101 +105,6 @@ class SecondOrderCoefficients final : public DerivativeCoefficients<T> {
   C* to_gamma_;
 };
 
-/// The operands of one loop, in the order of a formula.
-template <class T>
-struct DerivativeOperands {
-  Operands<T> data;
-  ViewShape outputs[2];
-  ViewShape inputs[3];
-
-  void read(const BatchView<const T>& view) {
-    data.from[data.inputs] = view.data();
-    inputs[data.inputs++] = ViewShape(view);
-  }
-  void write(const BatchView<T>& view) {
-    data.to[data.outputs] = view.data();
-    outputs[data.outputs++] = ViewShape(view);
-  }
-  /// Those of the sums.
-  Operands<T> inputs_alone() const {
-    Operands<T> alone = data;
-    alone.outputs = 0;
-    return alone;
-  }
-};
-
-/// y = gamma r P dx + dgamma h + dbeta.
-template <class T>
-class JvpPass {
-  using C = parameter_t<T>;
-
- public:
-  JvpPass(LinearizedNorm<T>& norm, const InputViews<T>& in, const BatchView<const T>& tangent,
-          const BatchView<T>& out)
-      : norm_(norm),
-        in_(in),
-        tangent_(tangent),
-        coefficients_(norm),
-        sum_source_{norm.tables.pivot(), norm.tables.rounded_inverse()},
-        map_source_{norm.tables.k(0), norm.tables.k(1), norm.tables.k(2), norm.tables.k(3)},
-        sum_call_(reduce_kernels<GradientTerms<FromInput<C>>, T>, sum_source_, {C(1), C(1)}),
-        map_call_(map_kernels<Combination, T>, map_source_, {C(1), C(1)}) {
-    operands_.read(in.x);
-    operands_.read(tangent);
-    operands_.write(out);
-  }
-
-  void run(const Execution& execution) {
-    if (norm_.divisor.empty) return fill(execution);
-    if (in_.selected != nullptr) return run_selected(execution);
-    if (norm_.divisor.fixed) {
-      ProductReduction<T>(norm_, 2, nullptr).write(coefficients_);
-      return map<T>(execution, map_call_, operands_.data, operands_.outputs, operands_.inputs);
-    }
-    ProductReduction<T> reduction(norm_, 2, &coefficients_);
-    const Operands<T> reduced = operands_.inputs_alone();
-    reduce_and_map<T>(execution, {reduction, sum_call_, reduced, map_call_, operands_.data, 2},
-                      operands_.outputs, operands_.inputs);
-  }
-
- private:
-  void fill(const Execution& execution) const {
-    if (in_.selected == nullptr) return;
-    in_.selected->fill(execution, operands_.data, operands_.outputs, operands_.inputs, 1);
-  }
-
-  ChannelRange all_channels() const { return {0, in_.x.channels()}; }
-
-  void run_selected(const Execution& execution) {
-    const SelectedValues<T>& selected = *in_.selected;
-    const Operands<T> reduced = operands_.inputs_alone();
-    ProductReduction<T> reduction(norm_, 2, nullptr);
-    if (!norm_.divisor.fixed && !selected.what().weights.empty()) {
-      weighted_products(selected, in_.x, tangent_, norm_, reduction, execution);
-    } else if (!norm_.divisor.fixed) {
-      selected.reduce(execution, reduction, sum_call_, reduced, operands_.inputs, 2,
-                      ListOf::counted, all_channels());
-    }
-    reduction.write(coefficients_);
-    if (selected.maps_all()) {
-      map<T>(execution, map_call_, operands_.data, operands_.outputs, operands_.inputs);
-    } else {
-      selected.map(execution, map_call_, operands_.data, operands_.outputs, operands_.inputs);
-      fill(execution);
-    }
-  }
-
-  LinearizedNorm<T>& norm_;
-  const InputViews<T>& in_;
-  const BatchView<const T>& tangent_;
-  JvpCoefficients<T> coefficients_;
-  TableSource<C> sum_source_;
-  TableSource<C> map_source_;
-  FormulaCall<T> sum_call_;
-  FormulaCall<T> map_call_;
-  DerivativeOperands<T> operands_;
-};
-
 /// The gradients of double backward.
 template <class T>
 class SecondOrderPass {
@@ -258,7 +119,7 @@ class SecondOrderPass {
         cotangent_(cotangent),
         to_gradient_(to_gradient),
         coefficients_(norm, to_gamma),
-        sum_source_{norm.tables.pivot(), norm.tables.rounded_inverse()},
+        sum_source_{norm.tables.pivot(), norm.tables.inverse()},
         map_source_{norm.tables.k(0), norm.tables.k(1), norm.tables.k(2), norm.tables.k(3),
                     norm.tables.k(4), norm.tables.k(5), norm.tables.k(6), norm.tables.k(7)},
         sum_call_(reduce_kernels<ProductTerms, T>, sum_source_, {C(1), C(1)}),

@@ -36,10 +36,8 @@ using MomentsOf = typename BatchNorm<T, Channels>::BatchMoments;
 template <class T, int Channels>
 StatisticsView<accumulator_t<T>> running_statistics_of(const char* function,
                                                        const BatchNorm<T, Channels>& layer) {
-  const State<T, Channels>& state = layer.state();
-  check_has_statistics(function, state, layer.has_statistics());
-  check_statistics(function, state, layer.options().non_finite);
-  return check_inference(function, layer.options(), state, statistics_of(state));
+  return usable_running_statistics(function, layer.options(), layer.state(),
+                                   layer.has_statistics());
 }
 
 /// Those of a minibatch; those of the layer where it has one value per channel.
@@ -47,8 +45,7 @@ template <class T, int Channels>
 StatisticsView<accumulator_t<T>> batch_statistics_of(const char* function,
                                                      const BatchNorm<T, Channels>& layer,
                                                      const MomentsOf<T, Channels>& batch) {
-  if (batch.count == 1) return running_statistics_of(function, layer);
-  return check_inference(function, layer.options(), layer.state(), statistics_of(batch));
+  return usable_statistics(function, layer.options(), layer.state(), layer.has_statistics(), batch);
 }
 
 /// Refuses an epilogue, where its derivative or its output is the caller's to apply.

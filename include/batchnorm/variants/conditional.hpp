@@ -22,7 +22,6 @@
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/running.hpp"
-#include "batchnorm/math/second_order.hpp"
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
@@ -60,10 +59,10 @@ struct Modulation {
 
 namespace detail {
 
-/// Checks gamma and beta against an input. @return how many examples share them: all, or 1
+/// Checks gamma and beta against an input.
 template <class T>
-Index check_modulation(const char* function, Index channels, const Modulation<T>& given,
-                       const BatchView<const T>& in) {
+void check_modulation(const char* function, Index channels, const Modulation<T>& given,
+                      const BatchView<const T>& in) {
   const Index examples = given.gamma.cols();
   const bool same = given.beta.rows() == given.gamma.rows() && given.beta.cols() == examples;
   if (!same || given.gamma.rows() != channels || (examples != 1 && examples != in.samples())) {
@@ -72,10 +71,9 @@ Index check_modulation(const char* function, Index channels, const Modulation<T>
                   text(given.gamma.rows(), " x ", examples, " and ", given.beta.rows(), " x ",
                        given.beta.cols()));
   }
-  return examples == 1 ? in.samples() : 1;
 }
 
-/// One after the other, the examples that share gamma and beta.
+/// One after the other, the gamma and beta that are given.
 template <class T>
 class Modulated {
  public:
@@ -84,6 +82,9 @@ class Modulated {
       : function_(function), options_(options), given_(given), norm_(given.gamma.rows()) {
     for (Index c = 0; c < norm_.channels(); ++c) norm_.set_statistics(c, of);
   }
+
+  /// All examples, or each.
+  Index groups() const { return given_.gamma.cols(); }
 
   /// The coefficients of one group, checked.
   GradientTables<T, Eigen::Dynamic> tables(Index group) {
@@ -96,6 +97,11 @@ class Modulated {
     return tables;
   }
 
+  /// Refuses, before anything is written, what a later example would be refused for.
+  void check_all() {
+    for (Index group = 0; group < groups(); ++group) tables(group);
+  }
+
  private:
   const char* function_;
   const Options& options_;
@@ -103,25 +109,13 @@ class Modulated {
   Substitute<T> norm_;
 };
 
-/// Refuses, before anything is written, what a later example would be refused for.
 template <class T>
-void check_groups(Modulated<T>& modulated, Index groups) {
-  for (Index group = 0; group < groups; ++group) modulated.tables(group);
-}
-
-template <class T>
-void write_modulated(const Options& options, Modulated<T>& modulated, Index groups,
-                     const InputViews<T>& in, const BatchView<T>& out, const Execution& execution) {
-  if (groups == 1) {
-    auto tables = modulated.tables(0);
-    return normalize_with(options, tables, in, out, execution);
-  }
-  for (Index n = 0; n < groups; ++n) {
-    auto tables = modulated.tables(n);
-    InputViews<T> part{samples_of(in.x, n, 1)};
-    const auto residual = samples_of(in.residual != nullptr ? *in.residual : in.x, n, 1);
-    if (in.residual != nullptr) part.residual = &residual;
-    normalize_with(options, tables, part, samples_of(out, n, 1), execution);
+void write_modulated(const Options& options, Modulated<T>& modulated, const InputViews<T>& in,
+                     const BatchView<T>& out, const Execution& execution) {
+  for (Index group = 0; group < modulated.groups(); ++group) {
+    auto tables = modulated.tables(group);
+    if (modulated.groups() == 1) return normalize_with(options, tables, in, out, execution);
+    normalize_example_with(options, tables, group, in, out, execution);
   }
 }
 
@@ -163,8 +157,11 @@ class ModulatedBackward {
         totals(c, 1) += gamma * sums.normalized[c];
       }
     }
-    if (!divisor_.fixed) totals /= divisor_.divisor;
-    if (divisor_.fixed) totals.setZero();
+    if (divisor_.fixed) {
+      totals.setZero();
+    } else {
+      totals /= divisor_.divisor;
+    }
     for (Index n = 0; n < examples; ++n) map_example(n, totals, samples_of(dx, n, 1), execution);
     return gradients;
   }
@@ -218,8 +215,8 @@ Modulation<T> modulated_gradients(const char* function, const BatchNorm<T, Chann
   const Options& options = layer.options();
   Modulated<T> modulated(function, options, statistics, given);
   if (in.x.empty()) return no_gradients(given);
-  if (given.gamma.cols() > 1) {
-    check_groups(modulated, given.gamma.cols());
+  if (modulated.groups() > 1) {
+    modulated.check_all();
     return ModulatedBackward<T>(options, modulated, given, divisor, in.x, out_gradient.view())
         .run(in_gradient.view(), execution);
   }
@@ -231,13 +228,25 @@ Modulation<T> modulated_gradients(const char* function, const BatchNorm<T, Chann
   return {sums.normalized.template cast<C>(), sums.output_gradient.template cast<C>()};
 }
 
-template <class T>
-void check_modulated_input(const char* function, const Options& options, const Input<T>& in,
-                           Index shared, bool backward) {
-  if (shared > 1 || in.view().samples() == 1) return;
+template <class T, int Channels>
+void check_modulated_forward(const char* function, const BatchNorm<T, Channels>& layer,
+                             const Modulation<T>& given, const Input<T>& in, const Output<T>& out) {
+  check_state_shape(function, layer.state());
+  check_forward(function, layer.channels(), in, out);
+  check_modulation(function, layer.channels(), given, in.view());
+  if (given.gamma.cols() != 1) refuse_mask(function, in, no_mask_per_example);
+}
+
+template <class T, int Channels>
+void check_modulated_backward(const char* function, const BatchNorm<T, Channels>& layer,
+                              const Modulation<T>& given, const Input<T>& in,
+                              const Input<T>& out_gradient, const GradientOutput<T>& in_gradient) {
+  check_state_shape(function, layer.state());
+  check_backward(function, layer.channels(), in, out_gradient, in_gradient);
+  check_modulation(function, layer.channels(), given, in.view());
+  if (given.gamma.cols() == 1) return;
   refuse_mask(function, in, no_mask_per_example);
-  if (!backward) return;
-  refuse_epilogue(function, options,
+  refuse_epilogue(function, layer.options(),
                   "none, where gamma and beta are given per example: multiply "
                   "dy by the slope of the epilogue");
   refuse_residual(function, in);
@@ -252,8 +261,8 @@ void check_modulated_input(const char* function, const Options& options, const I
 /// @param given  gamma and beta of all examples, or of each
 /// @return the moments of the minibatch, which backward_conditional wants to have
 /// @throws as BatchNorm::train, but that one value per channel is an error always; and
-///         std::invalid_argument for gamma and beta of another shape, or a mask beside those of
-///         each example
+///         std::invalid_argument for gamma and beta of another shape, a mask beside those of each
+///         example, and a Synchronize
 /// Source: Dumoulin, Shlens and Kudlur 2017 (arXiv:1610.07629), section 2.2; Perez and others 2018
 /// (FiLM, arXiv:1709.07871), section 2. Cost: as train; per example besides, a call of the loops
 /// and work per channel.
@@ -265,10 +274,7 @@ detail::MomentsOf<T, Channels> train_conditional(BatchNorm<T, Channels>& layer,
                                                  const Execution& execution = {}) {
   constexpr const char* function = "train_conditional";
   const Options& options = layer.options();
-  detail::check_state_shape(function, layer.state());
-  detail::check_forward(function, layer.channels(), in, out);
-  const Index shared = detail::check_modulation(function, layer.channels(), given, in.view());
-  detail::check_modulated_input(function, options, in, shared, false);
+  detail::check_modulated_forward(function, layer, given, in, out);
   const detail::SelectedInput<T> chosen(function, in);
   if (chosen.count == 0) {
     detail::fill_output(chosen.views, out.view(), execution);
@@ -276,10 +282,9 @@ detail::MomentsOf<T, Channels> train_conditional(BatchNorm<T, Channels>& layer,
   }
   auto checked = detail::checked_batch(function, layer, chosen, execution);
   detail::Modulated<T> modulated(function, options, detail::statistics_of(checked.batch), given);
-  detail::check_groups(modulated, given.gamma.cols());
+  modulated.check_all();
   if (checked.update) check_running_update(function, options, checked.batch, layer.state());
-  detail::write_modulated(options, modulated, given.gamma.cols(), chosen.views, out.view(),
-                          execution);
+  detail::write_modulated(options, modulated, chosen.views, out.view(), execution);
   if (checked.update) apply_running_update(options, checked.batch, layer.state());
   return std::move(checked.batch);
 }
@@ -293,17 +298,13 @@ void infer_conditional(const BatchNorm<T, Channels>& layer,
                        const Execution& execution = {}) {
   constexpr const char* function = "infer_conditional";
   const Options& options = layer.options();
-  detail::check_state_shape(function, layer.state());
-  detail::check_forward(function, layer.channels(), in, out);
-  const Index shared = detail::check_modulation(function, layer.channels(), given, in.view());
-  detail::check_modulated_input(function, options, in, shared, false);
+  detail::check_modulated_forward(function, layer, given, in, out);
   const detail::SelectedInput<T> chosen(function, in);
   detail::Modulated<T> modulated(function, options, detail::running_statistics_of(function, layer),
                                  given);
-  detail::check_groups(modulated, given.gamma.cols());
+  modulated.check_all();
   if (in.view().empty()) return;
-  detail::write_modulated(options, modulated, given.gamma.cols(), chosen.views, out.view(),
-                          execution);
+  detail::write_modulated(options, modulated, chosen.views, out.view(), execution);
 }
 
 /// Back-propagates through train_conditional.
@@ -323,10 +324,7 @@ Modulation<T> backward_conditional(const BatchNorm<T, Channels>& layer,
                                    const GradientOutput<detail::Exactly<T>>& in_gradient,
                                    const Execution& execution = {}) {
   constexpr const char* function = "backward_conditional";
-  detail::check_state_shape(function, layer.state());
-  detail::check_backward(function, layer.channels(), in, out_gradient, in_gradient);
-  const Index shared = detail::check_modulation(function, layer.channels(), given, in.view());
-  detail::check_modulated_input(function, layer.options(), in, shared, true);
+  detail::check_modulated_backward(function, layer, given, in, out_gradient, in_gradient);
   const detail::SelectedInput<T> chosen(function, in);
   detail::check_batch(function, batch, layer.channels(), chosen.count);
   if (chosen.count == 0) {
@@ -350,10 +348,7 @@ Modulation<T> backward_conditional_frozen(const BatchNorm<T, Channels>& layer,
                                           const GradientOutput<detail::Exactly<T>>& in_gradient,
                                           const Execution& execution = {}) {
   constexpr const char* function = "backward_conditional_frozen";
-  detail::check_state_shape(function, layer.state());
-  detail::check_backward(function, layer.channels(), in, out_gradient, in_gradient);
-  const Index shared = detail::check_modulation(function, layer.channels(), given, in.view());
-  detail::check_modulated_input(function, layer.options(), in, shared, true);
+  detail::check_modulated_backward(function, layer, given, in, out_gradient, in_gradient);
   const detail::SelectedInput<T> chosen(function, in);
   return detail::modulated_gradients(function, layer, given,
                                      detail::running_statistics_of(function, layer),

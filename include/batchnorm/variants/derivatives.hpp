@@ -9,6 +9,7 @@
 #include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/check_batch.hpp"
 #include "batchnorm/math/check_moments.hpp"
+#include "batchnorm/math/forward_mode.hpp"
 #include "batchnorm/math/gradient_sums.hpp"
 #include "batchnorm/math/linearized.hpp"
 #include "batchnorm/math/normalize.hpp"

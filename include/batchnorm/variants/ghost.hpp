@@ -119,7 +119,8 @@ void with_samples(const Input<T>& in, Index first, Index count, const Body& body
 ///
 /// @return what backward_ghosts wants to have
 /// @throws as BatchNorm::train, and std::invalid_argument for a size below 2, a mask or weights,
-///         and GhostUpdate::each_ghost_scaled beside another rule than take_new and keep_old
+///         GhostUpdate::each_ghost_scaled beside another rule than take_new and keep_old, and a
+///         Synchronize
 /// Source: Hoffer, Hubara and Soudry 2017 (arXiv:1705.08741), algorithm 1. Cost: two reads and one
 /// write of the data; allocates numbers per channel and ghost.
 template <class T, int Channels>

@@ -130,7 +130,7 @@ RenormalizedBatch<accumulator_t<T>, Channels> corrections(
   result.running_mean = state.running_mean;
   result.running_variance = state.running_variance;
   const A least(limits.least_r()), most(limits.r_max), offset(limits.d_max);
-  // Plain training, even where a minibatch happens to have the running statistics.
+  // Plain training does not look at the running statistics, be they NaN.
   const bool plain = !(least < most) && !(offset > A(0));
   for (Index c = 0; c < state.channels() && !plain; ++c) {
     A inverse, running_inverse;
@@ -165,10 +165,10 @@ Substitute<T> renormalized(const Options& options, const State<T, Channels>& sta
   return norm;
 }
 
-/// The running statistics after a step that averages standard deviations.
+/// The running statistics after a step that averages standard deviations. No variance is larger
+/// than in the step that check_running_update has checked, and the means are the same.
 template <class T, int Channels>
-State<T, Channels> averaged_deviations(const char* function, const Options& options,
-                                       const State<T, Channels>& state,
+State<T, Channels> averaged_deviations(const Options& options, const State<T, Channels>& state,
                                        const Moments<accumulator_t<T>, Channels>& batch) {
   using A = accumulator_t<T>;
   using std::sqrt;
@@ -184,7 +184,6 @@ State<T, Channels> averaged_deviations(const char* function, const Options& opti
     next.running_mean[c] += factor * (batch.mean[c] - state.running_mean[c]);
     next.running_variance[c] = (std::max)(A(0), A(average * average - epsilon));
   }
-  check_statistics(function, next, options.non_finite);
   constexpr Index unknown = State<T, Channels>::unknown;
   if (next.batches_seen != unknown) next.batches_seen += 1;
   if (next.samples_seen != unknown) next.samples_seen += values;
@@ -198,7 +197,7 @@ State<T, Channels> renormalized_step(const char* function, const Renormalization
                                      const Moments<accumulator_t<T>, Channels>& batch) {
   check_running_update(function, options, batch, state);
   if (limits.average == RenormAverage::standard_deviation) {
-    return averaged_deviations(function, options, state, batch);
+    return averaged_deviations(options, state, batch);
   }
   State<T, Channels> next = state;
   apply_running_update(options, batch, next);
@@ -260,7 +259,7 @@ inline void check_average(const char* function, const Renormalization& limits,
 ///
 /// @return what backward_renormalized wants to have
 /// @throws as BatchNorm::train, which it is like in all else, but that one value per channel is an
-///         error always; and std::invalid_argument for limits that are none
+///         error always; and std::invalid_argument for limits that are none, and a Synchronize
 /// Source: Ioffe 2017 (arXiv:1702.03275), algorithm 1. Cost: two reads and one write of the data.
 template <class T, int Channels>
 RenormalizedBatch<accumulator_t<T>, Channels> train_renormalized(

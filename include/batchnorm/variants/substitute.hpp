@@ -56,6 +56,7 @@ struct Substitute {
   }
 
   Index channels() const { return mean.size(); }
+  StatisticsView<A> statistics() const { return {mean.data(), variance.data(), A(1)}; }
   void set_statistics(Index channel, const StatisticsView<A>& statistics) {
     mean[channel] = statistics.mean[channel];
     variance[channel] = statistics.variance[channel] / statistics.divisor;
@@ -68,18 +69,10 @@ struct Substitute {
 template <class T>
 GradientTables<T, Eigen::Dynamic> tables_of(const Substitute<T>& norm, double epsilon) {
   using A = accumulator_t<T>;
-  using C = parameter_t<T>;
   GradientTables<T, Eigen::Dynamic> tables(norm.channels());
-  CentredCoefficients<A, C, A> coefficients{
-      StatisticsView<A>{norm.mean.data(), norm.variance.data(), A(1)},
-      ParameterView<A>{norm.gamma.data(), norm.beta.data(), epsilon}};
-  coefficients.pivot = tables.pivot();
-  coefficients.scale = tables.scale();
-  coefficients.shift = tables.shift();
-  coefficients.rounded_inverse = tables.inverse();
-  coefficients.inverse = tables.wide_inverse();
-  coefficients.pivot_error = tables.pivot_error();
-  for_channels<A>(0, norm.channels(), coefficients);
+  fill_input_tables(tables, norm.channels(),
+                    CentredCoefficients<A, parameter_t<T>, A>{
+                        norm.statistics(), {norm.gamma.data(), norm.beta.data(), epsilon}});
   return tables;
 }
 
@@ -88,10 +81,8 @@ GradientTables<T, Eigen::Dynamic> tables_of(const Substitute<T>& norm, double ep
 template <class T>
 void check_substitute(const char* function, const Options& options, const Substitute<T>& norm,
                       GradientTables<T, Eigen::Dynamic>& tables) {
-  using A = accumulator_t<T>;
   using C = parameter_t<T>;
-  check_deviation<C>(function, options.epsilon, norm.channels(),
-                     StatisticsView<A>{norm.mean.data(), norm.variance.data(), A(1)});
+  check_deviation<C>(function, options.epsilon, norm.channels(), norm.statistics());
   if (options.non_finite == NonFinite::propagate) return;
   for (Index c = 0; c < norm.channels(); ++c) {
     check_number(function, "gamma", c, is_finite(norm.gamma[c]));
@@ -110,6 +101,27 @@ void normalize_with(const Options& options, GradientTables<T, Eigen::Dynamic>& t
                     out);
 }
 
+/// Some samples of a view.
+template <class T>
+BatchView<T> samples_of(const BatchView<T>& view, Index first, Index count) {
+  return BatchView<T>(view.data() + first * view.sample_stride(), count, view.channels(),
+                      view.positions(), view.sample_stride(), view.channel_stride(),
+                      view.position_stride())
+      .counted(view.position_order());
+}
+
+/// normalize_with for one example of an input.
+template <class T>
+void normalize_example_with(const Options& options, GradientTables<T, Eigen::Dynamic>& tables,
+                            Index example, const InputViews<T>& in, const BatchView<T>& out,
+                            const Execution& execution) {
+  InputViews<T> part{samples_of(in.x, example, 1)};
+  const bool adds = in.residual != nullptr;
+  const auto residual = samples_of(adds ? *in.residual : in.x, example, 1);
+  if (adds) part.residual = &residual;
+  normalize_with(options, tables, part, samples_of(out, example, 1), execution);
+}
+
 /// The moments of a minibatch, and whether the running statistics may follow it.
 template <class T, int Channels>
 struct CheckedBatch {
@@ -118,25 +130,20 @@ struct CheckedBatch {
 };
 
 /// Sums a minibatch that is about to be normalised with statistics of its own; refuses one of a
-/// single value per channel, and what the options reject.
+/// single value per channel, what the options reject, and ranks that would each train by itself.
 template <class T, int Channels>
 CheckedBatch<T, Channels> checked_batch(const char* function, const BatchNorm<T, Channels>& layer,
                                         const SelectedInput<T>& chosen,
                                         const Execution& execution) {
+  if (execution.collective() != nullptr) {
+    fail_argument(function, "a minibatch lies on one rank", "an Execution without a Synchronize",
+                  "one that has one");
+  }
   check_batch_size(function, Options{}, chosen.count);
   CheckedBatch<T, Channels> result{
       moments_of_view<Channels, T>(chosen.views.x, chosen.selected.get(), execution), true};
   result.update = check_finite<parameter_t<T>>(function, layer.options(), result.batch);
   return result;
-}
-
-/// Some samples of a view.
-template <class T>
-BatchView<T> samples_of(const BatchView<T>& view, Index first, Index count) {
-  return BatchView<T>(view.data() + first * view.sample_stride(), count, view.channels(),
-                      view.positions(), view.sample_stride(), view.channel_stride(),
-                      view.position_stride())
-      .counted(view.position_order());
 }
 
 }  // namespace detail

@@ -33,9 +33,8 @@
 //
 // Both depend on x. With h = (x - m') r, r = 1 / sqrt(v' + epsilon), S = sum dy and T = sum dy h,
 //
-//     dL/dx_i = gamma r [ dy_i - (a/n) S - (a/n) h_i T ]               dv'/dx_i = (2a/n) (x_i - m')
-//     dL/dx_i = gamma r [ dy_i - (a/n) S - (b/n) (x_i - m_x) r T ]     dv'/dx_i = (2b/n) (x_i -
-//     m_x)
+//     dv'/dx_i = (2a/n) (x_i - m')     dL/dx_i = gamma r [ dy_i - (a/n) S - (a/n) h_i T ]
+//     dv'/dx_i = (2b/n) (x_i - m_x)    dL/dx_i = gamma r [ dy_i - (a/n) S - (b/n) (x_i - m_x) r T ]
 //
 // which is the map of backward (math/backward.hpp) with other sums and, for the second, about
 // another mean.
@@ -166,14 +165,10 @@ void infer_weighing_examples(const BatchNorm<T, Channels>& layer, const ExampleW
   detail::running_statistics_of(function, layer);
   if (in.view().empty()) return;
   detail::WeighedExamples<T> examples(weighing, layer.options(), layer.state());
+  const detail::InputViews<T> all{in.view(), in.residual()};
   for (Index n = 0; n < in.view().samples(); ++n) {
-    detail::InputViews<T> part{detail::samples_of(in.view(), n, 1)};
-    const bool adds = in.residual() != nullptr;
-    const auto residual = detail::samples_of(adds ? *in.residual() : in.view(), n, 1);
-    if (adds) part.residual = &residual;
-    auto tables = examples.tables(part.x, execution);
-    detail::normalize_with(layer.options(), tables, part, detail::samples_of(out.view(), n, 1),
-                           execution);
+    auto tables = examples.tables(detail::samples_of(in.view(), n, 1), execution);
+    detail::normalize_example_with(layer.options(), tables, n, all, out.view(), execution);
   }
 }
 
