@@ -130,15 +130,6 @@ CheckedBatch<T, Channels> checked_batch(const char* function, const BatchNorm<T,
   return result;
 }
 
-/// Some samples of a view.
-template <class T>
-BatchView<T> samples_of(const BatchView<T>& view, Index first, Index count) {
-  return BatchView<T>(view.data() + first * view.sample_stride(), count, view.channels(),
-                      view.positions(), view.sample_stride(), view.channel_stride(),
-                      view.position_stride())
-      .counted(view.position_order());
-}
-
 }  // namespace detail
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
