@@ -4,6 +4,7 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/execution.hpp"
 #include "batchnorm/layer.hpp"
 #include "batchnorm/math/check_inference.hpp"
 #include "batchnorm/math/statistics.hpp"
@@ -68,6 +69,13 @@ template <class T>
 void refuse_mask(const char* function, const Input<T>& in, const char* why) {
   if (in.mask() == nullptr) return;
   fail_argument(function, why, "an input without a mask and weights", "masked or weighted");
+}
+
+/// Refuses ranks: each would take the statistics of its own part, and the layers would drift apart.
+inline void refuse_ranks(const char* function, const Execution& execution) {
+  if (execution.collective() == nullptr) return;
+  fail_argument(function, "statistics are those of the minibatch of this rank",
+                "an Execution of one rank", "one with a Synchronize");
 }
 
 }  // namespace detail

@@ -264,6 +264,7 @@ detail::MomentsOf<T, Channels> train_conditional(BatchNorm<T, Channels>& layer,
                                                  const Output<detail::Exactly<T>>& out,
                                                  const Execution& execution = {}) {
   constexpr const char* function = "train_conditional";
+  detail::refuse_ranks(function, execution);
   const Options& options = layer.options();
   detail::check_state_shape(function, layer.state());
   detail::check_forward(function, layer.channels(), in, out);

@@ -268,6 +268,7 @@ RenormalizedBatch<accumulator_t<T>, Channels> train_renormalized(
     const Input<detail::Exactly<T>>& in, const Output<detail::Exactly<T>>& out,
     const Execution& execution = {}) {
   constexpr const char* function = "train_renormalized";
+  detail::refuse_ranks(function, execution);
   using A = accumulator_t<T>;
   State<T, Channels>& state = layer.state();
   const Options& options = layer.options();
