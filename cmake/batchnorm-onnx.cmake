@@ -11,17 +11,13 @@ endif()
 find_path(BATCHNORM_ONNX_INCLUDE_DIR onnx/onnx_pb.h)
 find_library(BATCHNORM_ONNX_PROTO_LIBRARY onnx_proto)
 mark_as_advanced(BATCHNORM_ONNX_INCLUDE_DIR BATCHNORM_ONNX_PROTO_LIBRARY)
-set(batchnorm_onnx_found FALSE)
 if(TARGET protobuf::libprotobuf AND TARGET nlohmann_json::nlohmann_json
-   AND BATCHNORM_ONNX_INCLUDE_DIR AND BATCHNORM_ONNX_PROTO_LIBRARY)
-  set(batchnorm_onnx_found TRUE)
-  if(NOT TARGET batchnorm::onnx)
-    add_library(batchnorm::onnx INTERFACE IMPORTED GLOBAL)
-    target_link_libraries(batchnorm::onnx INTERFACE
-      batchnorm::batchnorm "${BATCHNORM_ONNX_PROTO_LIBRARY}" protobuf::libprotobuf
-      nlohmann_json::nlohmann_json)
-    target_include_directories(batchnorm::onnx SYSTEM INTERFACE "${BATCHNORM_ONNX_INCLUDE_DIR}")
-    # The schema asks for both; Debian has the one with the types of ONNX-ML only.
-    target_compile_definitions(batchnorm::onnx INTERFACE ONNX_NAMESPACE=onnx ONNX_ML=1)
-  endif()
+   AND BATCHNORM_ONNX_INCLUDE_DIR AND BATCHNORM_ONNX_PROTO_LIBRARY AND NOT TARGET batchnorm::onnx)
+  add_library(batchnorm::onnx INTERFACE IMPORTED GLOBAL)
+  target_link_libraries(batchnorm::onnx INTERFACE
+    batchnorm::batchnorm "${BATCHNORM_ONNX_PROTO_LIBRARY}" protobuf::libprotobuf
+    nlohmann_json::nlohmann_json)
+  target_include_directories(batchnorm::onnx SYSTEM INTERFACE "${BATCHNORM_ONNX_INCLUDE_DIR}")
+  # The schema asks for both; Debian has the one with the types of ONNX-ML only.
+  target_compile_definitions(batchnorm::onnx INTERFACE ONNX_NAMESPACE=onnx ONNX_ML=1)
 endif()

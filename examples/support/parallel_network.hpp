@@ -8,12 +8,12 @@
 #include <algorithm>
 #include <batchnorm/batchnorm.hpp>
 #include <batchnorm/io/safetensors.hpp>
-#include <cmath>
 #include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "support/dense.hpp"
 #include "support/digits.hpp"
 #include "support/random.hpp"
 
@@ -56,19 +56,12 @@ class GradientBucket {
   Eigen::Index size_ = 0;
 };
 
-inline Eigen::MatrixXd random_weight(Eigen::Index outputs, Eigen::Index inputs, Random& random) {
-  Eigen::MatrixXd weight(outputs, inputs);
-  const double deviation = std::sqrt(2.0 / static_cast<double>(inputs));
-  for (double& w : weight.reshaped()) w = deviation * random.normal();
-  return weight;
-}
-
 /// Dense without a bias, batch norm with a ReLU behind it.
 class ParallelLayer {
  public:
   ParallelLayer(int number, Eigen::Index outputs, Eigen::Index inputs, Random& random)
       : number_(number),
-        weight_(random_weight(outputs, inputs, random)),
+        weight_(random_weight<double>(outputs, inputs, random)),
         norm_(outputs, options()) {}
 
   Eigen::MatrixXd train(const Eigen::MatrixXd& in, const Ranks& ranks) {
@@ -129,7 +122,7 @@ class ParallelNetwork {
   explicit ParallelNetwork(Random& random)
       : first_(1, 48, pixels, random),
         second_(2, 32, 48, random),
-        weight_(random_weight(classes, 32, random)),
+        weight_(random_weight<double>(classes, 32, random)),
         bias_(Eigen::VectorXd::Zero(classes)) {}
 
   /// One step of gradient descent on a minibatch of `all` images, of which this rank has a shard,
@@ -139,19 +132,13 @@ class ParallelNetwork {
     const Eigen::MatrixXd one = first_.train(shard.images.cast<double>(), ranks);
     const Eigen::MatrixXd two = second_.train(one, ranks);
     Eigen::MatrixXd gradient = logits(two);
-    double loss = 0;
-    for (Eigen::Index image = 0; image < shard.count(); ++image) {
-      auto column = gradient.col(image).array();
-      column = (column - column.maxCoeff()).exp().eval();
-      column /= column.sum();
-      loss -= std::log(std::max(column(shard.label(image)), 1e-300));
-      column(shard.label(image)) -= 1;
-    }
-    gradient /= static_cast<double>(all);  // sums over ranks are means over images
+    // Divided by the number of all images: sums over ranks are means over images.
+    Eigen::VectorXd loss(1);
+    loss[0] = softmax_cross_entropy(gradient, shard.labels, all);
     Eigen::MatrixXd of_weight = gradient * two.transpose();
-    Eigen::VectorXd of_bias = gradient.rowwise().sum(), losses = Eigen::VectorXd::Constant(1, loss);
+    Eigen::VectorXd of_bias = gradient.rowwise().sum();
     GradientBucket bucket;
-    bucket.add(losses);
+    bucket.add(loss);
     bucket.add(of_weight);
     bucket.add(of_bias);
     first_.backward(second_.backward(weight_.transpose() * gradient, ranks, bucket), ranks, bucket);
@@ -160,7 +147,7 @@ class ParallelNetwork {
     bias_ -= rate * of_bias;
     first_.descend(rate);
     second_.descend(rate);
-    return losses[0] / static_cast<double>(all);
+    return loss[0];
   }
 
   Eigen::Index count_right(const Digits& digits) const {

@@ -183,7 +183,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// @param in_gradient   receives dL/dx; may be the same memory as out_gradient or in. For
   ///                      with_residual(x, r), with_residual(dx, dr): dr may be the memory of dy, r
   ///                      or x, but not of dx
-  /// @return dL/dgamma and dL/dbeta, summed over the minibatch
+  /// @return dL/dgamma and dL/dbeta, summed over the minibatch; over this rank's part of it unless
+  ///         SynchronizeOptions::parameter_gradients says otherwise
   /// @throws std::invalid_argument for wrong shapes, overlapping memory, or moments of another
   ///         number of channels or values than `in`; std::domain_error for numbers per channel that
   ///         normalize refuses. NaN in `in` or out_gradient passes into its channel's gradients.

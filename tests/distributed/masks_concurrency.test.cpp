@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "support/weighted_reference.hpp"
 
 using batchnorm::BatchNorm;
+using batchnorm::Gradients;
 using batchnorm::Index;
 using batchnorm::Options;
 using batchnorm::ParameterGradients;
@@ -23,20 +25,6 @@ using batchnorm::SynchronizeOptions;
 using namespace batchnorm_test;
 
 namespace {
-
-using WeightMatrix = Eigen::Array<double, Eigen::Dynamic, Eigen::Dynamic>;
-
-/// A rank's samples of weights that are one per sample and position.
-WeightMatrix weights_of(const std::vector<Real>& all, Size first, Size samples, Size positions) {
-  WeightMatrix own(static_cast<Index>(samples), static_cast<Index>(positions));
-  for (Index n = 0; n < own.rows(); ++n) {
-    for (Index p = 0; p < own.cols(); ++p) {
-      const Size place = (first + static_cast<Size>(n)) * positions + static_cast<Size>(p);
-      own(n, p) = static_cast<double>(all[place]);
-    }
-  }
-  return own;
-}
 
 /// A minibatch of three channels whose elements have weights, and a step on shards of it.
 struct Weighed {
@@ -47,17 +35,12 @@ struct Weighed {
   template <class Exchange = ThreadExchange>
   Steps<double> steps(const std::vector<Size>& sizes, const SynchronizeOptions& options,
                       const Options& layer_options = {}) const {
-    const int ranks = static_cast<int>(sizes.size());
     const auto x_parts = shards_of(x, sizes), dy_parts = shards_of(dy, sizes);
-    Meeting meeting(ranks);
     Steps<double> steps(sizes.size());
-    const auto errors = run_ranks(ranks, [&](int rank) {
+    const auto run = [&](int rank, Synchronize& together) {
       const Size own = static_cast<Size>(rank);
-      Size first = 0;
-      for (Size before = 0; before < own; ++before) first += sizes[before];
-      const WeightMatrix weights = weights_of(w, first, sizes[own], x.positions);
-      Exchange exchange = exchange_of(meeting, rank, ranks, static_cast<Exchange*>(nullptr));
-      Synchronize together(exchange, rank, ranks, options);
+      const Size first = std::accumulate(sizes.begin(), sizes.begin() + rank, Size(0));
+      const auto weights = weight_matrix(w, first, sizes[own], x.positions);
       BatchNorm<double> layer = some_layer<double>(x.channels, layer_options);
       const Stored<double> in(x_parts[own], Layout::channels_last);
       const auto go = [&](const auto& input) {
@@ -68,16 +51,10 @@ struct Weighed {
       } else {
         go(batchnorm::weighted(in.view(), weights, batchnorm::Weights::reliability));
       }
-    });
-    for (const std::string& error : errors) CHECK(error == "");
+    };
+    const int ranks = static_cast<int>(sizes.size());
+    CHECK(run_together<Exchange>(ranks, options, run) == std::vector<std::string>(sizes.size()));
     return steps;
-  }
-
-  static ThreadExchange exchange_of(Meeting& meeting, int rank, int, ThreadExchange*) {
-    return {meeting, rank};
-  }
-  static SummingExchange exchange_of(Meeting& meeting, int rank, int ranks, SummingExchange*) {
-    return {meeting, rank, ranks};
   }
 
   void check(const Steps<double>& steps) const {
@@ -94,15 +71,9 @@ struct Weighed {
           (mask ? batchnorm::Weights::frequency : batchnorm::Weights::reliability));
     CHECK(gap(outputs_of(steps, &Step<double>::y).values, expected.y.values) < near);
     CHECK(gap(outputs_of(steps, &Step<double>::dx).values, expected.dx.values) < near);
-    PerChannel gamma(x.channels, 0), beta(x.channels, 0), variance;
-    for (const Step<double>& step : steps) {
-      for (Size c = 0; c < x.channels; ++c) {
-        gamma[c] += step.gradients.gamma[static_cast<Index>(c)];
-        beta[c] += step.gradients.beta[static_cast<Index>(c)];
-      }
-    }
-    CHECK(gap(gamma, expected.gamma) < near);
-    CHECK(gap(beta, expected.beta) < near);
+    CHECK(gap(sum_of(steps, &Gradients<double>::gamma), expected.gamma) < near);
+    CHECK(gap(sum_of(steps, &Gradients<double>::beta), expected.beta) < near);
+    PerChannel variance;
     const Real lost = mask ? 1 : expected.squared_weight / expected.weight;
     for (const Real biased : expected.variance) {
       variance.push_back(0.9L + 0.1L * biased * expected.weight / (expected.weight - lost));

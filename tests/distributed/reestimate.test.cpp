@@ -21,10 +21,7 @@ TEST_CASE("statistics are taken anew from the data of all ranks") {
   const Batch all = stored_as<double>(normal_batch(random, 48, 2, 1, 2));
   const auto parts = shards_of(all, {16, 16, 16});
   std::vector<batchnorm::State<double>> states(3, batchnorm::State<double>(2));
-  Meeting meeting(3);
-  const auto errors = run_ranks(3, [&](int rank) {
-    ThreadExchange exchange{meeting, rank};
-    Synchronize together(exchange, rank, 3);
+  const auto errors = run_together(3, {}, [&](int rank, Synchronize& together) {
     BatchNorm<double> layer(2);
     const Stored<double> x(parts[static_cast<Size>(rank)], Layout::channels_first);
     const Eigen::Map<const MatrixXd> data(x.view().data(), 2, 16);

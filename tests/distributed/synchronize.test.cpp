@@ -8,10 +8,14 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "batchnorm/math/masked.hpp"
+#include "batchnorm/variants/conditional.hpp"
+#include "batchnorm/variants/ghost.hpp"
+#include "batchnorm/variants/renormalize.hpp"
 #include "support/catch.hpp"
 #include "support/rank_threads.hpp"
 #include "support/shards.hpp"
@@ -50,10 +54,7 @@ struct Rank {
 /// Runs body(rank) on all of them.
 template <class Body>
 std::vector<std::string> try_ranks(const Body& body, const SynchronizeOptions& options = {}) {
-  Meeting meeting(ranks);
-  return run_ranks(ranks, [&](int number) {
-    ThreadExchange exchange{meeting, number};
-    Synchronize together(exchange, number, ranks, options);
+  return run_together(ranks, options, [&](int number, Synchronize& together) {
     Rank rank{number, together};
     body(rank);
   });
@@ -111,6 +112,14 @@ TEST_CASE("NaN on one rank refuses the minibatch of all") {
           "BatchNorm::train: a minibatch is accepted by all ranks or by none: expected all 3 ranks "
           "to accept their parts, got a refusal by rank 1: NaN, infinity or overflow in channel 1");
   }
+}
+
+TEST_CASE("squares that overflow on one rank refuse the minibatch of all") {
+  const std::string error = refusal_of([](Rank& rank) {
+    if (rank.number == 2) rank.x(1, 0) = 1e200;
+    rank.layer.train(rank.x, rank.y, rank.together);
+  });
+  CHECK_THAT(error, contains_text("by rank 2: NaN, infinity or overflow in channel 1"));
 }
 
 TEST_CASE("NaN that is let through goes to all ranks") {
@@ -173,10 +182,31 @@ TEST_CASE("the kind of exception is the same on all ranks") {
   CHECK(kinds == std::vector<int>(ranks, 3));
 }
 
+TEST_CASE("an exception that has no message refuses the minibatch of all") {
+  const std::string error = refusal_of([](Rank& rank) {
+    const auto loop = [](Index, batchnorm::Task) { throw 7; };
+    const Execution broken = Execution::parallel_for(loop, 2).with(rank.together);
+    const MatrixXd x = MatrixXd::Random(2, 100000);  // too many for one thread
+    MatrixXd y = x;
+    rank.layer.train(x, y, rank.number == 1 ? broken : Execution(rank.together));
+  });
+  CHECK_THAT(error, contains_text("a refusal by rank 1: an exception that is no std::exception"));
+}
+
 TEST_CASE("a rank that cannot call refuses, and the others say why") {
   const auto errors = try_ranks([](Rank& rank) {
-    if (rank.number == 1) return rank.together.refuse("the file of this rank cannot be read");
-    rank.layer.train(rank.x, rank.y, rank.together);
+    std::string error;
+    try {
+      if (rank.number == 1) {
+        rank.together.refuse("the file of this rank cannot be read");
+      } else {
+        rank.layer.train(rank.x, rank.y, rank.together);
+      }
+    } catch (const std::exception& caught) {
+      error = caught.what();
+    }
+    rank.layer.train(rank.x, rank.y, rank.together);  // all have made as many calls
+    if (!error.empty()) throw std::runtime_error(error);
   });
   CHECK(errors[1] == "");
   CHECK(errors[0] == errors[2]);
@@ -236,6 +266,47 @@ TEST_CASE("ranks that call different things find out") {
                   "and not 0");
 }
 
+TEST_CASE("ranks with other options of Synchronize find out") {
+  for (int option = 0; option < 3; ++option) {
+    Meeting meeting(2);
+    const auto errors = run_ranks(2, [&](int number) {
+      SynchronizeOptions options;
+      if (number == 1 && option == 0) options.block = 4;
+      if (number == 1 && option == 1) options.gather_at_most = 7;
+      if (number == 1 && option == 2) {
+        options.parameter_gradients = batchnorm::ParameterGradients::of_all_ranks;
+      }
+      ThreadExchange exchange(meeting, number);
+      Synchronize together(exchange, number, 2, options);
+      Rank rank{number, together};
+      rank.layer.train(rank.x, rank.y, together);
+    });
+    CHECK_THAT(the_error(errors), contains_text("with other options of layer or Synchronize"));
+  }
+}
+
+TEST_CASE("sums go over ranks from more numbers on than are gathered, and never with blocks") {
+  for (const auto& [at_most, block, sums] :
+       {std::tuple(Index(6), Index(0), 0), std::tuple(Index(5), Index(0), 2),
+        std::tuple(Index(0), Index(2), 0)}) {
+    CAPTURE(at_most, block);
+    std::vector<int> seen(ranks, -1);
+    Meeting meeting(ranks);
+    const auto errors = run_ranks(ranks, [&, limit = at_most, size = block](int number) {
+      SynchronizeOptions options;
+      options.gather_at_most = limit;  // of 2 channels on 3 ranks
+      options.block = size;
+      SummingExchange exchange(meeting, number);
+      Synchronize together(exchange, number, ranks, options);
+      Rank rank{number, together};
+      rank.layer.train(rank.x, rank.y, together);
+      seen[static_cast<Size>(number)] = exchange.sums;
+    });
+    CHECK(the_error(errors) == "");
+    CHECK(seen == std::vector<int>(ranks, sums));
+  }
+}
+
 TEST_CASE("ranks that have made different numbers of calls find out") {
   Meeting meeting(2);
   const auto errors = run_ranks(2, [&](int number) {
@@ -263,6 +334,16 @@ TEST_CASE("backward with the moments of another minibatch is found out") {
     rank.layer.backward(rank.number == 2 ? own : first, rank.x, rank.x, rank.y, rank.together);
   });
   CHECK_THAT(the_error(errors), contains_text("with the moments of another minibatch"));
+}
+
+TEST_CASE("backward of a layer with other options is found out") {
+  const auto errors = try_ranks([](Rank& rank) {
+    const auto batch = rank.layer.train(rank.x, rank.y, rank.together);
+    const BatchNorm<double> other(2, Options::keras());
+    (rank.number == 1 ? other : rank.layer).backward(batch, rank.x, rank.x, rank.y, rank.together);
+  });
+  CHECK_THAT(the_error(errors), contains_text("rank 1: backward, call 2,") &&
+                                    contains_text("with other options of layer"));
 }
 
 TEST_CASE("weights of two kinds on two ranks are refused by all") {
@@ -307,7 +388,7 @@ TEST_CASE("after an exchange that failed, every call says so") {
   Meeting meeting(2);
   run_ranks(2, [&](int number) {
     if (number == 1) return;  // never comes
-    ThreadExchange exchange{meeting, number, std::chrono::milliseconds(20)};
+    ThreadExchange exchange(meeting, number, std::chrono::milliseconds(20));
     Synchronize together(exchange, number, 2);
     Rank rank{number, together};
     for (std::string* error : {&first[0], &again[0], &again[1]}) {
@@ -351,6 +432,9 @@ TEST_CASE("ranks, blocks and scalars that cannot be are refused") {
   SynchronizeOptions options;
   options.block = -1;
   CHECK_THROWS_AS(Synchronize(exchange, 0, 1, options), std::invalid_argument);
+  options.block = 0;
+  options.gather_at_most = -1;
+  CHECK_THROWS_AS(Synchronize(exchange, 0, 1, options), std::invalid_argument);
   Synchronize together(exchange, 0, 2);
   BatchNorm<long double> layer(2);
   Eigen::Matrix<long double, 2, 3> x = Eigen::Matrix<long double, 2, 3>::Random();
@@ -369,4 +453,21 @@ TEST_CASE("calls that need no statistics of a minibatch do not exchange any") {
   CHECK_NOTHROW(layer.backward_frozen(x, x, y, together));
   const auto sums = layer.backward_sums(batch, x, x, together);
   CHECK_NOTHROW(layer.backward(batch, sums, x, x, y, together));
+}
+
+TEST_CASE("calls with statistics of their own refuse ranks") {
+  auto exchange = [](const void*, std::size_t, void*) { throw std::runtime_error("exchanged"); };
+  Synchronize together(exchange, 0, 2);
+  BatchNorm<double> layer(2);
+  const MatrixXd x = examples(0);
+  MatrixXd y = MatrixXd::Zero(2, 4);
+  const MatrixXd gamma = MatrixXd::Ones(2, 4), beta = MatrixXd::Zero(2, 4);
+  CHECK_THROWS_MATCHES(batchnorm::train_renormalized(layer, {}, x, y, together),
+                       std::invalid_argument, says("got one with a Synchronize"));
+  CHECK_THROWS_MATCHES(batchnorm::train_conditional(layer, {gamma, beta}, x, y, together),
+                       std::invalid_argument, says("got one with a Synchronize"));
+  CHECK_THROWS_MATCHES(batchnorm::train_ghosts(layer, batchnorm::GhostBatches{2}, x, y, together),
+                       std::invalid_argument, says("got one with a Synchronize"));
+  CHECK(is_untouched(layer));
+  CHECK(y.isZero(0));
 }

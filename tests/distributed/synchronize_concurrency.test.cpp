@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Ranks that are threads: what they compute together. Also run under ThreadSanitizer.
-#include <algorithm>
 #include <cmath>
 #include <string>
-#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "batchnorm/distributed/synchronize.hpp"
@@ -14,8 +13,8 @@
 
 using batchnorm::BatchNorm;
 using batchnorm::Execution;
+using batchnorm::Gradients;
 using batchnorm::Index;
-using batchnorm::NonFinite;
 using batchnorm::Options;
 using batchnorm::ParameterGradients;
 using batchnorm::Synchronize;
@@ -27,25 +26,15 @@ namespace {
 /// One step on every rank; ranks.size() ranks.
 template <class T, class Exchange = ThreadExchange>
 Steps<T> steps_of(const std::vector<Batch>& x, const std::vector<Batch>& dy,
-                  const SynchronizeOptions& options, Layout layout = Layout::channels_first,
-                  const Options& layer_options = {}) {
-  const int ranks = static_cast<int>(x.size());
-  Meeting meeting(ranks);
+                  const SynchronizeOptions& options, Layout layout = Layout::channels_first) {
   Steps<T> steps(x.size());
-  const auto errors = run_ranks(ranks, [&](int rank) {
+  const auto run = [&](int rank, Synchronize& together) {
     const Size own = static_cast<Size>(rank);
-    auto exchange = [&] {
-      if constexpr (std::is_same<Exchange, ThreadExchange>::value) {
-        return ThreadExchange{meeting, rank};
-      } else {
-        return Exchange(meeting, rank, ranks);
-      }
-    }();
-    Synchronize together(exchange, rank, ranks, options);
-    BatchNorm<T> layer = some_layer<T>(x[own].channels, layer_options);
+    BatchNorm<T> layer = some_layer<T>(x[own].channels);
     steps[own] = step_of(layer, x[own], dy[own], layout, together);
-  });
-  for (const std::string& error : errors) CHECK(error == "");
+  };
+  const int ranks = static_cast<int>(x.size());
+  CHECK(run_together<Exchange>(ranks, options, run) == std::vector<std::string>(x.size()));
   return steps;
 }
 
@@ -60,16 +49,16 @@ void check_against_oracle(const Steps<double>& steps, const Batch& x, const Batc
         near);
   const reference::Gradients expected = reference::backward(oracle, x, dy, true);
   CHECK(gap(outputs_of(steps, &Step<double>::dx).values, expected.x.values) < near);
-  PerChannel gamma(x.channels, 0), beta(x.channels, 0);
-  for (const Step<double>& step : steps) {
-    for (Size c = 0; c < x.channels; ++c) {
-      const Index channel = static_cast<Index>(c);
-      gamma[c] += step.gradients.gamma[channel] / (all_ranks ? Real(steps.size()) : 1);
-      beta[c] += step.gradients.beta[channel] / (all_ranks ? Real(steps.size()) : 1);
+  for (const auto& [part, whole] : {std::pair(&Gradients<double>::gamma, &expected.gamma),
+                                    std::pair(&Gradients<double>::beta, &expected.beta)}) {
+    if (all_ranks) {
+      for (const Step<double>& step : steps) {
+        CHECK(gap(to_real(step.gradients.*part), *whole) < near);
+      }
+    } else {
+      CHECK(gap(sum_of(steps, part), *whole) < near);
     }
   }
-  CHECK(gap(gamma, expected.gamma) < near);
-  CHECK(gap(beta, expected.beta) < near);
   const Real n = x.count();
   PerChannel running_mean, running_variance;
   for (Size c = 0; c < x.channels; ++c) {
@@ -123,6 +112,25 @@ TEST_CASE("sums over ranks are as exact as merging, far from zero") {
     CHECK(std::fabs(steps[0].batch.mean[channel] - mean[c]) <= 2e-10L);  // two units at 1e6
     // As well as it can be told from means of shards, which are rounded there.
     CHECK(std::fabs(steps[0].batch.sum_of_squares[channel] / x.count() / variance[c] - 1) < 1e-10L);
+  }
+}
+
+TEST_CASE("sums over ranks that all have one value are that value") {
+  // Six times it, rounded, is not six times it.
+  constexpr double value = 1 + 0x1p-51;
+  SynchronizeOptions options;
+  options.gather_at_most = 0;
+  std::vector<batchnorm::Moments<double>> moments(6);
+  const auto errors =
+      run_together<SummingExchange>(6, options, [&](int rank, Synchronize& together) {
+        BatchNorm<double> layer(1);
+        Eigen::Matrix<double, 1, 1> x(value), y;
+        moments[static_cast<Size>(rank)] = layer.train(x, y, together);
+      });
+  CHECK(errors == std::vector<std::string>(6));
+  for (const auto& batch : moments) {
+    CHECK(batch.mean[0] == value);
+    CHECK(batch.sum_of_squares[0] == 0);
   }
 }
 
@@ -196,7 +204,6 @@ TEST_CASE("scalars, residuals and epilogues go over ranks as they do on one mach
   const Batch x = stored_as<float>(normal_batch(random, 32, 4, 5));
   const Batch r = stored_as<float>(normal_batch(random, 32, 4, 5));
   const auto x_parts = shards_of(x, sizes), r_parts = shards_of(r, sizes);
-  Meeting meeting(3);
   std::vector<Batch> dx(3, x), dr(3, x), y(3, x);
   const auto pass = [&](const Batch& in, const Batch& residual, const Execution& execution,
                         Batch& y_of, Batch& dx_of, Batch& dr_of) {
@@ -210,10 +217,8 @@ TEST_CASE("scalars, residuals and epilogues go over ranks as they do on one mach
     dx_of = sdx.read();
     dr_of = sdr.read();
   };
-  const auto errors = run_ranks(3, [&](int rank) {
+  const auto errors = run_together(3, {}, [&](int rank, Synchronize& together) {
     const Size own = static_cast<Size>(rank);
-    ThreadExchange exchange{meeting, rank};
-    Synchronize together(exchange, rank, 3);
     pass(x_parts[own], r_parts[own], together, y[own], dx[own], dr[own]);
   });
   CHECK(errors == std::vector<std::string>(3));
@@ -229,12 +234,9 @@ TEST_CASE("backward from the output goes over ranks, too") {
   const std::vector<Size> sizes = {11, 21};
   const Batch x = stored_as<double>(normal_batch(random, 32, 4, 3));
   const auto parts = shards_of(x, sizes);
-  Meeting meeting(2);
   std::vector<Batch> from_output(2, x), from_input(2, x);
-  const auto errors = run_ranks(2, [&](int rank) {
+  const auto errors = run_together(2, {}, [&](int rank, Synchronize& together) {
     const Size own = static_cast<Size>(rank);
-    ThreadExchange exchange{meeting, rank};
-    Synchronize together(exchange, rank, 2);
     BatchNorm<double> layer = some_layer<double>(4);
     const Stored<double> in(parts[own], Layout::channels_last);
     Stored<double> y = in, dx = in;

@@ -19,23 +19,8 @@ using batchnorm::detail::ChannelShare;
 using batchnorm::detail::InputPiece;
 using namespace batchnorm_test;
 
-TEST_CASE("some samples of a view are the same memory in every layout") {
-  Random random(1);
-  const Batch batch = normal_batch(random, 7, 3, 4);
-  for (const Layout layout : all_layouts) {
-    const Stored<double> stored(batch, layout);
-    const auto some = batchnorm::detail::some_samples(stored.view(), 2, 3);
-    CHECK(some.samples() == 3);
-    CHECK(some.channels() == 3);
-    CHECK(some.positions() == 4);
-    CHECK(&some(0, 1, 3) == &stored.view()(2, 1, 3));
-    CHECK(&some(2, 0, 0) == &stored.view()(4, 0, 0));
-    CHECK(batchnorm::detail::some_samples(stored.view(), 0, 0).empty());
-  }
-}
-
 TEST_CASE("options that make results differ have other fingerprints") {
-  std::vector<Options> all(9);
+  std::vector<Options> all(16);
   all[1].epsilon = 2e-5;
   all[2].running = batchnorm::RunningUpdate::take_new(0.2);
   all[3].running = batchnorm::RunningUpdate::windowed(7);
@@ -44,6 +29,14 @@ TEST_CASE("options that make results differ have other fingerprints") {
   all[6].shift = false;
   all[7].epilogue = batchnorm::Epilogue::relu();
   all[8].non_finite = batchnorm::NonFinite::propagate;
+  // Pairs that differ in one number.
+  all[9].running = batchnorm::RunningUpdate::windowed(8);
+  all[10].running = batchnorm::RunningUpdate::take_new(0.3);
+  all[11].epilogue = batchnorm::Epilogue::leaky_relu(0.125);
+  all[12].epilogue = batchnorm::Epilogue::leaky_relu(0.25);
+  all[13].single_value = batchnorm::SingleValue::use_running_statistics;
+  all[14].running = batchnorm::RunningUpdate::cumulative();
+  all[15].running = batchnorm::RunningUpdate::population();
   std::set<std::uint64_t> prints;
   for (const Options& options : all) prints.insert(batchnorm::detail::fingerprint_of(options));
   CHECK(prints.size() == all.size());

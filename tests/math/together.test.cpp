@@ -15,6 +15,7 @@
 #include "support/catch.hpp"
 #include "support/generators.hpp"
 #include "support/layouts.hpp"
+#include "support/rank_steps.hpp"
 #include "support/weighted_reference.hpp"
 
 using namespace batchnorm;
@@ -24,27 +25,7 @@ namespace {
 
 constexpr double epsilon = 0.01;
 
-using WeightMatrix = Eigen::Array<double, Eigen::Dynamic, Eigen::Dynamic>;
-
-WeightMatrix matrix_of(const std::vector<Real>& weights, Size positions) {
-  WeightMatrix matrix(static_cast<Index>(weights.size() / positions),
-                      static_cast<Index>(positions));
-  for (Size i = 0; i < weights.size(); ++i) {
-    matrix(static_cast<Index>(i / positions), static_cast<Index>(i % positions)) =
-        static_cast<double>(weights[i]);
-  }
-  return matrix;
-}
-
-Real gap(const std::vector<Real>& a, const std::vector<Real>& b) {
-  REQUIRE(a.size() == b.size());
-  Real most = 0;
-  for (Size i = 0; i < a.size(); ++i) {
-    const Real difference = std::fabs(a[i] - b[i]);
-    if (!(difference <= most)) most = difference;
-  }
-  return most;
-}
+using MaskMatrix = Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic>;
 
 /// One rank with blocks of some samples.
 class Pieces {
@@ -86,6 +67,10 @@ struct Problem {
         dy(stored_as<double>(normal_batch(random, samples, 2, positions))),
         w(random_weights(random, samples * positions, mask)) {}
 
+  Eigen::Array<double, Eigen::Dynamic, Eigen::Dynamic> weights() const {
+    return weight_matrix(w, 0, x.samples, x.positions);
+  }
+
   WeightedStep expected() const { return weighted_step(x, dy, w, gamma, beta, Real(epsilon)); }
 
   BatchNorm<double> layer(Options options = {}) const {
@@ -115,10 +100,10 @@ void check_in_pieces(const Problem& problem, const In& in, Layout layout) {
     CHECK(batch.weight() == Approx(static_cast<double>(expected.weight)).epsilon(1e-14));
     CHECK(batch.squared_weight() ==
           Approx(static_cast<double>(expected.squared_weight)).epsilon(1e-14));
-    CHECK(gap(y.read().values, expected.y.values) < 1e-12L);
+    CHECK(largest_difference(y.read().values, expected.y.values) < 1e-12L);
     CHECK(layer.state().samples_seen > 0);
     const auto gradients = layer.backward(batch, in, dy.view(), dx.view(), execution);
-    CHECK(gap(dx.read().values, expected.dx.values) < 1e-12L);
+    CHECK(largest_difference(dx.read().values, expected.dx.values) < 1e-12L);
     for (Size c = 0; c < 2; ++c) {
       CHECK(std::fabs(gradients.gamma[static_cast<Index>(c)] - expected.gamma[c]) < 1e-12L);
       CHECK(std::fabs(gradients.beta[static_cast<Index>(c)] - expected.beta[c]) < 1e-12L);
@@ -132,8 +117,7 @@ TEST_CASE("masked minibatches in pieces are those of the oracle") {
   Random random(3);
   for (const Size positions : {Size(1), Size(4)}) {
     const Problem problem(random, 11, positions, true);
-    const Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> mask =
-        matrix_of(problem.w, positions) > 0.0;
+    const MaskMatrix mask = problem.weights() > 0.0;
     for (const Layout layout : all_layouts) {
       const Stored<double> x(problem.x, layout);
       check_in_pieces(problem, masked(x.view(), mask), layout);
@@ -145,7 +129,7 @@ TEST_CASE("weighted minibatches in pieces are those of the oracle") {
   Random random(4);
   for (const Weights kind : {Weights::frequency, Weights::reliability, Weights::importance}) {
     const Problem problem(random, 11, 3, false);
-    const WeightMatrix weights = matrix_of(problem.w, 3);
+    const auto weights = problem.weights();
     const Stored<double> x(problem.x, Layout::channels_last);
     check_in_pieces(problem, weighted(x.view(), weights, kind), Layout::channels_last);
     Pieces pieces(3);
@@ -169,7 +153,7 @@ TEST_CASE("minibatches without a mask in pieces are those of the oracle") {
 TEST_CASE("backward from the output in pieces") {
   Random random(6);
   const Problem problem(random, 9, 2, true);
-  const Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> mask = matrix_of(problem.w, 2) > 0.0;
+  const MaskMatrix mask = problem.weights() > 0.0;
   const WeightedStep expected = problem.expected();
   const Stored<double> x(problem.x, Layout::channels_first), dy(problem.dy, Layout::channels_first);
   for (const Index size : {1, 4, 9}) {
@@ -179,14 +163,14 @@ TEST_CASE("backward from the output in pieces") {
     Stored<double> y = x, dx = x;
     const auto batch = layer.train(masked(x.view(), mask), y.view(), execution);
     layer.backward_from_output(batch, masked(y.view(), mask), dy.view(), dx.view(), execution);
-    CHECK(gap(dx.read().values, expected.dx.values) < 1e-12L);
+    CHECK(largest_difference(dx.read().values, expected.dx.values) < 1e-12L);
   }
 }
 
 TEST_CASE("what a mask leaves out is filled as one machine fills it") {
   Random random(7);
   const Problem problem(random, 6, 2, true);
-  const Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> mask = matrix_of(problem.w, 2) > 0.0;
+  const MaskMatrix mask = problem.weights() > 0.0;
   const WeightedStep expected = problem.expected();
   const Stored<double> x(problem.x, Layout::channels_first);
   Pieces pieces(4);
@@ -197,7 +181,7 @@ TEST_CASE("what a mask leaves out is filled as one machine fills it") {
   with_zeros.each([&](Size n, Size c, Size p) {
     if (!(problem.w[n * 2 + p] > 0)) with_zeros.at(n, c, p) = 0;
   });
-  CHECK(gap(y.read().values, with_zeros.values) < 1e-12L);
+  CHECK(largest_difference(y.read().values, with_zeros.values) < 1e-12L);
 }
 
 TEST_CASE("where nothing counts on any rank, outputs are filled and nothing moves") {
@@ -259,8 +243,40 @@ TEST_CASE("a rank refuses its own arguments before anything is combined") {
   few.count = 4;
   CHECK_THROWS_AS(layer.backward(few, x, x, y, execution), std::invalid_argument);
   CHECK_THROWS_AS(layer.backward(batch, x, x, narrow, execution), std::invalid_argument);
-  CHECK_THROWS_AS(layer.backward_from_output(batch, with_residual(x, x), x, y, execution),
-                  std::invalid_argument);
+  CHECK_THROWS_AS(layer.backward(Moments<double>(3), x, x, y, execution), std::invalid_argument);
+  Moments<double> impossible = batch;
+  impossible.sum_of_squares[1] = std::numeric_limits<double>::infinity();
+  CHECK_THROWS_AS(layer.backward(impossible, x, x, y, execution), std::domain_error);
+  CHECK_THROWS_MATCHES(layer.backward_from_output(batch, with_residual(x, x), x, y, execution),
+                       std::invalid_argument, says("residual"));
+  layer.state().gamma[1] = 0;
+  CHECK_THROWS_MATCHES(layer.backward_from_output(batch, x, x, y, execution), std::domain_error,
+                       says("gamma of channel 1"));
+  CHECK_NOTHROW(layer.backward(batch, x, x, y, execution));
+}
+
+TEST_CASE("the sums of backward are of as many values as the moments") {
+  Pieces pieces(4);
+  BatchNorm<double> layer(2);
+  const Eigen::MatrixXd x = Eigen::MatrixXd::Random(2, 5);
+  Eigen::MatrixXd dx = x;
+  Moments<double> many = layer.normalize(x, dx);
+  many.count = 6;  // as if another rank had one of them
+  CHECK_THROWS_AS(layer.backward(many, x, x, dx, pieces.execution()), std::invalid_argument);
+}
+
+TEST_CASE("parameters that are not finite pass where that is asked for") {
+  Pieces pieces(4);
+  Options options;
+  options.non_finite = NonFinite::propagate;
+  BatchNorm<double> layer(1, options);
+  layer.state().gamma[0] = std::numeric_limits<double>::quiet_NaN();
+  Eigen::RowVectorXd x(3);
+  x << 1, 2, 3;
+  Eigen::RowVectorXd y = x;
+  layer.train(x, y, pieces.execution());
+  CHECK(std::isnan(y[0]));
+  CHECK(layer.state().running_mean[0] == Approx(0.2));
 }
 
 TEST_CASE("a step that takes nothing over needs no running statistics") {
@@ -283,13 +299,17 @@ TEST_CASE("the moments of an input that is only looked at") {
   Pieces pieces(3);
   const auto input = masked(x, mask);
   for (const Execution& execution : {Execution(), pieces.execution()}) {
-    const auto moments = detail::moments_seen("test", layer, Input<double>(input), execution);
+    const auto moments =
+        detail::moments_seen<Eigen::Dynamic>("test", layer, Input<double>(input), execution, [] {});
     CHECK(moments.count == 3);
     CHECK(moments.mean[0] == 3.0);
     CHECK(moments.sum_of_squares[0] == 8.0);
-    CHECK(detail::samples_of(Input<double>(input), execution) == 4);
+    CHECK(detail::samples_seen(Input<double>(input), execution) == 4);
   }
-  BatchNorm<double> wider(2);
-  CHECK_THROWS_AS(detail::moments_seen("test", wider, Input<double>(x), Execution()),
-                  std::invalid_argument);
+  const auto refuse = [] { throw std::invalid_argument("refused"); };
+  for (const Execution& execution : {Execution(), pieces.execution()}) {
+    CHECK_THROWS_AS(
+        detail::moments_seen<Eigen::Dynamic>("test", layer, Input<double>(x), execution, refuse),
+        std::invalid_argument);
+  }
 }

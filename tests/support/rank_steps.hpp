@@ -26,14 +26,23 @@ PerChannel to_real(const Vector& values) {
   return numbers;
 }
 
-inline Real gap(const std::vector<Real>& a, const std::vector<Real>& b) {
+/// NaN where there is one.
+inline Real largest_difference(const std::vector<Real>& a, const std::vector<Real>& b) {
   REQUIRE(a.size() == b.size());
-  Real most = 0, scale = 1;
+  Real most = 0;
   for (Size i = 0; i < a.size(); ++i) {
-    most = std::max(most, std::fabs(a[i] - b[i]));
-    scale = std::max(scale, std::fabs(b[i]));
+    const Real difference = std::fabs(a[i] - b[i]);
+    if (std::isnan(difference)) return difference;
+    most = std::max(most, difference);
   }
-  return most / scale;
+  return most;
+}
+
+/// The same in units of the largest of `b`, when that is above 1.
+inline Real gap(const std::vector<Real>& a, const std::vector<Real>& b) {
+  Real scale = 1;
+  for (const Real value : b) scale = std::max(scale, std::fabs(value));
+  return largest_difference(a, b) / scale;
 }
 
 /// All ranks have the same moments and running statistics, to the bit.
@@ -48,6 +57,18 @@ void check_same_statistics(const Steps<T>& steps) {
     CHECK(step.state.batches_seen == steps[0].state.batches_seen);
     CHECK(step.state.samples_seen == steps[0].state.samples_seen);
   }
+}
+
+/// The gradients of gamma or beta of all ranks, added up.
+template <class T>
+PerChannel sum_of(const Steps<T>& steps,
+                  typename batchnorm::Gradients<T>::Vector batchnorm::Gradients<T>::*part) {
+  PerChannel sums(static_cast<Size>((steps[0].gradients.*part).size()), 0);
+  for (const Step<T>& step : steps) {
+    const PerChannel own = to_real(step.gradients.*part);
+    for (Size c = 0; c < own.size(); ++c) sums[c] += own[c];
+  }
+  return sums;
 }
 
 template <class T>

@@ -14,6 +14,8 @@
 #include <thread>
 #include <vector>
 
+#include "batchnorm/distributed/synchronize.hpp"
+
 namespace batchnorm_test {
 
 /// Where the messages of all ranks meet.
@@ -24,6 +26,7 @@ class Meeting {
   /// @throws std::runtime_error when not all ranks have come within `patience`
   void gather(int rank, const void* mine, std::size_t bytes, void* all,
               std::chrono::milliseconds patience) {
+    if (bytes == 0) throw std::logic_error("an exchange of nothing");
     std::unique_lock<std::mutex> lock(mutex_);
     if (arrived_ == 0) messages_.assign(bytes * ranks_, 0);
     if (messages_.size() != bytes * ranks_) throw std::logic_error("messages of unequal lengths");
@@ -40,7 +43,7 @@ class Meeting {
     std::memcpy(all, complete_.data(), complete_.size());
   }
 
-  std::size_t rounds() const { return rounds_; }
+  std::size_t ranks() const { return ranks_; }
 
  private:
   std::size_t ranks_;
@@ -52,29 +55,39 @@ class Meeting {
 };
 
 /// What a rank hands to Synchronize.
-struct ThreadExchange {
-  Meeting& meeting;
-  int rank;
-  std::chrono::milliseconds patience = std::chrono::seconds(60);
+class ThreadExchange {
+ public:
+  ThreadExchange(Meeting& meeting, int rank,
+                 std::chrono::milliseconds patience = std::chrono::seconds(60))
+      : meeting_(meeting), rank_(rank), patience_(patience) {}
 
   void operator()(const void* mine, std::size_t bytes, void* all) const {
-    meeting.gather(rank, mine, bytes, all, patience);
+    meeting_.gather(rank_, mine, bytes, all, patience_);
   }
+  std::size_t ranks() const { return meeting_.ranks(); }
+
+ private:
+  Meeting& meeting_;
+  int rank_;
+  std::chrono::milliseconds patience_;
 };
 
 /// The same for exchanges that can sum: in the order of the ranks.
-struct SummingExchange : ThreadExchange {
-  int ranks;
-  SummingExchange(Meeting& where, int own, int of) : ThreadExchange{where, own}, ranks(of) {}
+class SummingExchange : public ThreadExchange {
+ public:
+  using ThreadExchange::ThreadExchange;
 
-  void sum(const double* mine, std::size_t n, double* all) const {
-    std::vector<double> parts(n * static_cast<std::size_t>(ranks));
+  void sum(const double* mine, std::size_t n, double* all) {
+    ++sums;
+    std::vector<double> parts(n * ranks());
     (*this)(mine, n * sizeof(double), parts.data());
     for (std::size_t i = 0; i < n; ++i) {
       all[i] = 0.0;
       for (std::size_t part = i; part < parts.size(); part += n) all[i] += parts[part];
     }
   }
+
+  int sums = 0;  ///< calls of it
 };
 
 /// Runs body(rank) for every rank at once.
@@ -94,6 +107,18 @@ std::vector<std::string> run_ranks(int ranks, const Body& body) {
   }
   for (std::thread& thread : threads) thread.join();
   return errors;
+}
+
+/// The same of body(rank, together): ranks that make their calls as one.
+template <class Exchange = ThreadExchange, class Body>
+std::vector<std::string> run_together(int ranks, const batchnorm::SynchronizeOptions& options,
+                                      const Body& body) {
+  Meeting meeting(ranks);
+  return run_ranks(ranks, [&](int rank) {
+    Exchange exchange(meeting, rank);
+    batchnorm::Synchronize together(exchange, rank, ranks, options);
+    body(rank, together);
+  });
 }
 
 }  // namespace batchnorm_test

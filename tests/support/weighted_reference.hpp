@@ -7,6 +7,7 @@
 #ifndef BATCHNORM_TESTS_SUPPORT_WEIGHTED_REFERENCE_HPP
 #define BATCHNORM_TESTS_SUPPORT_WEIGHTED_REFERENCE_HPP
 
+#include <Eigen/Core>
 #include <cmath>
 #include <vector>
 
@@ -52,6 +53,18 @@ inline WeightedStep weighted_step(const Batch& x, const Batch& dy, const std::ve
     step.dx.at(n, c, p) = gamma[c] / root(c) * (dy.at(n, c, p) - share(n, p) * through);
   });
   return step;
+}
+
+/// The weights of some samples as masked() and weighted() want them: one row per sample.
+inline Eigen::Array<double, Eigen::Dynamic, Eigen::Dynamic> weight_matrix(
+    const std::vector<Real>& w, Size first, Size samples, Size positions) {
+  Eigen::Array<double, Eigen::Dynamic, Eigen::Dynamic> rows(static_cast<Eigen::Index>(samples),
+                                                            static_cast<Eigen::Index>(positions));
+  for (Size i = 0; i < samples * positions; ++i) {
+    rows(static_cast<Eigen::Index>(i / positions), static_cast<Eigen::Index>(i % positions)) =
+        static_cast<double>(w[first * positions + i]);
+  }
+  return rows;
 }
 
 /// Weights of some kinds: numbers, zeros and ones, or only ones; about a third of them 0.

@@ -84,7 +84,7 @@ TEST_CASE("a minibatch of several ranks is refused, and nothing is exchanged") {
   const Eigen::RowVectorXd x = Eigen::RowVectorXd::LinSpaced(4, 0, 3);
   const detail::SelectedInput<double> chosen("test", x);
   CHECK_THROWS_WITH(detail::checked_batch("test", layer, chosen, together),
-                    Contains("test: a minibatch lies on one rank"));
+                    Contains("test: statistics are those of the minibatch of this rank"));
   CHECK(nobody.calls == 0);
   CHECK(detail::checked_batch("test", layer, chosen, {}).batch.mean[0] == 1.5);
 }

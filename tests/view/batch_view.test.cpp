@@ -164,6 +164,21 @@ TEST_CASE("the number of elements fits into an Index") {
                        says("2097152 x 2097152 x 2097152 elements"));
 }
 
+TEST_CASE("some samples of a view are the same memory, counted in the same order") {
+  std::vector<int> memory = places(7 * 3 * 4);
+  for (const PositionOrder order : {PositionOrder::last_fastest, PositionOrder::first_fastest}) {
+    const auto view = channels_last(memory.data(), 7, 3, 4).counted(order);
+    const auto some = detail::samples_of(view, 2, 3);
+    CHECK(some.samples() == 3);
+    CHECK(some.channels() == 3);
+    CHECK(some.positions() == 4);
+    CHECK(&some(0, 1, 3) == &view(2, 1, 3));
+    CHECK(&some(2, 0, 0) == &view(4, 0, 0));
+    CHECK(some.position_order() == order);
+    CHECK(detail::samples_of(view, 0, 0).empty());
+  }
+}
+
 TEST_CASE("makers refuse too many elements before they compute strides") {
   float one = 1;
   const Index large = Index{1} << 40;

@@ -62,15 +62,16 @@ struct SynchronizeOptions {
 /// The exchange is called by the thread that calls the layer, and is one of:
 ///
 ///     exchange(mine, bytes, all)    const void*, std::size_t, void*: `all` receives the bytes of
-///                                   rank 0, then those of rank 1, ...
+///                                   rank 0, then those of rank 1, ... `bytes` is never 0.
 ///     exchange.sum(mine, n, all)    optional. const double*, std::size_t, double*: `all` receives
 ///                                   the sums over all ranks, the same bits on all of them
 ///
 /// It returns when everything is there, and throws when that fails: this object is of no use then,
 /// and says so. It must not touch mine and all afterwards.
 ///
-/// Costs per call: two exchanges, one of 64 bytes and one of 8 (2 C + 3) bytes per rank, for C
-/// channels; one rank without blocks exchanges nothing and costs nothing. For one call at a time.
+/// Costs per call, without blocks and sums: two exchanges, one of 64 bytes and one of 8 (2 C + 3)
+/// bytes per rank, for C channels. One rank without blocks exchanges nothing and costs nothing. For
+/// one call at a time.
 /// The exchange must outlive this object, and this object the Executions that refer to it.
 class Synchronize : private detail::Collective {
   template <class Exchange>
@@ -198,6 +199,9 @@ class Synchronize : private detail::Collective {
     } catch (const std::exception& error) {
       reason = error.what();
       return detail::Verdict::other;
+    } catch (...) {
+      reason = "an exception that is no std::exception";
+      return detail::Verdict::other;
     }
 #else
     take_pieces(call, piece);
@@ -263,10 +267,23 @@ class Synchronize : private detail::Collective {
                           detail::text("a refusal by rank ", refusing, ": ", text)));
   }
 
-  /// The leaves of a rank that come after `begin`.
-  Index end_of_leaves(Index begin, Index samples) const {
-    if (options_.block == 0) return begin + 1;
-    return begin + samples / options_.block + (samples % options_.block != 0 ? 1 : 0);
+  /// How many leaves a rank has.
+  Index leaves_of(Index samples) const {
+    if (options_.block == 0) return 1;
+    return samples / options_.block + (samples % options_.block != 0 ? 1 : 0);
+  }
+
+  /// The nodes that each rank's leaves are made of.
+  std::vector<std::vector<detail::ShareNode>> nodes_of_ranks(Index own_samples) const {
+    const detail::CallHeaders headers(headers_.data(), ranks_);
+    std::vector<std::vector<detail::ShareNode>> nodes;
+    Index begin = 0;
+    for (int rank = 0; rank < ranks_; ++rank) {
+      const Index end = begin + leaves_of(rank == rank_ ? own_samples : headers[rank].samples);
+      nodes.push_back(detail::nodes_of(begin, end));
+      begin = end;
+    }
+    return nodes;
   }
 
   /// Everybody gets the nodes of all ranks and merges them.
@@ -274,24 +291,15 @@ class Synchronize : private detail::Collective {
                   detail::ChannelShare& all) {
     const bool moments = call.kind != detail::CollectiveKind::backward;
     const std::size_t length = leaf_length(call.channels);
-    std::vector<detail::ShareNode> nodes;
-    std::vector<std::size_t> ends;
+    const auto nodes = nodes_of_ranks(call.samples);
     std::size_t most = 0;
-    Index begin = 0, own_begin = 0, own_end = 0;
-    for (int rank = 0; rank < ranks_; ++rank) {
-      const Index samples =
-          rank == rank_ ? call.samples : detail::CallHeaders(headers_.data(), ranks_)[rank].samples;
-      const Index end = end_of_leaves(begin, samples);
-      if (rank == rank_) own_begin = begin, own_end = end;
-      const std::vector<detail::ShareNode> some = detail::nodes_of(begin, end);
-      nodes.insert(nodes.end(), some.begin(), some.end());
-      ends.push_back(nodes.size());
-      most = (std::max)(most, some.size());
-      begin = end;
-    }
+    for (const auto& some : nodes) most = (std::max)(most, some.size());
     detail::ShareTree mine(moments, call.channels);
-    for (Index leaf = own_begin; leaf < own_end; ++leaf) {
-      mine.add({leaf, 1}, leaves_.data() + static_cast<std::size_t>(leaf - own_begin) * length);
+    const double* leaf_numbers = leaves_.data();
+    for (const detail::ShareNode& node : nodes[static_cast<std::size_t>(rank_)]) {
+      for (Index i = 0; i < node.size; ++i, leaf_numbers += length) {
+        mine.add({node.first + i, 1}, leaf_numbers);
+      }
     }
     if (ranks_ == 1) {
       detail::numbers_to_share(mine.finish(), call.channels, own);
@@ -301,13 +309,18 @@ class Synchronize : private detail::Collective {
     sent_.assign(most * length, 0.0);
     std::copy(mine.numbers(), mine.numbers() + mine.nodes().size() * length, sent_.begin());
     received_.resize(sent_.size() * static_cast<std::size_t>(ranks_));
-    exchange_.gather(sent_.data(), sent_.size() * sizeof(double), received_.data());
+    // Without an example anywhere there is no block, and nobody has anything to send.
+    if (!sent_.empty()) {
+      exchange_.gather(sent_.data(), sent_.size() * sizeof(double), received_.data());
+    }
     if (own.first != nullptr) detail::numbers_to_share(mine.finish(), call.channels, own);
     detail::ShareTree tree(moments, call.channels);
-    std::size_t node = 0;
-    for (std::size_t rank = 0; rank < ends.size(); ++rank) {
+    for (std::size_t rank = 0; rank < nodes.size(); ++rank) {
       const double* numbers = received_.data() + rank * sent_.size();
-      for (; node < ends[rank]; ++node, numbers += length) tree.add(nodes[node], numbers);
+      for (const detail::ShareNode& node : nodes[rank]) {
+        tree.add(node, numbers);
+        numbers += length;
+      }
     }
     detail::numbers_to_share(tree.finish(), call.channels, all);
   }

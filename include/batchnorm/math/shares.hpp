@@ -26,15 +26,6 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// Some samples of a view.
-template <class T>
-[[gnu::cold]] BatchView<T> some_samples(const BatchView<T>& view, Index first, Index samples) {
-  T* const data = first == 0 ? view.data() : view.data() + first * view.sample_stride();
-  return BatchView<T>(data, samples, view.channels(), view.positions(), view.sample_stride(),
-                      view.channel_stride(), view.position_stride())
-      .counted(view.position_order());
-}
-
 /// Some samples of an input as views, with what counts of them.
 template <class T>
 class InputPiece {
@@ -42,10 +33,10 @@ class InputPiece {
   /// @param whole  what counts of all samples
   [[gnu::cold]] InputPiece(const char* function, const Input<T>& in, Index first, Index samples,
                            const SelectedPointer<T>& whole)
-      : x_(some_samples(in.view(), first, samples)), residual_(x_), selected_(whole.get()) {
+      : x_(samples_of(in.view(), first, samples)), residual_(x_), selected_(whole.get()) {
     if (in.residual() != nullptr) {
       has_residual_ = true;
-      residual_ = some_samples(*in.residual(), first, samples);
+      residual_ = samples_of(*in.residual(), first, samples);
     }
     if (in.mask() == nullptr || samples == in.view().samples()) return;
     MaskArgument mask = static_cast<const MaskArgument&>(*in.mask());

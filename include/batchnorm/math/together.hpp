@@ -70,16 +70,19 @@ template <int Channels, class T, class Check>
 }
 
 /// The moments of an input that is only looked at, of this rank or of all.
-template <class Layer, class T>
-[[gnu::cold]] Moments<accumulator_t<T>> moments_seen(const char* function, const Layer& layer,
-                                                     const Input<T>& in,
-                                                     const Execution& execution) {
+///
+/// @param check  refuses arguments of this rank, on behalf of all
+template <int Channels, class Layer, class T, class Check>
+[[gnu::cold]] Moments<accumulator_t<T>, Channels> moments_seen(const char* function,
+                                                               const Layer& layer,
+                                                               const Input<T>& in,
+                                                               const Execution& execution,
+                                                               const Check& check) {
   SelectedPointer<T> selected;
-  const auto check = [&] { check_channels(function, in.view(), layer.channels()); };
   if (execution.collective() == nullptr) {
     check();
     selected = selected_of(function, in);
-    return moments_of_view<Eigen::Dynamic, T>(in.view(), selected.get(), execution);
+    return moments_of_view<Channels, T>(in.view(), selected.get(), execution);
   }
   CollectiveCall call;
   call.function = function;
@@ -87,12 +90,12 @@ template <class Layer, class T>
   call.channels = layer.channels();
   call.options = fingerprint_of(layer.options());
   call.reject_non_finite = layer.options().non_finite == NonFinite::reject;
-  return moments_together<Eigen::Dynamic, T>(execution, call, in, selected, check);
+  return moments_together<Channels, T>(execution, call, in, selected, check);
 }
 
-/// Examples of the last minibatch, of this rank or of all.
+/// How many examples the last minibatch had, of this rank or of all.
 template <class T>
-Index samples_of(const Input<T>& in, const Execution& execution) {
+Index samples_seen(const Input<T>& in, const Execution& execution) {
   const Collective* const ranks = execution.collective();
   return ranks != nullptr ? ranks->samples() : in.view().samples();
 }
@@ -229,7 +232,7 @@ class BackwardTogether {
   [[gnu::cold]] BackwardPass<Source, T, Channels> pass(const InputViews<T>& in, Index first) {
     auto formula = formula_options<C>(made_.options.epilogue, in.residual != nullptr);
     formula.fixed_statistics = divisor_.fixed;
-    return {formula, tables_, in, some_samples(made_.out_gradient.view(), first, in.x.samples()),
+    return {formula, tables_, in, samples_of(made_.out_gradient.view(), first, in.x.samples()),
             divisor_.divisor};
   }
 

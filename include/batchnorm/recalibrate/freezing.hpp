@@ -11,6 +11,7 @@
 #include "batchnorm/layer.hpp"
 #include "batchnorm/math/gradient_sums.hpp"
 #include "batchnorm/math/moments.hpp"
+#include "batchnorm/math/together.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/check.hpp"
@@ -94,10 +95,11 @@ ForwardPass<T, Channels> forward(BatchNorm<T, Channels>& layer,
     return pass;
   }
   // The update is tried on a copy, so that nothing is written if it is refused.
-  detail::check_state_shape("forward", layer.state());
-  detail::check_forward("forward", layer.channels(), in, out);
-  const auto selected = detail::selected_of("forward", in);
-  pass.batch = detail::moments_of_view<Channels, T>(in.view(), selected.get(), execution);
+  const auto check = [&] {
+    detail::check_state_shape("forward", layer.state());
+    detail::check_forward("forward", layer.channels(), in, out);
+  };
+  pass.batch = detail::moments_seen<Channels>("forward", layer, in, execution, check);
   BatchNorm<T, Channels> next = layer;
   next.commit(pass.batch);
   layer.infer(in, out, execution);

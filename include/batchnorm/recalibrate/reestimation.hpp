@@ -323,7 +323,11 @@ class Reestimation {
     const Size i = use(&layer);
     constexpr const char* function = "ReestimationPass::see";
     if (i < frozen_.size()) return detail::check_channels(function, in.view(), layer.channels());
-    note(i, detail::moments_seen(function, layer, in, options_.execution.with_layer(i + 1)), in);
+    const auto check = [&] { detail::check_channels(function, in.view(), layer.channels()); };
+    note(i,
+         detail::moments_seen<Channels>(function, layer, in, options_.execution.with_layer(i + 1),
+                                        check),
+         in);
   }
 
   template <int Channels>
@@ -331,7 +335,7 @@ class Reestimation {
     if (passes_ > 0 && i != passes_) return;  // looked at in the first pass, or in one to come
     const Options& options = layers_[i].options();
     if (!detail::check_finite<parameter_t<T>>("ReestimationPass", options, batch)) return;
-    series_[i].add(batch, detail::samples_of(in, options_.execution));
+    series_[i].add(batch, detail::samples_seen(in, options_.execution));
   }
 
   /// A state with the statistics that the series of a layer leads to.

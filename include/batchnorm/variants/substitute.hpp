@@ -101,15 +101,6 @@ void normalize_with(const Options& options, GradientTables<T, Eigen::Dynamic>& t
                     out);
 }
 
-/// Some samples of a view.
-template <class T>
-BatchView<T> samples_of(const BatchView<T>& view, Index first, Index count) {
-  return BatchView<T>(view.data() + first * view.sample_stride(), count, view.channels(),
-                      view.positions(), view.sample_stride(), view.channel_stride(),
-                      view.position_stride())
-      .counted(view.position_order());
-}
-
 /// normalize_with for one example of an input.
 template <class T>
 void normalize_example_with(const Options& options, GradientTables<T, Eigen::Dynamic>& tables,
@@ -136,8 +127,8 @@ CheckedBatch<T, Channels> checked_batch(const char* function, const BatchNorm<T,
                                         const SelectedInput<T>& chosen,
                                         const Execution& execution) {
   if (execution.collective() != nullptr) {
-    fail_argument(function, "a minibatch lies on one rank", "an Execution without a Synchronize",
-                  "one that has one");
+    fail_argument(function, "statistics are those of the minibatch of this rank",
+                  "an Execution of one rank", "one with a Synchronize");
   }
   check_batch_size(function, Options{}, chosen.count);
   CheckedBatch<T, Channels> result{

@@ -123,6 +123,15 @@ class BatchView {
 };
 
 namespace detail {
+/// Some samples of a view.
+template <class T>
+BatchView<T> samples_of(const BatchView<T>& view, Index first, Index count) {
+  return BatchView<T>(view.data() + first * view.sample_stride(), count, view.channels(),
+                      view.positions(), view.sample_stride(), view.channel_stride(),
+                      view.position_stride())
+      .counted(view.position_order());
+}
+
 /// A product that may overflow: of sizes that the view is about to refuse.
 inline Index unchecked_product(Index a, Index b) {
   return static_cast<Index>(static_cast<std::size_t>(a) * static_cast<std::size_t>(b));

@@ -3,7 +3,7 @@
 // the time of train on a few examples without other ranks and with them, by the two ways of
 // reducing, and what latency and bytes alone take:
 //
-//     formula = two exchanges of 64 bytes + P 8 (2C + 1) bytes / rate
+//     formula = two exchanges of 64 bytes + P 8 (2C + 3) bytes / rate
 //
 // both measured with MPI_Allgather, the rate on the longest message; then C P from which on summing
 // was the faster way (SynchronizeOptions::gather_at_most). On one rank: what a Synchronize costs
@@ -64,7 +64,7 @@ struct Layer {
 };
 
 std::size_t message_bytes(Index channels) {
-  return 8 * (2 * static_cast<std::size_t>(channels) + 1);
+  return sizeof(double) * static_cast<std::size_t>(batchnorm::detail::share_length(channels));
 }
 
 double exchange(int repetitions, int ranks, std::size_t bytes) {
@@ -96,7 +96,7 @@ void time_one_rank(const Run& run) {
                 with - alone, 1.0 + 0.002 * static_cast<double>(channels));
   }
   constexpr Index merged = 1024;
-  const std::vector<double> other(static_cast<std::size_t>(3 + 2 * merged), 2.0);
+  const std::vector<double> other(message_bytes(merged) / sizeof(double), 2.0);
   std::vector<double> moments(other.size(), 3.0);
   const double merging = microseconds(run.repetitions, [&] {
     batchnorm::detail::merge_shares(true, merged, moments.data(), other.data());
