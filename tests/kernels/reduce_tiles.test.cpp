@@ -137,7 +137,7 @@ bool is_right_in_accumulator(Random& random, const detail::KernelTable<T>& kerne
                              const Kind& kind, Index columns, const Terms& terms) {
   using A = accumulator_t<T>;
   Problem<T> problem(random, kernels, kind, 1, columns, false, 1);
-  A totals[] = {A(100), A(-100)};
+  A totals[detail::max_sums] = {A(100), A(-100)};
   for (Size j = 0; j < detail::max_sums; ++j) problem.tile.sums[j] = &totals[j];
   kernels.in_accumulator(problem.tile);
   const std::vector<Real> expected = problem.expected(terms, kind, 0);
