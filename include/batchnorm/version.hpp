@@ -109,9 +109,9 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// The version as numbers, for code that prefers them to macros.
 struct Version {
-  int major;
-  int minor;
-  int patch;
+  int major;  ///< version with which calls may change their meaning
+  int minor;  ///< version with which calls are added; before 1.0 also changed
+  int patch;  ///< version with which mistakes are mended
 };
 
 /// The version of the headers that this translation unit includes.
