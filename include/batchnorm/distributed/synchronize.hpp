@@ -40,6 +40,7 @@ struct SynchronizeOptions {
   /// over all ranks, results have the same bits for every number of ranks. Costs room for two
   /// numbers per channel and block.
   Index block = 0;
+  /// What backward returns.
   ParameterGradients parameter_gradients = ParameterGradients::of_this_rank;
   /// Without blocks, and for an exchange that can also sum: from more than this many channels times
   /// ranks on, sums about a common pivot are exchanged and not the moments of every rank.
@@ -69,9 +70,9 @@ struct SynchronizeOptions {
 /// It returns when everything is there, and throws when that fails: this object is of no use then,
 /// and says so. It must not touch mine and all afterwards.
 ///
-/// Costs per call, without blocks and sums: two exchanges, one of 64 bytes and one of 8 (2 C + 3)
-/// bytes per rank, for C channels. One rank without blocks exchanges nothing and costs nothing. For
-/// one call at a time.
+/// Cost: per call, without blocks and sums, two exchanges, one of 64 bytes and one of 8 (2 C + 3)
+/// bytes per rank, for C channels. One rank without blocks exchanges nothing. Thread safety: for one
+/// call at a time.
 /// The exchange must outlive this object, and this object the Executions that refer to it.
 class Synchronize : private detail::Collective {
   template <class Exchange>
@@ -79,6 +80,7 @@ class Synchronize : private detail::Collective {
       std::enable_if_t<std::is_invocable<Exchange&, const void*, std::size_t, void*>::value, int>;
 
  public:
+  /// For this rank, 0 or higher, of so many ranks.
   /// @throws std::invalid_argument unless 0 <= rank < ranks, and for negative options
   template <class Exchange, if_exchange<Exchange> = 0>
   Synchronize(Exchange& exchange, int rank, int ranks, const SynchronizeOptions& options = {})
