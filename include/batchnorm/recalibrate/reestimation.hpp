@@ -324,10 +324,8 @@ class Reestimation {
     constexpr const char* function = "ReestimationPass::see";
     if (i < frozen_.size()) return detail::check_channels(function, in.view(), layer.channels());
     const auto check = [&] { detail::check_channels(function, in.view(), layer.channels()); };
-    note(i,
-         detail::moments_seen<Channels>(function, layer, in, options_.execution.with_layer(i + 1),
-                                        check),
-         in);
+    const Execution numbered = options_.execution.with_layer(i + 1);
+    note(i, detail::moments_seen<Channels>(function, layer, in, numbered, check), in);
   }
 
   template <int Channels>
