@@ -41,7 +41,7 @@ SOURCE = re.compile(r"\b(1[89]|20)\d\d\b|arXiv|\bSource\b|derivation|RFC|source 
 def text_of(node):
     """The words of a name's description, headings included."""
     parts = (node.find(tag) for tag in ("briefdescription", "detaileddescription", "inbodydescription"))
-    return " ".join("".join(part.itertext()) for part in parts if part is not None).strip()
+    return " ".join(" ".join(part.itertext()) for part in parts if part is not None).strip()
 
 
 def said_by(node):
@@ -147,7 +147,7 @@ def check_compound(report, compound):
     around = (set(), "")
     name = compound.findtext("compoundname")
     members = [member for member in compound.iter("memberdef")
-               if member.get("prot") != "private" and member.get("kind") != "friend"]
+               if member.get("prot") != "private" and not type_of(member).startswith("friend class")]
     functions = {}
     for member in members:
         if member.get("kind") == "function":

@@ -95,9 +95,9 @@ class Execution {
     return execution;
   }
 
-  /// The same, with the vector instructions limited to an InstructionSet. For comparing and for bit-equal results on
-  /// different processors; reductions sum in an order that depends on the vector width. The process
-  /// as a whole: limit_instruction_set.
+  /// The same, with the vector instructions limited to an instruction_set. For comparing and for
+  /// bit-equal results on different processors; reductions sum in an order that depends on the
+  /// vector width. The process as a whole: limit_instruction_set.
   Execution with(InstructionSet instruction_set) const {
     Execution execution = *this;
     execution.instruction_set_ = instruction_set;

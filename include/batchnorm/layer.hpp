@@ -45,14 +45,15 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 /// Shapes: inputs are BatchViews of `channels()` channels, Eigen objects of features x examples,
 /// with_residual of two such, or masked or weighted; an output has the shape of its input and is
 /// the same memory or disjoint. Statistics are per channel, over samples and positions. Calls that
-/// loop take an Execution last, which says who does the work; with a Synchronize, train, normalize and backward are of a
-/// minibatch that several ranks share (distributed/README.md). Cost: each call says how often it
-/// reads and writes the data. Those that are given their output allocate numbers per channel and
-/// what a mask needs at most, with `Channels` fixed and no mask nothing; all others, one pass over
-/// the channels.
+/// loop take an Execution last, which says who does the work; with a Synchronize, train, normalize
+/// and backward are of a minibatch that several ranks share (distributed/README.md). Cost: each
+/// call says how often it reads and writes the data. Those that are given their output allocate
+/// numbers per channel and what a mask needs at most, with `Channels` fixed and no mask nothing;
+/// all others, one pass over the channels.
 ///
 /// A plain value: copy it, move it, keep it in a std::vector. Thread safety: const members may be
-/// called from many threads at once. Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithms 1 and 2.
+/// called from many threads at once. Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithms
+/// 1 and 2.
 ///
 /// @tparam T         scalar of the data: float, half, bfloat16, or any other real one of Eigen's
 /// @tparam Channels  number of channels when it is known to the compiler
@@ -298,7 +299,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// xhat is recovered from y, with an error of about u (|xhat| + |beta / gamma|), u the rounding
   /// of T (6e-8 for float, 4e-3 for bfloat16). math/backward_output.hpp has the formulas.
   ///
-  /// @param out  the output of train or normalize, without a residual
+  /// @param out  the output of train or normalize, without a residual; out_gradient and in_gradient
+  ///             are those of backward
   /// @throws std::invalid_argument as backward, and for a ReLU, which cannot be undone
   /// @throws std::domain_error when gamma of a channel is zero, or so small beside beta that the
   ///         error of xhat would exceed 1/128

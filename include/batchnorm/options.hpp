@@ -93,10 +93,12 @@ class RunningUpdate {
   /// W of the windowed rule, counted in minibatches.
   Index window() const { return window_; }
 
+  /// Whether both are the same.
   friend bool operator==(const RunningUpdate& a, const RunningUpdate& b) {
     return a.rule_ == b.rule_ && !(a.new_weight_ < b.new_weight_) &&
            !(b.new_weight_ < a.new_weight_) && a.window_ == b.window_;
   }
+  /// Whether they differ.
   friend bool operator!=(const RunningUpdate& a, const RunningUpdate& b) { return !(a == b); }
 
  private:
@@ -145,9 +147,11 @@ class Epilogue {
   /// Whether f changes nothing.
   bool is_identity() const { return !(slope_ < 1.0) && !(slope_ > 1.0); }
 
+  /// Whether both are the same.
   friend bool operator==(const Epilogue& a, const Epilogue& b) {
     return !(a.slope_ < b.slope_) && !(b.slope_ < a.slope_);
   }
+  /// Whether they differ.
   friend bool operator!=(const Epilogue& a, const Epilogue& b) { return !(a == b); }
 
  private:
@@ -184,8 +188,8 @@ enum class SingleValue {
 ///
 ///     y = f(gamma (x - mean) / sqrt(variance + epsilon) + beta)
 ///
-/// Thread safety: a plain value. Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithms 1 and
-/// 2; the presets follow the source code of the systems they are named after.
+/// Thread safety: a plain value. Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithms 1
+/// and 2; the presets follow the source code of the systems they are named after.
 struct Options {
   /// Added to the variance inside the root. Zero is allowed; a channel without any variance is
   /// then an error. Files that frameworks save do not carry it, and it differs between them.

@@ -151,7 +151,8 @@ struct State {
     staleness = Staleness::fresh;
   }
 
-  /// Takes mean and variance from elsewhere, which from now on belong to the weights: no longer stale.
+  /// Takes mean and variance from elsewhere, which from now on belong to the weights: no longer
+  /// stale.
   /// @param batches, samples  what they come from, for the counters
   /// @throws std::invalid_argument when a size is not the number of channels, or a counter is wrong
   /// @throws std::domain_error naming the channel when a number is not finite or a variance
@@ -162,9 +163,10 @@ struct State {
                       Index samples = unknown);
 
   /// Says that the running statistics are no longer those of the network, by what reason: what was
-  /// done to the weights in front of the layer. Errors: none. Ends with statistics that are taken anew (reestimate,
-  /// set_statistics, forget_statistics and training), or with Staleness::fresh: training moves
-  /// stale statistics along with all others, and nobody but the caller knows when it was enough.
+  /// done to the weights in front of the layer. Errors: none. Ends with statistics that are taken
+  /// anew (reestimate, set_statistics, forget_statistics and training), or with Staleness::fresh:
+  /// training moves stale statistics along with all others, and nobody but the caller knows when it
+  /// was enough.
   void mark_stale(Staleness reason) { staleness = reason; }
 
  private:

@@ -207,9 +207,9 @@ class MpiExchange {
 /// MPI_Abort or std::_Exit. Many MPIs end all ranks when one ends without MPI_Finalize, whatever
 /// the others would do.
 ///
-/// Creating it is collective. For MpiOptions::synchronize see Synchronize. Cost: as Synchronize; one
-/// MPI_Comm_dup when it is made. Thread safety: MPI_THREAD_FUNNELED is enough; one call at a time.
-/// Source: the standard of MPI 3.0.
+/// Creating it is collective. For MpiOptions::synchronize see Synchronize. Cost: as Synchronize;
+/// one MPI_Comm_dup when it is made. Thread safety: MPI_THREAD_FUNNELED is enough; one call at a
+/// time. Source: the standard of MPI 3.0.
 /// @throws std::invalid_argument for no or a wrong communicator, a deadline that is not positive,
 ///         outside of MPI_Init and MPI_Finalize, and on a thread that may not call MPI
 class MpiSynchronize final : private detail::MpiExchange, public Synchronize {

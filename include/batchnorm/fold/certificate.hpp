@@ -31,8 +31,8 @@ struct FoldOptions {
   bool flush_subnormal = false;
   /// Random inputs on which the folded layer is compared with the unfolded one; 0 for none.
   int probes = 4;
-  /// Magnitude, in the unit of the layer's inputs, that FoldCertificate::bound_within_ulps is about;
-  /// 0 or larger.
+  /// Magnitude, in the unit of the layer's inputs, that FoldCertificate::bound_within_ulps is
+  /// about; 0 or larger.
   double largest_input = 1048576.0;
   /// Any number: the seed of the probes. The same one gives the same inputs everywhere.
   std::uint64_t seed = 1;
@@ -86,7 +86,8 @@ struct FoldCertificate {
   /// The largest change seen on the probes, in the same unit: the unfolded layer with its norm and
   /// the folded one on the same inputs, uniform in [-1, 1), in long double.
   double measured_ulps = 0.0;
-  /// How far, in the same unit, the roundings of that long double arithmetic may move measured_ulps.
+  /// How far, in the same unit, the roundings of that long double arithmetic may move
+  /// measured_ulps.
   double evaluation_ulps = 0.0;
   int probes = 0;  ///< number of inputs that were tried
 

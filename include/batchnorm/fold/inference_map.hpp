@@ -64,7 +64,8 @@ struct IsFrozenLayer<Layer, std::enable_if_t<std::is_same<HasMap<Layer>, bool>::
 ///
 /// This is what the folds take (fold/fold.hpp). Nothing is rounded to the type of the layer here,
 /// so that a folded weight is rounded once. Shapes: one number per channel. Cost: a few operations
-/// per channel in each call. Thread safety: a plain value. Source: Ioffe and Szegedy 2015, algorithm 2, lines 10 and 11.
+/// per channel in each call. Thread safety: a plain value. Source: Ioffe and Szegedy 2015,
+/// algorithm 2, lines 10 and 11.
 class InferenceMap {
  public:
   using Vector = Eigen::VectorXd;  ///< one number per channel
@@ -116,9 +117,9 @@ class InferenceMap {
     detail::check_has_statistics("InferenceMap", layer.state(), layer.has_statistics());
   }
 
-  /// The map of a frozen layer, FrozenBatchNorm: y = (x - pivot) scale + shift, exactly. These numbers have been
-  /// rounded to the type of its parameters when it was made, which adds up to a unit in the last
-  /// place of that type to a fold: where the BatchNorm is at hand, fold that.
+  /// The map of a frozen layer, FrozenBatchNorm: y = (x - pivot) scale + shift, exactly. These
+  /// numbers have been rounded to the type of its parameters when it was made, which adds up to a
+  /// unit in the last place of that type to a fold: where the BatchNorm is at hand, fold that.
   /// @throws std::domain_error when one of the numbers is not finite
   template <class Layer, std::enable_if_t<detail::IsFrozenLayer<Layer>::value, char> = 0>
   InferenceMap(const Layer& frozen) {
@@ -145,7 +146,8 @@ class InferenceMap {
     return map;
   }
 
-  /// This map and behind it another, the next: ((x - m) s + t - m') s' + t' = (x - m) s s' + (t - m') s' + t'
+  /// This map and behind it another, the next: ((x - m) s + t - m') s' + t' = (x - m) s s' + (t -
+  /// m') s' + t'
   /// @throws std::invalid_argument when the numbers of channels differ, or something that is not
   ///         affine stands between the two norms
   /// @throws std::domain_error when a number of the result overflows

@@ -76,10 +76,10 @@ class WeightView {
     }
   }
 
-  T* data() const { return data_; }                           ///< the first weight
-  const WeightStrides& strides() const { return strides_; }   ///< where the others lie
-  LayerKind kind() const { return kind_; }                    ///< what they are used for
-  const WeightSizes& sizes() const { return sizes_; }         ///< how many there are
+  T* data() const { return data_; }                          ///< the first weight
+  const WeightStrides& strides() const { return strides_; }  ///< where the others lie
+  LayerKind kind() const { return kind_; }                   ///< what they are used for
+  const WeightSizes& sizes() const { return sizes_; }        ///< how many there are
   /// Output channels of all groups.
   Index out_channels() const { return sizes_.groups * sizes_.out_per_group; }
   /// Input channels of all groups.

@@ -17,8 +17,8 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 template <class T, int Channels = Eigen::Dynamic>
 struct Gradients {
   using Vector = ChannelVector<parameter_t<T>, Channels>;  ///< one number per channel
-  Vector gamma;  ///< dL/dgamma, one per channel
-  Vector beta;   ///< dL/dbeta, one per channel
+  Vector gamma;                                            ///< dL/dgamma, one per channel
+  Vector beta;                                             ///< dL/dbeta, one per channel
 
   /// Zeros for so many channels. Errors: none.
   explicit Gradients(Index channels) : gamma(Vector::Zero(channels)), beta(gamma) {}

@@ -74,8 +74,9 @@ auto make_masked(In&& in, const M& mask, Weights kind, MaskedOutput output) {
 ///                one channel
 /// @param output  what becomes of the elements that do not count
 /// Shapes: those of `mask` above. Errors: the call that it is written in throws
-/// std::invalid_argument for a mask of another shape. Cost: a read of the mask, and 16 bytes for each run of elements that count and each that does not; where
-/// these are shorter than 16 elements, 9 bytes per eight elements more.
+/// std::invalid_argument for a mask of another shape. Cost: a read of the mask, and 16 bytes for
+/// each run of elements that count and each that does not; where these are shorter than 16
+/// elements, 9 bytes per eight elements more.
 template <class In, class Mask>
 auto masked(In&& in, const Mask& mask, MaskedOutput output = MaskedOutput::normalize) {
   return detail::make_masked<false>(std::forward<In>(in), mask, Weights::frequency, output);

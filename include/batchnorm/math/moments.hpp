@@ -40,7 +40,8 @@ namespace detail {
 ///     mean = sum(w x) / W        sum_of_squares = sum(w (x - mean)^2)        W = sum(w)
 ///
 /// Where nothing was said about weights every w is 1, and W is the count n. Moments that were moved
-/// from may be assigned to and destroyed, as Eigen's vectors. Thread safety: a plain value.
+/// from may be assigned to and destroyed, as Eigen's vectors. Thread safety: a plain value. Source:
+/// Chan, Golub and LeVeque 1979, eq. 2.1, for what merges.
 ///
 /// @tparam T         the type they are kept in, accumulator_t of the data
 /// @tparam Channels  number of channels when it is known to the compiler
@@ -74,14 +75,14 @@ struct Moments {
   /// What the weights say; Weights::frequency where every value counts once.
   Weights weights() const { return kind_; }
 
-  /// Says what the values weigh that were counted: weight is sum(w), squared_weight is sum(w^2), and
-  /// the kind decides the unbiased variance. n for both is the same as never to have said
+  /// Says what the values weigh that were counted: weight is sum(w), squared_weight is sum(w^2),
+  /// and the kind decides the unbiased variance. n for both is the same as never to have said
   /// anything, to the bit.
   /// @throws std::invalid_argument unless `count` weights can have these sums
   void set_weight(double weight, double squared_weight, Weights kind = Weights::frequency);
 
-  /// The moments of both sets of values together, these and the other (Chan, Golub and LeVeque 1979,
-  /// eq. 2.1):
+  /// The moments of both sets of values together, these and the other (Chan, Golub and LeVeque
+  /// 1979, eq. 2.1):
   ///
   ///     d = mean_b - mean_a      mean = mean_a + d W_b / W
   ///     sum_of_squares = sum_of_squares_a + sum_of_squares_b + d^2 W_a W_b / W
@@ -89,9 +90,8 @@ struct Moments {
   /// Commutative to the bit: a.merge(b) and b.merge(a) are the same numbers, because the larger set
   /// is taken first. The mean is within half a unit in its last place of that of the given numbers,
   /// the variance within 4. Not associative to the bit: parties that want the same bits merge in
-  /// the same tree. Shapes: as many channels in both. Cost: a few operations per channel; allocates nothing but where these are
-  /// moments of no channels.
-  /// NaN and infinity pass into the result.
+  /// the same tree. Shapes: as many channels in both. Cost: a few operations per channel; allocates
+  /// nothing but where these are moments of no channels. NaN and infinity pass into the result.
   /// @throws std::invalid_argument when the numbers of channels differ (moments of nothing that
   ///         were made without a number of channels merge with any), or the kinds of weights; when
   ///         one of both has a negative count or fewer sums of squares than means, or there are too

@@ -263,9 +263,9 @@ void check_running_start(const char* function, const RunningUpdate& rule, Index 
 
 /// Refuses a step of the running statistics that cannot be taken, before anything is written: one
 /// whose result is not finite in the type of the parameters (unless that is to be propagated), or
-/// one from a state that check_running_start refuses. The function is who asks, for the message.
-/// Shapes: the moments of the batch have the channels of the state. Cost: one pass over the
-/// channels.
+/// one from a state that check_running_start refuses by the rule of the options. The function is
+/// who asks, for the message. Shapes: the moments of the batch have the channels of the state.
+/// Cost: one pass over the channels.
 /// @throws what that does, and std::domain_error naming the first channel that is not finite
 template <class T, int Channels>
 void check_running_update(const char* function, const Options& options,
@@ -298,7 +298,8 @@ void check_running_update(const char* function, const Options& options,
 /// counter that is unknown stays so.
 ///
 /// Shapes: the moments of the batch have the channels of the state. Errors: none. Source: Ioffe and
-/// Szegedy 2015, algorithm 2, line 10; update_factor has the rules. Cost: one pass over the channels; allocates nothing.
+/// Szegedy 2015, algorithm 2, line 10; update_factor has the rules. Cost: one pass over the
+/// channels; allocates nothing.
 template <class T, int Channels>
 void apply_running_update(const Options& options, const Moments<accumulator_t<T>, Channels>& batch,
                           State<T, Channels>& state) {

@@ -26,10 +26,10 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 ///     worker.share(round);                    // where round merges what own() was for everybody
 ///     worker.total();                         // everything that anybody has told this party
 ///
-/// After an exchange all parties have the same bits. Shapes: one number of channels for all. Cost: a
-/// few operations per channel in each call. Thread safety: a plain value, no locks: what one party
-/// sees on several threads has to be added on one. Source of the defect that it avoids: rl_games issue
-/// 363 on GitHub.
+/// After an exchange all parties have the same bits. Shapes: one number of channels for all. Cost:
+/// a few operations per channel in each call. Thread safety: a plain value, no locks: what one
+/// party sees on several threads has to be added on one. Source of the defect that it avoids:
+/// rl_games issue 363 on GitHub.
 ///
 /// @tparam T         the type that moments are kept in, double for float data
 /// @tparam Channels  number of channels when it is known to the compiler

@@ -115,9 +115,9 @@ State<T, Channels> adapted(const State<T, Channels>& source,
   return state;
 }
 
-/// The inference path of a layer, adapted to the target, test data, as `how` says: `adapted`, frozen.
-/// With Adaptation::source(), or moments of nothing, the bits of layer.freeze(). Shapes: as adapted.
-/// Cost: as adapted and freeze.
+/// The inference path of a layer, adapted to the target, test data, as `how` says: `adapted`,
+/// frozen. With Adaptation::source(), or moments of nothing, the bits of layer.freeze(). Shapes: as
+/// adapted. Cost: as adapted and freeze.
 /// @throws what adapted throws, and what BatchNorm::freeze does
 template <class T, int Channels, int Other>
 FrozenBatchNorm<T, Channels> adapt(const BatchNorm<T, Channels>& layer,

@@ -172,9 +172,9 @@ class AdaptiveBatchNorm {
   Eigen::VectorXd target_shares() const { return batchnorm::target_shares(source_, target_, how_); }
 
   const State<T, Channels>& source() const { return source_; }  ///< as it was given
-  const Target& target() const { return target_; }  ///< what was seen, and not forgotten
-  const Options& options() const { return options_; }           ///< those of the layer
-  const Adaptation& adaptation() const { return how_; }         ///< how statistics are mixed
+  const Target& target() const { return target_; }       ///< what was seen, and not forgotten
+  const Options& options() const { return options_; }    ///< those of the layer
+  const Adaptation& adaptation() const { return how_; }  ///< how statistics are mixed
   const Forgetting& forgetting() const { return forgetting_; }  ///< how the stream is forgotten
 
  private:

@@ -24,7 +24,8 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// The choices of a drift monitor.
 struct DriftOptions {
-  /// alpha, a share of 1: the most that the probability of a false alarm may be, from one restart to the next.
+  /// alpha, a share of 1: the most that the probability of a false alarm may be, from one restart
+  /// to the next.
   double alarm_probability = 0.05;
   /// How many values are worth one independent value: 1 for features of independent examples, the
   /// positions of an image divided by Diagnosis::effective_values_per_example.

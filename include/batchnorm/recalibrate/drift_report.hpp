@@ -19,8 +19,8 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// How far test data are from the source, channel by channel and in mean (recalibrate/drift.hpp
-/// makes it). Thread safety: a plain value. Channels that the source has no variance of are not judged: their
-/// entries are 0, and they count in no mean.
+/// makes it). Thread safety: a plain value. Channels that the source has no variance of are not
+/// judged: their entries are 0, and they count in no mean.
 struct DriftReport {
   double values = 0.0;  ///< n: independent values per channel seen since the last restart
   double alarm_probability = 0.0;  ///< alpha, a share of 1
@@ -40,8 +40,8 @@ struct DriftReport {
   /// Whether there is evidence of drift: the mean of the e-values has reached 1 / alpha.
   bool alarm() const { return log_mean_e >= -std::log(alarm_probability); }
 
-  /// The report for a person: the verdict, and a table of so many rows, the channels with the largest
-  /// e-values. Errors: none.
+  /// The report for a person: the verdict, and a table of so many rows, the channels with the
+  /// largest e-values. Errors: none.
   std::string text(std::size_t rows = 10) const;
 };
 

@@ -53,7 +53,8 @@ struct ForwardPass {
   /// The moments of the input; empty where they were not needed, for (running, keep).
   Moments<accumulator_t<T>, Channels> batch;
   /// For NormalizeWith::running, what was normalised with: the statistics before an update.
-  typename State<T, Channels>::Statistics running_mean, running_variance;
+  typename State<T, Channels>::Statistics running_mean,
+      running_variance;  ///< likewise
 };
 
 namespace detail {

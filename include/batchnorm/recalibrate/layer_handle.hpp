@@ -16,8 +16,8 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// A layer that belongs to somebody else, with any way to say the number of its channels: what a
 /// list of the layers of a network is made of. Made from a pointer to a layer, which must outlive
-/// it. Shapes: one number per channel. Cost: a few operations per channel. Thread safety: that of the
-/// layer; immutable itself.
+/// it. Shapes: one number per channel. Cost: a few operations per channel. Thread safety: that of
+/// the layer; immutable itself.
 template <class T>
 class LayerHandle {
  public:

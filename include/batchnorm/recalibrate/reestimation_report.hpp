@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/execution.hpp"
 #include "batchnorm/recalibrate/minibatch_series.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
@@ -35,9 +36,11 @@ class Estimator {
   /// Whether all values are pooled.
   bool is_population() const { return is_population_; }
 
+  /// Whether both are the same.
   friend bool operator==(const Estimator& a, const Estimator& b) {
     return a.is_population_ == b.is_population_;
   }
+  /// Whether they differ.
   friend bool operator!=(const Estimator& a, const Estimator& b) { return !(a == b); }
 
  private:
@@ -52,6 +55,13 @@ enum class ReestimationOrder {
   layer_after_layer  ///< their new statistics, as at test time: one pass for every layer
 };
 
+/// The choices of a re-estimation.
+struct ReestimationOptions {
+  Estimator estimator = Estimator::population();          ///< what statistics are made
+  ReestimationOrder order = ReestimationOrder::one_pass;  ///< what normalises meanwhile
+  Execution execution;  ///< who normalises and sums; with a Synchronize, minibatches of all ranks
+};
+
 /// The root mean square of one number per channel, and the number of largest magnitude.
 struct ChannelSummary {
   double rms = 0.0;      ///< the root mean square, in the unit of the numbers
@@ -59,8 +69,8 @@ struct ChannelSummary {
   Index channel = -1;    ///< the index of its channel; -1 without channels
 };
 
-/// Sums up numbers, one per channel; NaN counts as largest. Shapes: any number of channels, none too.
-/// Errors: none. Cost: one pass over the channels.
+/// Sums up numbers, one per channel; NaN counts as largest. Shapes: any number of channels, none
+/// too. Errors: none. Cost: one pass over the channels.
 inline ChannelSummary summarize(const Eigen::VectorXd& numbers) {
   ChannelSummary summary;
   double squares = 0.0;

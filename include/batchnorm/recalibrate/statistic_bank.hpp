@@ -38,11 +38,11 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 ///     bank.commit("snow", batch);                                  // by the rule of the options
 ///     bank.set_parameters(layer.state());                          // once gamma and beta moved
 ///
-/// Files: io/safetensors_bank.hpp. Every function that throws leaves the bank as it was. Shapes: one
-/// number of channels for all. Cost: a few operations per channel, set_parameters for each domain; a
-/// domain is found in a sorted map of names. Thread safety: frozen() and all other const functions
-/// may run concurrently. Source: Li et al. 2017 (arXiv:1603.04779), Li et al. 2021 (FedBN,
-/// arXiv:2102.07623).
+/// Files: io/safetensors_bank.hpp. Every function that throws leaves the bank as it was. Shapes:
+/// one number of channels for all. Cost: a few operations per channel, set_parameters for each
+/// domain; a domain is found in a sorted map of names. Thread safety: frozen() and all other const
+/// functions may run concurrently. Source: Li et al. 2017 (arXiv:1603.04779), Li et al. 2021
+/// (FedBN, arXiv:2102.07623).
 ///
 /// @tparam T         scalar of the data
 /// @tparam Channels  number of channels when it is known to the compiler

@@ -266,8 +266,8 @@ void check_modulated_backward(const char* function, const BatchNorm<T, Channels>
 ///         std::invalid_argument for gamma and beta of another shape, a mask beside those of each
 ///         example, and a Synchronize
 /// Shapes: `in` and `out` as for train, `given` as Modulation says. Cost: as train; per example
-/// besides, a call of the loops and work per channel, by the execution. Source: Dumoulin, Shlens and
-/// Kudlur 2017 (arXiv:1610.07629), section 2.2; Perez and others 2018 (FiLM, arXiv:1709.07871),
+/// besides, a call of the loops and work per channel, by the execution. Source: Dumoulin, Shlens
+/// and Kudlur 2017 (arXiv:1610.07629), section 2.2; Perez and others 2018 (FiLM, arXiv:1709.07871),
 /// section 2.
 template <class T, int Channels>
 detail::MomentsOf<T, Channels> train_conditional(BatchNorm<T, Channels>& layer,
@@ -292,9 +292,9 @@ detail::MomentsOf<T, Channels> train_conditional(BatchNorm<T, Channels>& layer,
   return std::move(checked.batch);
 }
 
-/// Normalises with the running statistics of the layer, and with gamma and beta that are given, `in`
-/// into `out`, by the execution. Shapes: as train_conditional. Cost: one read and one write; per
-/// example as train_conditional.
+/// Normalises with the running statistics of the layer, and with gamma and beta that are given,
+/// `in` into `out`, by the execution. Shapes: as train_conditional. Cost: one read and one write;
+/// per example as train_conditional.
 /// @throws as BatchNorm::infer, and std::invalid_argument as train_conditional
 template <class T, int Channels>
 void infer_conditional(const BatchNorm<T, Channels>& layer,
@@ -347,8 +347,8 @@ Modulation<T> backward_conditional(const BatchNorm<T, Channels>& layer,
 }
 
 /// Back-propagates through infer_conditional, whose statistics are constants. The layer, `given`,
-/// `in`, out_gradient, in_gradient and execution are those of backward_conditional. Shapes: as there.
-/// Cost: one read of `in` and out_gradient, one write.
+/// `in`, out_gradient, in_gradient and execution are those of backward_conditional. Shapes: as
+/// there. Cost: one read of `in` and out_gradient, one write.
 /// @throws what that does for wrong arguments, and std::domain_error as BatchNorm::infer
 template <class T, int Channels>
 Modulation<T> backward_conditional_frozen(const BatchNorm<T, Channels>& layer,

@@ -209,8 +209,8 @@ typename Gradients<T, Channels>::Vector run_double_backward(
 /// @throws as jvp
 /// Cost: two reads of `in`, `out_gradient` and `cotangent`, two writes: about 1.8 x backward,
 /// with weights up to 3.5 (tests/benchmarks/README.md), by the execution. Allocates numbers per
-/// channel. Shapes: all views have the shape of the layer's input, parameters one number per channel.
-/// Source: math/second_order.hpp has the derivation.
+/// channel. Shapes: all views have the shape of the layer's input, parameters one number per
+/// channel. Source: math/second_order.hpp has the derivation.
 template <class T, int Channels>
 [[nodiscard]] typename Gradients<T, Channels>::Vector double_backward(
     const BatchNorm<T, Channels>& layer, const detail::MomentsOf<T, Channels>& batch,

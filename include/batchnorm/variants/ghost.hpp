@@ -37,10 +37,10 @@ enum class GhostUpdate {
   each_ghost_scaled  ///< one step per ghost with weight w / k; for take_new and keep_old alone
 };
 
-/// Minibatches that are normalised in parts. Errors: none; train_ghosts checks the size. Thread safety:
-/// a plain value.
+/// Minibatches that are normalised in parts. Errors: none; train_ghosts checks the size. Thread
+/// safety: a plain value.
 struct GhostBatches {
-  Index size;  ///< examples of a ghost, 2 or more
+  Index size;                                ///< examples of a ghost, 2 or more
   GhostUpdate update = GhostUpdate::pooled;  ///< how the running statistics follow
 
   /// How many ghosts a minibatch of that many examples has: examples / size, and at least 1. What

@@ -69,8 +69,8 @@ struct Renormalization {
     return limits;
   }
 
-  /// Keras: three limits, r_min, r_max and d_max, each by itself, and an average of standard deviations. Its layer has
-  /// epsilon 1e-3 and keeps 0.99 of the old average (Options::keras()).
+  /// Keras: three limits, r_min, r_max and d_max, each by itself, and an average of standard
+  /// deviations. Its layer has epsilon 1e-3 and keeps 0.99 of the old average (Options::keras()).
   static Renormalization keras(double r_min, double r_max, double d_max) {
     return {r_max, d_max, r_min, RenormAverage::standard_deviation};
   }
@@ -86,9 +86,9 @@ struct RenormalizedBatch {
 
   Moments<A, Channels> batch;  ///< of the minibatch
   Vector r;                    ///< deviation of the minibatch / running one, clipped
-  Vector d;             ///< (mean of the minibatch - running one) / running deviation, clipped
-  Vector running_mean;  ///< as it was before the update
-  Vector running_variance;                ///< likewise
+  Vector d;                 ///< (mean of the minibatch - running one) / running deviation, clipped
+  Vector running_mean;      ///< as it was before the update
+  Vector running_variance;  ///< likewise
   ChannelVector<bool, Channels> clipped;  ///< whether r or d was
 
   /// Of nothing, for so many channels.

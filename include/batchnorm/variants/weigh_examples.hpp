@@ -183,8 +183,8 @@ void infer_weighing_examples(const BatchNorm<T, Channels>& layer, const ExampleW
 /// @param weighing  the one of that call, and so the layer and `in`
 /// @param out_gradient, in_gradient, execution  as for BatchNorm::backward_frozen
 /// @return dL/dgamma and dL/dbeta
-/// Shapes: as for backward_frozen. Cost: two reads of `in` and out_gradient, one write; per example as
-/// infer_weighing_examples.
+/// Shapes: as for backward_frozen. Cost: two reads of `in` and out_gradient, one write; per example
+/// as infer_weighing_examples.
 /// @throws as BatchNorm::backward_frozen, and std::invalid_argument for a mask, weights or a
 ///         residual (its gradient is that of the output before f)
 template <class T, int Channels>

@@ -35,8 +35,8 @@ enum class PositionOrder {
 template <class T>
 class BatchView {
  public:
-  using Element = T;                        ///< with its const
-  using Scalar = std::remove_const_t<T>;    ///< without
+  using Element = T;                      ///< with its const
+  using Scalar = std::remove_const_t<T>;  ///< without
 
   /// From a pointer to element (0, 0, 0), the three sizes, and the three strides sample_stride,
   /// channel_stride and position_stride: elements from one to the next.
@@ -173,8 +173,8 @@ struct ViewShape {
 }  // namespace detail
 
 /// View of a densely packed array with the channel before the positions: NC, NCL, NCHW, NCDHW (the
-/// default of PyTorch and ONNX). Shapes: `data` is samples x channels x positions, the last fastest;
-/// `positions` is H * W and the like, 1 when there are none. Cost: constant.
+/// default of PyTorch and ONNX). Shapes: `data` is samples x channels x positions, the last
+/// fastest; `positions` is H * W and the like, 1 when there are none. Cost: constant.
 /// @throws std::invalid_argument as BatchView does
 template <class T>
 BatchView<T> channels_first(T* data, Index samples, Index channels, Index positions) {
