@@ -8,7 +8,8 @@ Public is what stands in the namespace batchnorm, but for its inner namespaces, 
 What is asked of a name (CONTRIBUTING.md, "Docstrings", says it in words):
 
     everything         a description
-    function           each parameter by its name; errors; where it takes data: shapes and cost
+    function           each parameter by its name, and errors, also without parameters where its code
+                       refuses something; where it takes data: shapes and cost
     class with members thread safety
     number             its unit
     formula            its source
@@ -22,6 +23,8 @@ import re
 import sys
 import xml.etree.ElementTree as xml
 
+# Places in the XML are relative to it.
+SOURCE_TREE = pathlib.Path(__file__).resolve().parent.parent.parent
 COMPOUNDS = ("class", "struct", "union", "namespace")
 # What holds values, gradients, statistics or weights: it has a shape, and a call that takes it costs
 # something. Files and models cost something. All other arguments are settings.
@@ -29,6 +32,8 @@ ARRAYS = re.compile(
     r"\b(Input|Output|GradientOutput|BatchView|MatrixBase|ArrayBase|DenseBase|Moments|BatchMoments|"
     r"BatchSums|GradientSums|State|StatisticVector|VectorXd|In|Matrix|Tensor|WeightView|Bias)\b|\bT ?\*")
 STORED = re.compile(r"\b(Tensors|OnnxModel|OnnxBatchNorm|vector)\b|void ?\*")
+# What a function calls when something is wrong, or may be.
+FAILS = re.compile(r"\b(fail_\w+|check\w*|validate\w*|raise_\w+|throw)\b")
 NUMBER = re.compile(r"^(const )?(static )?(constexpr )?(double|float|Index|int|long|std::size_t|std::u?int\d+_t|A|C|T)$")
 UNIT = re.compile(
     r"\b(number|numbers|count|counts|counted|share|shares|weight|factor|ratio|fraction|times|values?|"
@@ -48,7 +53,8 @@ def said_by(node):
     """What a description says: the headings of its paragraphs, and errors where it names exceptions."""
     said = {title.text.strip().lower() for title in node.findall("./detaileddescription//simplesect/title")}
     said |= {title.text.strip().lower() for title in node.findall("./briefdescription//simplesect/title")}
-    if node.find("./detaileddescription//parameterlist[@kind='exception']") is not None:
+    exceptions = node.findall("./detaileddescription//parameterlist[@kind='exception']//parametername")
+    if any(re.match(r"std::\w+", "".join(name.itertext())) for name in exceptions):
         said.add("errors")
     if "noexcept" in (node.findtext("argsstring") or ""):
         said.add("errors")
@@ -82,6 +88,15 @@ def place_of(node):
     return f"{where.get('file')}:{where.get('line')}" if where is not None else "?"
 
 
+def body_of(member):
+    """The code of a function, as it stands in its header."""
+    where = member.find("location")
+    if where is None or where.get("bodyfile") is None or int(where.get("bodyend")) < 0:
+        return ""
+    lines = (SOURCE_TREE / where.get("bodyfile")).read_text(encoding="utf-8").splitlines()
+    return "\n".join(lines[int(where.get("bodystart")) - 1:int(where.get("bodyend"))])
+
+
 def type_of(node):
     part = node.find("type")
     return "".join(part.itertext()).strip() if part is not None else ""
@@ -109,7 +124,11 @@ def check_function(report, member, around, overloads):
         said |= said_by(other)
     words = " ".join([around[1], *map(text_of, overloads)])
     parameters = list(parameters_of(member))
-    if not parameters or name in ("operator==", "operator!=", "operator="):
+    if not parameters:
+        if FAILS.search(body_of(member)):
+            report.ask("errors" in said, place, name, "errors")
+        return
+    if name in ("operator==", "operator!="):
         return
     for parameter, _ in parameters:
         report.ask(re.search(rf"\b{re.escape(parameter)}\b", words, re.IGNORECASE), place, name,

@@ -155,10 +155,8 @@ class FrozenBatchNorm {
   /// The three numbers per channel of the map y = f((x - pivot) scale + shift).
   const Vector& pivot() const { return pivot_; }
   const Vector& scale() const { return scale_; }  ///< gamma / sqrt(running_variance + epsilon)
-  const Vector& shift() const {
-    return shift_;
-  }  ///< beta; beta - pivot scale in part where pivot
-     ///< is not the whole mean
+  /// beta, and what rounding the mean to the pivot has lost, times the scale.
+  const Vector& shift() const { return shift_; }
   /// f of that map.
   const Epilogue& epilogue() const { return epilogue_; }
 

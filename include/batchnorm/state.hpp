@@ -41,13 +41,13 @@ class StatisticVector : public ChannelVector<T, Channels> {
  public:
   using Base::Base;
 
-  /// Takes a vector of any scalar.
+  /// Takes the other vector, of any scalar.
   template <class Other>
   StatisticVector& operator=(const Eigen::MatrixBase<Other>& other) {
     Base::operator=(other.template cast<T>());
     return *this;
   }
-  /// Takes an array of any scalar.
+  /// Takes the other array, of any scalar.
   template <class Other>
   StatisticVector& operator=(const Eigen::ArrayBase<Other>& other) {
     Base::operator=(other.template cast<T>());

@@ -146,8 +146,10 @@ class InferenceMap {
     return map;
   }
 
-  /// This map and behind it another, the next: ((x - m) s + t - m') s' + t' = (x - m) s s' + (t -
-  /// m') s' + t'
+  /// This map, and the next one behind it:
+  ///
+  ///     ((x - m) s + t - m') s' + t' = (x - m) s s' + (t - m') s' + t'
+  ///
   /// @throws std::invalid_argument when the numbers of channels differ, or something that is not
   ///         affine stands between the two norms
   /// @throws std::domain_error when a number of the result overflows

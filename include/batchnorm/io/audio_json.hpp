@@ -199,8 +199,8 @@ inline Tensors read_audio_text(const FileContext& context, std::string_view json
 
 }  // namespace detail
 
-/// Reads a network of RTNeural or of NAM from text, the json; messages call it by the name. Cost:
-/// one pass over the text.
+/// Reads a network of RTNeural or of NAM from a text, `json`, which messages call `name`; see
+/// read_audio_json. Cost: one pass over the text.
 /// @throws what read_audio_json throws
 inline Tensors parse_audio_json(const std::string& json, const std::string& name) {
   return detail::read_audio_text(detail::FileContext{"parse_audio_json", name}, json);

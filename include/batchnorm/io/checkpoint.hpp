@@ -130,7 +130,7 @@ inline std::vector<FoundBatchNorm> find_batch_norms(const std::string& path) {
   return find_batch_norms(open_checkpoint(path));
 }
 
-/// Writes a checkpoint of one layer to a path, under the names of a system, its naming. Shapes: one
+/// Writes a checkpoint of one layer to `path`, under the names of a system, `naming`. Shapes: one
 /// number per channel. Cost: one write of the file, whole or not at all.
 /// @throws what save_state of safetensors_state.hpp and write_safetensors throw
 template <class T, int Channels>

@@ -115,7 +115,7 @@ inline Tensors read_keras_bytes(const FileContext& context, std::string_view byt
 
 }  // namespace detail
 
-/// Reads a model of Keras from memory; see read_keras. Cost: as there, but that nothing is read.
+/// Reads a model of Keras from memory; see read_keras. Cost: as there, without reading.
 /// @param bytes, size  the file
 /// @param name  what messages call these bytes
 /// @throws std::invalid_argument also when bytes is null and size is not 0

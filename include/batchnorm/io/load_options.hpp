@@ -44,7 +44,7 @@ class LoadOptions {
   /// the vectors of a layer (dfdx, RTNeural, Keras by way of read_keras). Other files are refused.
   static LoadOptions saved() { return LoadOptions(); }
 
-  /// The names of that naming, one system's, only; otherwise the names that are there decide.
+  /// The names of one system only, its `naming`; otherwise the names that are there decide.
   LoadOptions named(Naming naming) const {
     LoadOptions changed = *this;
     changed.naming_ = std::move(naming);
@@ -134,7 +134,6 @@ class LoadOptions {
   const std::optional<Naming>& naming() const { return naming_; }  ///< of named()
   bool is_inplace_abn() const { return is_inplace_abn_; }          ///< of from_inplace_abn()
   /// Of storing().
-
   const std::optional<StoredVariance>& stored_variance() const { return stored_variance_; }
   /// Of epsilon_outside_root().
   bool is_epsilon_outside_root() const { return is_epsilon_outside_; }

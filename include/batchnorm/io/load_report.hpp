@@ -41,7 +41,7 @@ struct LoadReport {
   std::string file;            ///< the name of the collection that was looked into
   std::vector<Entry> entries;  ///< errors are here only in reports of examine_batch_norm
 
-  /// The entries of one finding, the kind.
+  /// The entries of one kind of finding.
   std::vector<Entry> of(Finding finding) const {
     std::vector<Entry> chosen;
     for (const Entry& entry : entries) {

@@ -67,11 +67,12 @@ class Naming {
   static Naming tinygrad() { return of("tinygrad"); }  ///< those of PyTorch
   static Naming candle() { return of("candle"); }      ///< those of PyTorch, no counter
   static Naming burn() { return of("Gluon or burn"); }  ///< gamma, beta, running_mean, running_var
-  static Naming dfdx() { return of("dfdx"); }           ///< scale, bias, running_mean, running_var
-  static Naming lux() { return of("Lux"); }             ///< those of dfdx, in two trees
-  static Naming mxnet() {
-    return of("MXNet Module");
-  }  ///< gamma (fixed), beta, moving_mean, moving_var
+  /// scale, bias, running_mean, running_var, epsilon
+  static Naming dfdx() { return of("dfdx"); }
+  /// scale, bias, running_mean, running_var in two trees
+  static Naming lux() { return of("Lux"); }
+  /// gamma, which counts as 1 unless told otherwise, beta, moving_mean, moving_var
+  static Naming mxnet() { return of("MXNet Module"); }
   static Naming gluon() { return of("Gluon or burn"); }  ///< as burn
   static Naming paddle() { return of("Paddle"); }        ///< weight, bias, _mean, _variance
   static Naming paddle_static() { return of("Paddle, static"); }  ///< w_0, b_0, w_1, w_2
@@ -79,20 +80,19 @@ class Naming {
   static Naming chainer() { return of("Chainer"); }  ///< gamma, beta, avg_mean, avg_var
   static Naming caffe() { return of("Caffe"); }      ///< lists of sums and their factor
   static Naming caffe2() { return of("Caffe2"); }    ///< s, b, rm, riv
-  static Naming darknet() { return of("Darknet"); }  ///< scales, biases, rolling_mean, rolling_...
+  /// scales, biases, rolling_mean, rolling_variance
+  static Naming darknet() { return of("Darknet"); }
   static Naming ncnn() { return of("ncnn"); }        ///< slope, bias, mean, var; epsilon is in var
   static Naming lasagne() { return of("Lasagne"); }  ///< gamma, beta, mean, inv_std
   static Naming matconvnet() { return of("MatConvNet"); }  ///< g, b, m: mean and deviation
   static Naming coreml() { return of("Core ML"); }         ///< gamma, beta, mean, variance
   static Naming katago() { return of("KataGo"); }          ///< gamma, beta, mean, variance, epsilon
-  static Naming katago_pytorch() { return of("KataGo, PyTorch"); }  ///< running_std is one
+  static Naming katago_pytorch() { return of("KataGo, PyTorch"); }  ///< a deviation is stored
   static Naming leela_zero() { return of("Leela Zero"); }           ///< no gamma; beta is scaled
-  static Naming leela_chess_zero() {
-    return of("Leela Chess Zero");
-  }  ///< bn_gammas, ..., bn_stddivs
-  static Naming stable_baselines() {
-    return of("Stable Baselines");
-  }                                                    ///< scale, bias, ra_mean, ra_var
+  /// bn_gammas, bn_betas, bn_means, bn_stddivs
+  static Naming leela_chess_zero() { return of("Leela Chess Zero"); }
+  /// scale or weight, bias, ra_mean, ra_var
+  static Naming stable_baselines() { return of("Stable Baselines"); }
   static Naming rtneural() { return of("RTNeural"); }  ///< a list: gamma, beta, mean, variance
   static Naming nam() { return of("NAM"); }  ///< a list: mean, variance, gamma, beta, epsilon
 
