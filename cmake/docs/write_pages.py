@@ -63,7 +63,7 @@ class Writer:
         if target in PAGES:
             return f"[{text}](@ref {label(target, anchor)})"
         if re.fullmatch(r"examples/\w+\.cpp", target):
-            return f"[{text}]({pathlib.Path(target).stem.replace('_', '__')}_8cpp-example.html)"
+            return f"[{text}]({pathlib.Path(target).stem}_8cpp-example.html)"
         if (self.source / target).is_dir():
             return text
         return f"[{text}]({self.copy(target)})"
@@ -94,7 +94,7 @@ class Writer:
         for program in sorted((self.source / "examples").glob("[0-9][0-9]_*.cpp")):
             comment = re.findall(r"^// ?(.*)$", program.read_text(encoding="utf-8"), re.MULTILINE)
             opening = " ".join(" ".join(comment[1:]).split())
-            sentence = re.match(r".*?[.:](?= |$)", opening).group(0).rstrip(":.") + "."
+            sentence = re.match(r".*?(?<!et al)[.:?](?= |$)", opening).group(0).rstrip(":.") + "."
             entries.append(f"/** @example {program.name}\n{sentence}\n*/\n")
         (self.build / "pages" / "examples.dox").write_text("".join(entries), encoding="utf-8")
 

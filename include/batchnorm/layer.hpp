@@ -119,6 +119,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   ///         Options::non_finite says otherwise) and of gamma, beta and gamma / sqrt(variance +
   ///         epsilon) (unless propagated), a running variance below zero, and for channels without
   ///         variance when epsilon is 0
+  ///
   /// An empty minibatch gives an empty output and changes nothing. Cost: two reads and one write of
   /// the data; one read with NonFinite::propagate, where channels lie apart and fit the cache.
   [[gnu::noinline]] BatchMoments train(const Input<T>& in, const Output<T>& out,
@@ -135,7 +136,9 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   }
 
   /// train without the commit: the layer stays as it is, so that it may be called twice for one
-  /// minibatch (recomputation) or on many threads. Throws what train throws.
+  /// minibatch (recomputation) or on many threads.
+  /// @throws what train throws
+  /// Cost: that of train.
   BatchMoments normalize(const Input<T>& in, const Output<T>& out,
                          const Execution& execution = {}) const {
     return forward("BatchNorm::normalize", in, out, execution, nullptr);

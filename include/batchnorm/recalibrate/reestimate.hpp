@@ -73,6 +73,7 @@ ReestimationReport reestimate(std::vector<LayerHandle<T>> layers, const Minibatc
 ///                expression, of one sample for each example, or of several where positions were
 ///                flattened into columns. That makes any multiple of `count` a right number of
 ///                samples: more examples than were asked for cannot be told from it, and are taken.
+///
 /// The options and the progress are those of the other form. Shapes: inputs are as for train. Cost:
 /// one read of the inputs.
 /// @throws what the other form does, and std::invalid_argument for inputs whose number of samples
