@@ -29,12 +29,14 @@ struct Epsilon {
 };
 
 /// What a file does not say about a layer, and the caller has to. Each call returns changed
-/// options. Errors: none. Thread safety: immutable.
+/// options.
 ///
 ///     load_state<float>(file, "1.", Epsilon(1e-5));
 ///     load_state<float>(file, "1.", LoadOptions(Epsilon(1e-3)).named(Naming::keras()));
 ///     load_state<float>(file, "1.", LoadOptions(Epsilon(1e-5)).without_scale_and_shift());
 ///     load_state<float>(file, "1.", LoadOptions::saved());
+///
+/// Errors: none. Thread safety: immutable.
 class LoadOptions {
  public:
   /// The epsilon of the layer. A file that carries another one is refused.

@@ -218,10 +218,12 @@ void save_state(Tensors& tensors, const LayerPrefix& prefix, const State<T, Chan
 }
 
 /// A layer alone, under the names of a system and in the form that it stores; naming, prefix and
-/// stored are those of save_state. Shapes: as there. Cost: as there.
-/// @throws what that throws
+/// stored are those of save_state.
 ///
 ///     write_safetensors("bn.safetensors", save_as(Naming::paddle(), "bn.", state, options));
+///
+/// Shapes: as there. Cost: as there.
+/// @throws what that throws
 template <class T, int Channels>
 Tensors save_as(const Naming& naming, const LayerPrefix& prefix, const State<T, Channels>& state,
                 const Options& options, StoredStatistics stored = StoredStatistics::exact) {
