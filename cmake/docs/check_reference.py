@@ -4,7 +4,8 @@
 
     python3 cmake/docs/check_reference.py FOLDER/xml
 
-Public is what stands in the namespace batchnorm, but for its inner namespaces, and is not private.
+Public is what stands in the namespace batchnorm, but for its inner namespaces, and is not private; and
+macros.
 What is asked of a name (CONTRIBUTING.md, "Docstrings", says it in words):
 
     everything         a description
@@ -26,6 +27,8 @@ import xml.etree.ElementTree as xml
 # Places in the XML are relative to it.
 SOURCE_TREE = pathlib.Path(__file__).resolve().parent.parent.parent
 COMPOUNDS = ("class", "struct", "union", "namespace")
+# Those of guards; the macros of the inside are no part of the XML.
+GUARD = re.compile(r".*_HPP$")
 # What holds values, gradients, statistics or weights: it has a shape, and a call that takes it costs
 # something. Files and models cost something. All other arguments are settings.
 ARRAYS = re.compile(
@@ -184,6 +187,14 @@ def check_compound(report, compound):
         check_member(report, member, compound, around, functions)
 
 
+def check_macros(report, compound):
+    for macro in compound.iter("memberdef"):
+        name = macro.findtext("name")
+        if macro.get("kind") == "define" and not GUARD.match(name):
+            report.names += 1
+            report.ask(text_of(macro), place_of(macro), name, "description")
+
+
 def is_public(compound):
     name = compound.findtext("compoundname")
     if compound.get("prot") == "private" or not name.startswith("batchnorm"):
@@ -200,7 +211,9 @@ def main(folder):
         if file.name == "index.xml" or file.name == "Doxyfile.xml":
             continue
         for compound in xml.parse(file).getroot().findall("compounddef"):
-            if compound.get("kind") in COMPOUNDS and is_public(compound):
+            if compound.get("kind") == "file":
+                check_macros(report, compound)
+            elif compound.get("kind") in COMPOUNDS and is_public(compound):
                 check_compound(report, compound)
     for complaint in sorted(set(report.complaints)):
         print(complaint)
