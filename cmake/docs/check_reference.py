@@ -71,6 +71,15 @@ def has_formula(node):
                for block in blocks for line in "".join(block.itertext()).splitlines())
 
 
+def denies_errors(node):
+    """Whether a description says that nothing fails."""
+    for section in node.findall("./detaileddescription//simplesect"):
+        if (section.findtext("title") or "").strip() == "Errors":
+            words = " ".join(" ".join(part.itertext()) for part in section.findall("para")).strip()
+            return words == "none." or words.startswith("none;")
+    return False
+
+
 class Report:
     """Demands, met or not."""
 
@@ -120,23 +129,23 @@ def is_special(member, owner):
 
 
 def check_function(report, member, around, overloads):
-    """`around` is what the class says, with its words; `overloads` what the set of overloads does."""
+    """`around` is what the class says, with its words, and whether it says that nothing fails; `overloads`
+    is the set of overloads, this one among them."""
     place, name = place_of(member), member.findtext("name")
     said = said_by(member) | around[0]
     for other in overloads:
         said |= said_by(other)
     words = " ".join([around[1], *map(text_of, overloads)])
-    parameters = list(parameters_of(member))
-    if not parameters:
-        if FAILS.search(body_of(member)):
-            report.ask("errors" in said, place, name, "errors")
-        return
     if name in ("operator==", "operator!="):
         return
+    parameters = list(parameters_of(member))
+    fails = FAILS.search(body_of(member))
+    if fails or parameters:
+        own = any("errors" in said_by(other) for other in overloads)
+        report.ask(own or ("errors" in said and not (fails and around[2])), place, name, "errors")
     for parameter, _ in parameters:
         report.ask(re.search(rf"\b{re.escape(parameter)}\b", words, re.IGNORECASE), place, name,
                    f"parameter: {parameter}")
-    report.ask("errors" in said, place, name, "errors")
     has_arrays = any(ARRAYS.search(kind) for _, kind in parameters)
     if has_arrays:
         report.ask("shapes" in said, place, name, "shapes")
@@ -166,7 +175,7 @@ def check_member(report, member, compound, around, functions):
 
 def check_compound(report, compound):
     kind = compound.get("kind")
-    around = (set(), "")
+    around = (set(), "", False)
     name = compound.findtext("compoundname")
     members = [member for member in compound.iter("memberdef")
                if member.get("prot") != "private" and not type_of(member).startswith("friend class")]
@@ -177,7 +186,7 @@ def check_compound(report, compound):
     if kind != "namespace":
         report.names += 1
         words = text_of(compound)
-        around = (said_by(compound), words)
+        around = (said_by(compound), words, denies_errors(compound))
         report.ask(words, place_of(compound), name, "description")
         if any(not is_special(member, compound) for several in functions.values() for member in several):
             report.ask("thread safety" in around[0], place_of(compound), name, "thread safety")

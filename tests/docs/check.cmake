@@ -22,6 +22,7 @@ set(expected
     "no_description lacks description"
     "no_errors lacks errors"
     "no_errors_although_it_throws lacks errors"
+    "no_errors_in_its_class lacks errors"
     "no_member_description lacks description"
     "no_member_description lacks unit"
     "no_parameter lacks parameter: input"

@@ -34,6 +34,13 @@ class Members {
   int hidden = 0;
 };
 
+/// Errors: none. Thread safety: immutable.
+class Harmless {
+ public:
+  /// Fails nevertheless.
+  void no_errors_in_its_class() const { throw std::runtime_error("no"); }
+};
+
 /// All of it, for a count. Shapes: `in` has any. Errors: none. Cost: constant. Thread safety: as
 /// usual.
 inline void everything(const Eigen::MatrixXd* in, int count);
