@@ -109,6 +109,11 @@ def body_of(member):
     return "\n".join(lines[int(where.get("bodystart")) - 1:int(where.get("bodyend"))])
 
 
+def set_of(member):
+    """What the overloads of a set have in common: their name, and the header that they stand in."""
+    return member.findtext("name"), member.find("location").get("file")
+
+
 def type_of(node):
     part = node.find("type")
     return "".join(part.itertext()).strip() if part is not None else ""
@@ -170,7 +175,7 @@ def check_member(report, member, compound, around, functions):
     elif kind == "function":
         if NUMBER.match(type_of(member)):
             report.ask(UNIT.search(words + " " + member.findtext("name").replace("_", " ")), place, name, "unit")
-        check_function(report, member, around, functions[member.findtext("name")])
+        check_function(report, member, around, functions[set_of(member)])
 
 
 def check_compound(report, compound):
@@ -182,7 +187,7 @@ def check_compound(report, compound):
     functions = {}
     for member in members:
         if member.get("kind") == "function":
-            functions.setdefault(member.findtext("name"), []).append(member)
+            functions.setdefault(set_of(member), []).append(member)
     if kind != "namespace":
         report.names += 1
         words = text_of(compound)

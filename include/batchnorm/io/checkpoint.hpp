@@ -130,8 +130,9 @@ inline std::vector<FoundBatchNorm> find_batch_norms(const std::string& path) {
   return find_batch_norms(open_checkpoint(path));
 }
 
-/// Writes a checkpoint of one layer to `path`, under the names of a system, `naming`. Shapes: one
-/// number per channel. Cost: one write of the file, whole or not at all.
+/// Writes a checkpoint of one layer, its state and options, to `path`, behind a prefix and under
+/// the names of a system, `naming`. Shapes: one number per channel. Cost: one write of the file,
+/// whole or not at all.
 /// @throws what save_state of safetensors_state.hpp and write_safetensors throw
 template <class T, int Channels>
 void save_state(const std::string& path, const LayerPrefix& prefix, const State<T, Channels>& state,
@@ -141,8 +142,8 @@ void save_state(const std::string& path, const LayerPrefix& prefix, const State<
   write_safetensors(path, tensors);
 }
 
-/// Opens a checkpoint at that path and takes one layer out of it; see load_state for Tensors in
-/// load_state.hpp.
+/// Opens a checkpoint at that path and takes one layer out of it; prefix and options are those of
+/// load_state for Tensors in load_state.hpp. Cost: reads the headers, and this layer.
 /// @throws what that and open_checkpoint throw
 template <class T, int Channels = Eigen::Dynamic>
 LoadedState<T, Channels> load_state(const std::string& path, const LayerPrefix& prefix,

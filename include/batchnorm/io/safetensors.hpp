@@ -216,8 +216,8 @@ inline void write_safetensors(const std::string& path, const Tensors& tensors,
   }
 }
 
-/// Writes a checkpoint of one layer to a path. Shapes: one number per channel. Cost: one write of
-/// the file.
+/// Writes a checkpoint of one layer, its state behind a prefix, to a path. Shapes: one number per
+/// channel. Cost: one write of the file.
 /// @throws what save_state of safetensors_state.hpp and write_safetensors throw
 template <class T, int Channels>
 void save_state(const std::string& path, const std::string& prefix,
@@ -236,8 +236,8 @@ void save_state(const std::string& path, const std::string& prefix, const State<
   write_safetensors(path, tensors);
 }
 
-/// Reads a checkpoint at that path and takes one layer out of it, with the options in the file.
-/// Cost: one read of the whole file.
+/// Reads a checkpoint at that path and takes one layer out of it, the one of that prefix, with the
+/// options in the file. Cost: one read of the whole file.
 /// @throws std::runtime_error also when there are none: epsilon has no default.
 template <class T, int Channels = Eigen::Dynamic>
 State<T, Channels> load_state(const std::string& path, const std::string& prefix) {

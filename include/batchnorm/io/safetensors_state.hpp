@@ -232,8 +232,8 @@ Tensors save_as(const Naming& naming, const LayerPrefix& prefix, const State<T, 
   return tensors;
 }
 
-/// Takes the state of a layer with PyTorch's names out of a collection, converting it to the scalar
-/// asked for.
+/// Takes the state of a layer with PyTorch's names behind a prefix out of a collection, converting
+/// it to the scalar asked for.
 ///
 /// Which tensors a layer has follows from its options: weight with scale, bias with shift. A tensor
 /// that is missing, or that should not be there, is an error: nothing is filled in silently. The
