@@ -19,6 +19,7 @@ PAGES = {
     "include/batchnorm/coming_from.md": "coming_from",
     "examples/README.md": "examples_read_me",
     "include/batchnorm/README.md": "headers",
+    "include/batchnorm/kernels/README.md": "instruction_sets",
     "include/batchnorm/io/README.md": "files_of_others",
     "include/batchnorm/distributed/README.md": "many_processes",
     "tests/benchmarks/README.md": "benchmarks",
@@ -99,8 +100,17 @@ class Writer:
         (self.build / "pages" / "examples.dox").write_text("".join(entries), encoding="utf-8")
 
 
+def refuse_forgotten(source):
+    """Every README.md is a page."""
+    for folder in ("include", "examples", "tests"):
+        for page in sorted((source / folder).rglob("README.md")):
+            if page.relative_to(source).as_posix() not in PAGES:
+                sys.exit(f"{page.relative_to(source)} is no page: add it to {pathlib.Path(__file__).name}")
+
+
 def main(source, build):
     writer = Writer(pathlib.Path(source).resolve(), pathlib.Path(build).resolve())
+    refuse_forgotten(writer.source)
     for page in PAGES:
         writer.page(page)
     writer.examples()
