@@ -20,3 +20,7 @@ target_sources(batchnorm_module PUBLIC FILE_SET batchnorm_modules TYPE CXX_MODUL
                FILES "${PROJECT_SOURCE_DIR}/include/batchnorm/batchnorm.cppm")
 target_compile_features(batchnorm_module PUBLIC cxx_std_20)
 target_link_libraries(batchnorm_module PUBLIC batchnorm)
+# With the GNU extensions clang 16 finds no module at all; programs must do without them, too.
+if(CMAKE_CXX_COMPILER_VERSION VERSION_LESS 17)
+  set_target_properties(batchnorm_module PROPERTIES CXX_EXTENSIONS OFF)
+endif()
