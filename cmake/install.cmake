@@ -27,7 +27,8 @@ install(EXPORT batchnorm-targets NAMESPACE batchnorm:: DESTINATION "${package_di
         ${modules_directory})
 
 # The same for tools other than CMake: the Common Package Specification. CMake itself prefers that file
-# to the package above, and 4.3.1 then forgets which COMPONENTS it was asked for: so only on demand.
+# to the package above, and 4.3.1 does not read the package when asked for a component that the file
+# lacks (findings/cmake_does_not_read_the_package_behind_a_cps_file.sh): so only on demand.
 if(BATCHNORM_CPS AND CMAKE_VERSION VERSION_LESS 4.3)
   message(FATAL_ERROR "batchnorm: BATCHNORM_CPS needs CMake 4.3, this is ${CMAKE_VERSION}")
 elseif(BATCHNORM_CPS)
