@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
-// The C++20 module batchnorm: what <batchnorm/batchnorm.hpp> declares for its users, without the inside
-// and without macros. Needs clang 16 or later; with CMake 3.28 or later link batchnorm::module.
+// The C++20 module batchnorm: what <batchnorm/batchnorm.hpp> declares for its users, without the
+// inside and without macros. Needs clang 16 or later; with CMake 3.28 or later link
+// batchnorm::module. cmake/packages/README.md says how.
 //
 //   #include <Eigen/Core>  // before the import, for the matrices that are passed in
 //   import batchnorm;
 //
-// What needs more than Eigen (batchnorm/io/..., view/eigen_tensor.hpp, distributed/mpi.hpp) is included
-// as a header, before the import. All names belong to the global module, so that one program may use
-// the header in some files and the module in others.
+// What needs more than Eigen (batchnorm/io/..., view/eigen_tensor.hpp, distributed/mpi.hpp) is
+// included as a header, before the import. All names belong to the global module, so that one
+// program, and one file, may have the headers as well as the module.
 
 module;
 
@@ -15,7 +16,7 @@ module;
 
 export module batchnorm;
 
-// By header, as test_structure_module finds them.
+// Everything that the headers declare outside of detail: test_structure_module sees to it.
 export namespace batchnorm {
 
 // batchnorm/detail/check.hpp
@@ -23,9 +24,9 @@ using batchnorm::ErrorHandler;
 using batchnorm::set_error_handler;
 
 // batchnorm/detail/scalar.hpp
+using batchnorm::accumulator_t;
 using batchnorm::ChannelVector;
 using batchnorm::Index;
-using batchnorm::accumulator_t;
 using batchnorm::parameter_t;
 
 // batchnorm/distributed/synchronize.hpp
@@ -47,10 +48,10 @@ using batchnorm::FoldOptions;
 using batchnorm::Padding;
 
 // batchnorm/fold/fold.hpp
-using batchnorm::PaddedFold;
 using batchnorm::fold_after;
 using batchnorm::fold_before;
 using batchnorm::fold_before_padded;
+using batchnorm::PaddedFold;
 
 // batchnorm/fold/geometry.hpp
 using batchnorm::ConvolutionAxis;
@@ -59,18 +60,18 @@ using batchnorm::ConvolutionAxis;
 using batchnorm::InferenceMap;
 
 // batchnorm/fold/weights.hpp
-using batchnorm::LayerKind;
-using batchnorm::WeightSizes;
-using batchnorm::WeightStrides;
-using batchnorm::WeightView;
 using batchnorm::convolution_hwio;
 using batchnorm::convolution_oihw;
 using batchnorm::depthwise_hwim;
 using batchnorm::flattened_channels_first;
 using batchnorm::flattened_channels_last;
+using batchnorm::LayerKind;
 using batchnorm::linear;
 using batchnorm::transposed_hwoi;
 using batchnorm::transposed_iohw;
+using batchnorm::WeightSizes;
+using batchnorm::WeightStrides;
+using batchnorm::WeightView;
 
 // batchnorm/frozen.hpp
 using batchnorm::BatchNorm;
@@ -80,8 +81,8 @@ using batchnorm::FrozenBatchNorm;
 using batchnorm::limit_instruction_set;
 
 // batchnorm/math/gradient_sums.hpp
-using batchnorm::GradientSums;
 using batchnorm::Gradients;
+using batchnorm::GradientSums;
 
 // batchnorm/math/masked.hpp
 using batchnorm::masked;
@@ -104,8 +105,8 @@ using batchnorm::set_statistics;
 using batchnorm::update_factor;
 
 // batchnorm/math/streaming_moments.hpp
-using batchnorm::StreamingMoments;
 using batchnorm::exchange;
+using batchnorm::StreamingMoments;
 
 // batchnorm/options.hpp
 using batchnorm::Epilogue;
@@ -113,8 +114,8 @@ using batchnorm::NonFinite;
 using batchnorm::Options;
 using batchnorm::RunningUpdate;
 using batchnorm::SingleValue;
-using batchnorm::VarianceEstimator;
 using batchnorm::validate;
+using batchnorm::VarianceEstimator;
 
 // batchnorm/recalibrate/adapt.hpp
 using batchnorm::adapt;
@@ -150,11 +151,11 @@ using batchnorm::log_e_value;
 using batchnorm::values_of_equal_weight;
 
 // batchnorm/recalibrate/freezing.hpp
+using batchnorm::backward;
+using batchnorm::forward;
 using batchnorm::ForwardPass;
 using batchnorm::NormalizeWith;
 using batchnorm::Running;
-using batchnorm::backward;
-using batchnorm::forward;
 
 // batchnorm/recalibrate/layer_handle.hpp
 using batchnorm::LayerHandle;
@@ -188,16 +189,16 @@ using batchnorm::summarize;
 using batchnorm::StatisticBank;
 
 // batchnorm/state.hpp
-using batchnorm::StaleStatistics;
 using batchnorm::Staleness;
+using batchnorm::StaleStatistics;
 using batchnorm::State;
 using batchnorm::StatisticVector;
 
 // batchnorm/variants/conditional.hpp
-using batchnorm::Modulation;
 using batchnorm::backward_conditional;
 using batchnorm::backward_conditional_frozen;
 using batchnorm::infer_conditional;
+using batchnorm::Modulation;
 using batchnorm::train_conditional;
 
 // batchnorm/variants/derivatives.hpp
@@ -207,22 +208,22 @@ using batchnorm::jvp;
 using batchnorm::jvp_frozen;
 
 // batchnorm/variants/ghost.hpp
+using batchnorm::backward_ghosts;
 using batchnorm::GhostBatches;
 using batchnorm::GhostMoments;
 using batchnorm::GhostUpdate;
-using batchnorm::backward_ghosts;
 using batchnorm::train_ghosts;
 
 // batchnorm/variants/renormalize.hpp
-using batchnorm::RenormAverage;
+using batchnorm::backward_renormalized;
 using batchnorm::Renormalization;
 using batchnorm::RenormalizedBatch;
-using batchnorm::backward_renormalized;
+using batchnorm::RenormAverage;
 using batchnorm::train_renormalized;
 
 // batchnorm/variants/weigh_examples.hpp
-using batchnorm::ExampleWeighing;
 using batchnorm::backward_weighing_examples;
+using batchnorm::ExampleWeighing;
 using batchnorm::infer_weighing_examples;
 
 // batchnorm/version.hpp
@@ -231,9 +232,9 @@ using batchnorm::version;
 
 // batchnorm/view/batch_view.hpp
 using batchnorm::BatchView;
-using batchnorm::PositionOrder;
 using batchnorm::channels_first;
 using batchnorm::channels_last;
+using batchnorm::PositionOrder;
 
 // batchnorm/view/calls.hpp
 using batchnorm::BackwardResult;
@@ -241,9 +242,9 @@ using batchnorm::TrainResult;
 
 // batchnorm/view/eigen.hpp
 using batchnorm::Examples;
-using batchnorm::MatrixView;
 using batchnorm::examples_in_columns;
 using batchnorm::examples_in_rows;
+using batchnorm::MatrixView;
 
 // batchnorm/view/input.hpp
 using batchnorm::GradientOutput;
@@ -256,7 +257,7 @@ using batchnorm::MaskedOutput;
 using batchnorm::Weights;
 
 // batchnorm/view/residual.hpp
-using batchnorm::WithResidual;
 using batchnorm::with_residual;
+using batchnorm::WithResidual;
 
 }  // namespace batchnorm
