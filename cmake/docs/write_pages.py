@@ -22,6 +22,7 @@ PAGES = {
     "include/batchnorm/kernels/README.md": "instruction_sets",
     "include/batchnorm/io/README.md": "files_of_others",
     "include/batchnorm/distributed/README.md": "many_processes",
+    "cmake/packages/README.md": "packages",
     "tests/benchmarks/README.md": "benchmarks",
     "tests/benchmarks/results/report.md": "all_rows",
     "tests/benchmarks/results/accuracy.md": "all_errors",
