@@ -238,17 +238,21 @@ void normalize_with_tables(const Options& options, const State<T, Channels>& sta
   normalize_view<T>(execution, options.epilogue, TableSource<C>{to[0], to[1], to[2]}, in, out);
 }
 
-/// Moments and output of a minibatch, channel by channel where that saves a pass over memory. Only
-/// where no minibatch is rejected: a channel is written before the next one is read.
+/// Whether the output is the memory of an input.
+template <class T>
+bool is_in_place(const InputViews<T>& in, const BatchView<T>& out) {
+  return out.data() == in.x.data() || (in.residual != nullptr && out.data() == in.residual->data());
+}
+
+/// Moments of a minibatch that nothing is selected of; and its output where that saves a pass over
+/// memory: a channel is written before the next one is read.
+/// @param batch  moments of zeros, of as many channels
+/// @return whether the output was written
 template <class T, int Channels>
-Moments<accumulator_t<T>, Channels> normalize_fused(const Options& options,
-                                                    const State<T, Channels>& state,
-                                                    const InputViews<T>& in,
-                                                    const BatchView<T>& out,
-                                                    const Execution& execution) {
-  using A = accumulator_t<T>;
+bool moments_and_output(const Options& options, const State<T, Channels>& state,
+                        const InputViews<T>& in, const BatchView<T>& out,
+                        const Execution& execution, Moments<accumulator_t<T>, Channels>& batch) {
   using C = parameter_t<T>;
-  Moments<A, Channels> batch(state.channels());
   batch.count = in.x.values_per_channel();
   ChannelVector<C, Channels> pivots(state.channels());
   MomentsReduction<T> reduction(batch.divisor(0), batch.mean.data(), batch.sum_of_squares.data(),
@@ -259,10 +263,15 @@ Moments<accumulator_t<T>, Channels> normalize_fused(const Options& options,
   const FormulaCall<T> reduce_call(reduction.kernels(), reduction, {C(1), C(1)});
   const FormulaCall<T> map_call(map_kernels<Forward, T>, source,
                                 formula_options<C>(options.epilogue, in.residual != nullptr));
-  reduce_and_map<T>(execution,
-                    {reduction, reduce_call, reduced, map_call, operands.data, MomentSums::sums},
-                    &operands.output, operands.inputs);
-  return batch;
+  const ReduceAndMap<T> work{reduction, reduce_call,   reduced,
+                             map_call,  operands.data, MomentSums::sums};
+  const ReducerAndMapper<T> loops(execution, work, &operands.output, operands.inputs);
+  if (loops.is_fused()) {
+    loops.run_fused();
+  } else {
+    loops.reduce();
+  }
+  return loops.is_fused();
 }
 
 }  // namespace detail
