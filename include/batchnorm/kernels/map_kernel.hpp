@@ -64,34 +64,71 @@ class MapKernel {
           : options(Base::load_options(tile)), prefetch(tile), streaming(tile.streaming) {
         if (Plain) options.residual = streaming = prefetch.active = false;
       }
+      /// Of a plain tile without an epilogue.
+      struct NoEpilogue {};
+      [[gnu::always_inline]] Setting(const Tile<T>& tile, NoEpilogue)
+          : options{V{0}, V{0}, false, false, tile.options->fixed_statistics},
+            prefetch(tile),
+            streaming(false) {
+        prefetch.active = false;
+      }
     };
 
     [[gnu::always_inline]] static void run(const Tile<T>& tile) {
       if (!Base::is_plain(tile) || (can_stream && tile.streaming)) {
         return Base::template walk<Loop>(tile, Setting<false>(tile));
       }
-      Base::template walk<Loop>(tile, Setting<true>(tile));
+      using Plain = Setting<true>;
+      if constexpr (Formula::plain_with_epilogue && !Base::always_plain) {
+        // A loop that need not ask for an epilogue.
+        if (!tile.options->rectified) {
+          return Base::template walk<Loop>(tile, Plain(tile, typename Plain::NoEpilogue()));
+        }
+      }
+      Base::template walk<Loop>(tile, Plain(tile));
     }
 
-    /// Across channels: the coefficients of a unit are read from the tables. The last unit of a row
-    /// that is no multiple of units long begins among elements that are done, and stores the
-    /// others.
+    /// Across channels: the coefficients of a unit are read from the tables, of plain tiles for two
+    /// rows at a time.
     template <bool Plain>
     [[gnu::always_inline]] static void columns(const Tile<T>& tile, const Setting<Plain>& setting) {
+      Index r = 0;
+      if constexpr (Plain) {
+        for (; r + 1 < tile.rows; r += 2) some_columns<2>(tile, r, setting);
+      }
+      for (; r < tile.rows; ++r) some_columns<1>(tile, r, setting);
+    }
+
+    /// Some rows at once. The last unit of a row that is no multiple of units long begins among
+    /// elements that are done, and stores the others.
+    template <int Rows, bool Plain>
+    [[gnu::always_inline]] static void some_columns(const Tile<T>& tile, Index r,
+                                                    const Setting<Plain>& setting) {
       const Index end = tile.columns;
-      const auto tables = tile.k;
-      for (Index r = 0; r < tile.rows; ++r) {
-        const Row row = row_of(tile, r, setting);
-        const Streamed<Plain> streamed(row, setting, end);
-        for (Index at = 0; at < end;) {
-          const Index rest = end - at;
-          const Index from = rest < width ? end - width : at;
-          const Index count = rest < width ? rest : streamed.count(at);
-          Coefficients k;
-          Base::load_table(k, tables, from, setting.options);
-          map_unit(row, from, k, setting, at - from, count, streamed.has(at));
-          at += count;
+      const C* tables[coefficients];
+#pragma GCC unroll 8
+      for (int i = 0; i < coefficients; ++i) tables[i] = tile.k[static_cast<std::size_t>(i)];
+      Row row[Rows];
+#pragma GCC unroll 2
+      for (int i = 0; i < Rows; ++i) row[i] = row_of(tile, r + i, setting);
+      const Streamed<Plain> streamed(row[0], setting, end);
+      Coefficients k;
+      for (Index at = 0; at < end;) {
+        for (; Streamed<Plain>::none && at + width <= end; at += width) {
+          Base::load_table(k, tables, at, setting.options);
+#pragma GCC unroll 2
+          for (int i = 0; i < Rows; ++i) map_unit(row[i], at, k, setting, 0, width, false);
         }
+        if (Streamed<Plain>::none && at == end) break;
+        const Index rest = end - at;
+        const Index from = rest < width ? end - width : at;
+        const Index count = rest < width ? rest : streamed.count(at);
+        Base::load_table(k, tables, from, setting.options);
+#pragma GCC unroll 2
+        for (int i = 0; i < Rows; ++i) {
+          map_unit(row[i], from, k, setting, at - from, count, streamed.has(at));
+        }
+        at += count;
       }
     }
 
