@@ -114,24 +114,9 @@ class FrozenBatchNorm {
   /// Normalises `in`, or with_residual(in, residual), into `out`.
   [[gnu::noinline]] void operator()(const Input<T>& in, const Output<T>& out,
                                     const Execution& execution = {}) const {
-    constexpr const char* function = "FrozenBatchNorm";
-    if (channels() == 0) {
-      detail::fail_argument(function,
-                            "a layer made without a state, or moved from, is empty until one is "
-                            "assigned",
-                            "one of BatchNorm::freeze() or FrozenBatchNorm(state, options)",
-                            "an empty one");
-    }
-    detail::check_forward(function, channels(), in, out);
-    auto formula = formula_;
-    formula.residual = in.residual() != nullptr;
-    const detail::Tables<C> k{pivot_.data(), scale_.data(), shift_.data()};
-    if (in.mask() == nullptr && detail::normalize_few<T>(execution, formula, k, in, out.view())) {
-      return;
-    }
-    const auto selected = detail::selected_of(function, in);
-    detail::normalize_view<T>(execution, formula, detail::TableSource<C>{k[0], k[1], k[2]},
-                              {in.view(), in.residual(), selected.get()}, out.view());
+    const C* const k[] = {pivot_.data(), scale_.data(), shift_.data()};
+    if (detail::normalize_example<T>(execution, formula_, k, channels(), in, out.view())) return;
+    normalize(in, out, execution);
   }
 
   /// Normalises `in`, or with_residual(in, residual), into a new matrix or tensor of its kind.
@@ -163,6 +148,29 @@ class FrozenBatchNorm {
 
   static constexpr bool fits(int size) {
     return size == Eigen::Dynamic || Channels == Eigen::Dynamic || size == Channels;
+  }
+
+  /// All but the shortest calls; out of the way of those.
+  [[gnu::noinline]] void normalize(const Input<T>& in, const Output<T>& out,
+                                   const Execution& execution) const {
+    constexpr const char* function = "FrozenBatchNorm";
+    if (channels() == 0) {
+      detail::fail_argument(function,
+                            "a layer made without a state, or moved from, is empty until one is "
+                            "assigned",
+                            "one of BatchNorm::freeze() or FrozenBatchNorm(state, options)",
+                            "an empty one");
+    }
+    detail::check_forward(function, channels(), in, out);
+    auto formula = formula_;
+    formula.residual = in.residual() != nullptr;
+    const detail::Tables<C> k{pivot_.data(), scale_.data(), shift_.data()};
+    if (in.mask() == nullptr && detail::normalize_few<T>(execution, formula, k, in, out.view())) {
+      return;
+    }
+    const auto selected = detail::selected_of(function, in);
+    detail::normalize_view<T>(execution, formula, detail::TableSource<C>{k[0], k[1], k[2]},
+                              {in.view(), in.residual(), selected.get()}, out.view());
   }
 
   /// @param meant  how the caller says that stale statistics are meant
