@@ -42,7 +42,7 @@ struct GradientSums {
   explicit GradientSums(Index channels)
       : output_gradient(
             Vector::Zero(detail::checked_sum_channels<Channels>("GradientSums", channels))),
-        normalized(output_gradient) {}
+        normalized(Vector::Zero(output_gradient.size())) {}
 
   Index channels() const { return output_gradient.size(); }
 
