@@ -2,10 +2,13 @@
 #include "batchnorm/frozen.hpp"
 
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "batchnorm/layer.hpp"
@@ -387,4 +390,48 @@ TEST_CASE("a frozen layer is a plain value", "[frozen]") {
   CHECK(taken(x) == y);
   CHECK(layers[1].channels() == 0);  // NOLINT: what a layer that was moved from says
   CHECK_THROWS_MATCHES(layers[1](x), std::invalid_argument, says("got an empty one"));
+}
+
+TEMPLATE_TEST_CASE("the three numbers per channel begin with a cache line, copied and moved too",
+                   "[frozen]", float, double, Eigen::bfloat16) {
+  using Layer = FrozenBatchNorm<TestType>;
+  const auto check = [](const Layer& layer) {
+    for (const auto& numbers : {layer.pivot(), layer.scale(), layer.shift()}) {
+      REQUIRE(numbers.size() == 37);
+      CHECK(reinterpret_cast<std::uintptr_t>(numbers.data()) % 64 == 0);
+    }
+    for (Index c = 0; c < 37; ++c) {
+      CHECK(layer.pivot()[c] == 0);
+      CHECK(static_cast<Index>(layer.scale()[c]) == c + 1);
+      CHECK(static_cast<Index>(layer.shift()[c]) == 2 * c);
+    }
+  };
+  Eigen::VectorXd scale(37), shift(37);
+  for (Index c = 0; c < 37; ++c) {
+    scale[c] = static_cast<double>(c + 1);
+    shift[c] = static_cast<double>(2 * c);
+  }
+  Layer first = Layer::from_scale_and_shift(scale, shift);
+  check(first);
+  Layer second = first;
+  check(second);
+  const Layer third = std::move(first);
+  check(third);
+  CHECK(first.pivot().size() == 0);  // NOLINT: what a layer that was moved from says
+  second = Layer();
+  CHECK(second.channels() == 0);
+  CHECK(second.shift().size() == 0);
+  second = third;
+  check(second);
+}
+
+TEST_CASE("the numbers of a layer that goes away are copied") {
+  State<float> state(2);
+  state.running_mean << 3, 0;
+  const Options options;
+  const auto pivot = FrozenBatchNorm<float>(state, options).pivot();
+  static_assert(std::is_same_v<decltype(pivot), const Eigen::VectorXf>);
+  CHECK(pivot == Eigen::Vector2f(3, 0));
+  CHECK(FrozenBatchNorm<float>().scale().size() == 0);
+  CHECK(FrozenBatchNorm<float>().shift().size() == 0);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What the layer refuses: each with its message, and the layer and the output as they were.
+// What the layer refuses: each with its message, and the layer and its inputs as they were.
 #include "batchnorm/layer.hpp"
 
 #include <limits>

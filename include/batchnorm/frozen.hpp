@@ -10,6 +10,7 @@
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
+#include "batchnorm/kernels/aligned_tables.hpp"
 #include "batchnorm/math/check_inference.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/math/statistics.hpp"
@@ -101,12 +102,15 @@ class FrozenBatchNorm {
     detail::check_slope<T>(function, epilogue);
     frozen.epilogue_ = epilogue;
     frozen.formula_ = detail::formula_options<C>(epilogue, false);
-    frozen.pivot_ = Vector::Zero(channels);
-    frozen.scale_ = scale.template cast<C>();
-    frozen.shift_ = shift.template cast<C>();
+    frozen.tables_ = Tables(channels);
+    Eigen::Map<Vector>(frozen.tables_[0], channels).setConstant(C(0));
+    Eigen::Map<Vector>(frozen.tables_[1], channels) = scale.template cast<C>();
+    Eigen::Map<Vector>(frozen.tables_[2], channels) = shift.template cast<C>();
     for (Index channel = 0; channel < channels; ++channel) {
-      detail::check_number(function, "scale", channel, detail::is_finite(frozen.scale_[channel]));
-      detail::check_number(function, "shift", channel, detail::is_finite(frozen.shift_[channel]));
+      detail::check_number(function, "scale", channel,
+                           detail::is_finite(frozen.tables_[1][channel]));
+      detail::check_number(function, "shift", channel,
+                           detail::is_finite(frozen.tables_[2][channel]));
     }
     frozen.made_ = true;
     return frozen;
@@ -115,24 +119,12 @@ class FrozenBatchNorm {
   /// Normalises `in`, or with_residual(in, residual), into `out`.
   [[gnu::noinline]] void operator()(const Input<T>& in, const Output<T>& out,
                                     const Execution& execution = {}) const {
-    constexpr const char* function = "FrozenBatchNorm";
-    if (channels() == 0) {
-      detail::fail_argument(function,
-                            "a layer made without a state, or moved from, is empty until one is "
-                            "assigned",
-                            "one of BatchNorm::freeze() or FrozenBatchNorm(state, options)",
-                            "an empty one");
+    const Index known = channels();
+    if (known > 0) {
+      const C* const k[] = {tables_[0], tables_[1], tables_[2]};
+      if (detail::normalize_example<T>(execution, formula_, k, known, in, out.view())) return;
     }
-    detail::check_forward(function, channels(), in, out);
-    auto formula = formula_;
-    formula.residual = in.residual() != nullptr;
-    const detail::Tables<C> k{pivot_.data(), scale_.data(), shift_.data()};
-    if (in.mask() == nullptr && detail::normalize_few<T>(execution, formula, k, in, out.view())) {
-      return;
-    }
-    const auto selected = detail::selected_of(function, in);
-    detail::normalize_view<T>(execution, formula, detail::TableSource<C>{k[0], k[1], k[2]},
-                              {in.view(), in.residual(), selected.get()}, out.view());
+    normalize(in, out, execution);
   }
 
   /// Normalises `in`, or with_residual(in, residual), into a new matrix or tensor of its kind.
@@ -150,21 +142,55 @@ class FrozenBatchNorm {
   }
 
   /// 0 for an empty layer: one made without a state, or one on the heap that was moved from.
-  Index channels() const { return made_ ? scale_.size() : 0; }
+  Index channels() const { return made_ ? tables_.channels() : 0; }
 
-  /// The three numbers per channel of the map y = f((x - pivot) scale + shift).
-  const Vector& pivot() const { return pivot_; }
-  const Vector& scale() const { return scale_; }  ///< gamma / sqrt(running_variance + epsilon)
+  /// The three numbers per channel of the map y = f((x - pivot) scale + shift), where they lie in
+  /// this layer; of one that goes away, a copy.
+  Eigen::Map<const Vector> pivot() const& { return table(0); }
+  Vector pivot() const&& { return table(0); }
+  /// gamma / sqrt(running_variance + epsilon)
+  Eigen::Map<const Vector> scale() const& { return table(1); }
+  Vector scale() const&& { return table(1); }
   /// beta, and what rounding the mean to the pivot has lost, times the scale.
-  const Vector& shift() const { return shift_; }
+  Eigen::Map<const Vector> shift() const& { return table(2); }
+  Vector shift() const&& { return table(2); }
   /// f of that map.
   const Epilogue& epilogue() const { return epilogue_; }
 
  private:
   friend class BatchNorm<T, Channels>;
+  using Tables = detail::AlignedTables<C, Channels, 3>;
+
+  Eigen::Map<const Vector> table(int number) const {
+    const Index size = tables_.channels();
+    return {size > 0 ? tables_[number] : nullptr, size};
+  }
 
   static constexpr bool fits(int size) {
     return size == Eigen::Dynamic || Channels == Eigen::Dynamic || size == Channels;
+  }
+
+  /// All but the shortest calls; out of the way of those.
+  [[gnu::noinline]] void normalize(const Input<T>& in, const Output<T>& out,
+                                   const Execution& execution) const {
+    constexpr const char* function = "FrozenBatchNorm";
+    if (channels() == 0) {
+      detail::fail_argument(function,
+                            "a layer made without a state, or moved from, is empty until one is "
+                            "assigned",
+                            "one of BatchNorm::freeze() or FrozenBatchNorm(state, options)",
+                            "an empty one");
+    }
+    detail::check_forward(function, channels(), in, out);
+    auto formula = formula_;
+    formula.residual = in.residual() != nullptr;
+    const detail::Tables<C> k{tables_[0], tables_[1], tables_[2]};
+    if (in.mask() == nullptr && detail::normalize_few<T>(execution, formula, k, in, out.view())) {
+      return;
+    }
+    const auto selected = detail::selected_of(function, in);
+    detail::normalize_view<T>(execution, formula, detail::TableSource<C>{k[0], k[1], k[2]},
+                              {in.view(), in.residual(), selected.get()}, out.view());
   }
 
   /// @param meant  how the caller says that stale statistics are meant
@@ -179,17 +205,13 @@ class FrozenBatchNorm {
     if (stale == StaleStatistics::refuse) detail::check_fresh(function, state.staleness, meant);
     const auto statistics = detail::statistics_of(state);
     detail::check_inference(function, options, state, statistics);
-    pivot_.resize(state.channels());
-    scale_.resize(state.channels());
-    shift_.resize(state.channels());
-    C* const to[] = {pivot_.data(), scale_.data(), shift_.data()};
+    tables_ = Tables(state.channels());
+    C* const to[] = {tables_[0], tables_[1], tables_[2]};
     detail::ForwardSource<T>(statistics, detail::parameters_of(options, state))
         .write(0, state.channels(), to);
   }
 
-  Vector pivot_;
-  Vector scale_;
-  Vector shift_;
+  Tables tables_;  ///< pivot, scale and shift
   Epilogue epilogue_ = Epilogue::none();
   detail::FormulaOptions<C> formula_{};
   bool made_ = false;

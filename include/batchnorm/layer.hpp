@@ -39,8 +39,9 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 ///
 /// f is Options::epilogue: nothing, ReLU or leaky ReLU. train() normalises with the population
 /// statistics of the minibatch, infer() and freeze() with the running statistics. There is no mode
-/// to switch: the call says which. Whatever a call rejects, it rejects before it has changed the
-/// layer or written the output.
+/// to switch: the call says which. Whatever a call rejects leaves the layer and every input as they
+/// were, also one that is the output. An output with memory of its own is untouched by
+/// std::invalid_argument, and may hold anything after the std::domain_error of train or normalize.
 ///
 /// Shapes: inputs are BatchViews of `channels()` channels, Eigen objects of features x examples,
 /// with_residual of two such, or masked or weighted; an output has the shape of its input and is
@@ -121,7 +122,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   ///         variance when epsilon is 0
   ///
   /// An empty minibatch gives an empty output and changes nothing. Cost: two reads and one write of
-  /// the data; one read with NonFinite::propagate, where channels lie apart and fit the cache.
+  /// the data; one read where channels lie apart and fit the cache, unless it is in place.
   [[gnu::noinline]] BatchMoments train(const Input<T>& in, const Output<T>& out,
                                        const Execution& execution = {}) {
     return forward("BatchNorm::train", in, out, execution, &state_);

@@ -169,7 +169,7 @@ enum class VarianceEstimator {
 /// What happens to a minibatch whose statistics are NaN or infinite, be it that an element is or
 /// that a variance overflows the type of the parameters, in which other systems keep it.
 enum class NonFinite {
-  reject,       ///< throw; nothing is changed
+  reject,       ///< throw; layer and input stay as they are, an output of its own may hold anything
   skip_update,  ///< write the output as the arithmetic gives it, leave the running statistics
   propagate     ///< let NaN into output and running statistics, as the frameworks do
 };

@@ -214,11 +214,15 @@ void check_state_shape(const char* function, const State<T, Channels>& state) {
   }
 }
 
-template <class Statistic>
-void check_variance(const char* function, const Statistic& variance, Index channel) {
-  if (!is_negative(variance)) return;
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_variance(const char* function,
+                                                                 Index channel) {
   fail_domain(function, text("running variance of channel ", channel), "zero or larger",
               "a negative number");
+}
+
+template <class Statistic>
+void check_variance(const char* function, const Statistic& variance, Index channel) {
+  if (is_negative(variance)) fail_variance(function, channel);
 }
 
 /// Refuses statistics that no data can have: the mean of float data is finite in float, and a

@@ -29,8 +29,7 @@ inline bool stays_in_cache(const Row& row, std::int64_t level_2_bytes) {
   return arrays * bytes(row) / channels_apart <= level_2_bytes / 2;
 }
 
-/// Training reads twice and writes once, backward reads two arrays twice and writes one. A checked
-/// training reads all before the first write, so that it never gets the second read for nothing.
+/// Training reads twice and writes once, backward reads two arrays twice and writes one.
 inline double limit(const Row& row, const Streams& streams, std::int64_t level_2_bytes) {
   switch (row.work) {
     case Work::infer:
@@ -39,9 +38,8 @@ inline double limit(const Row& row, const Streams& streams, std::int64_t level_2
     case Work::infer_add_relu:
       return streams.triad;
     case Work::train:
-      return streams.copy + (stays_in_cache(row, level_2_bytes) ? 0.0 : streams.read);
     case Work::train_checked:
-      return streams.copy + streams.read;
+      return streams.copy + (stays_in_cache(row, level_2_bytes) ? 0.0 : streams.read);
     case Work::backward:
       return streams.triad + (stays_in_cache(row, level_2_bytes) ? 0.0 : 2 * streams.read);
   }

@@ -13,7 +13,7 @@ enum class Work {
   infer_relu,      ///< the same and a fused ReLU
   infer_add_relu,  ///< the same, a residual added before the ReLU
   train,           ///< own statistics; NaN goes through, as it does in every rival
-  train_checked,   ///< own statistics; a minibatch with NaN is refused before the first write
+  train_checked,   ///< own statistics; a minibatch with NaN is refused, as by default
   backward         ///< gradients of the input and of both parameters
 };
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// With NonFinite::propagate no minibatch is rejected, so that a channel may be normalised while it
-// is in the cache, before the next one is read. The bits are those of the default policy, which
-// looks at all channels first: for small caches and large ones, results written past the cache or
-// not, and on several threads.
+// A channel is normalised while it is in the cache, before the next one is read. The bits are those
+// of a cache that holds everything, where all channels are looked at first: under every policy, for
+// small caches and large ones, results written past the cache or not, and on several threads. What
+// a rejection leaves alone is the layer, and whatever was an input.
 #include "batchnorm/kernels/fused.hpp"
 
 #include <cmath>
@@ -96,8 +96,8 @@ const auto from_the_end = [](Index tasks, Task task) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("propagate gives the bits of the default policy", "", float, double,
-                   Eigen::bfloat16) {
+TEMPLATE_TEST_CASE("channel by channel gives the bits of one loop after the other", "", float,
+                   double, Eigen::bfloat16) {
   Random random(90);
   const Execution shared = Execution::parallel_for(from_the_end, 3);
   const std::vector<Batch> batches = {normal_batch(random, 4, 9, 50, 1e3L, 1),
@@ -110,12 +110,14 @@ TEMPLATE_TEST_CASE("propagate gives the bits of the default policy", "", float, 
       for (const Layout layout : all_layouts) {
         INFO(values.channels << " channels, residual " << has_residual << ", " << name_of(layout));
         const StoredProblem<TestType> stored(problem, layout);
+        const Caches ample(large, large);
         const auto expected = train(stored, NonFinite::reject, Execution::serial());
         CHECK(expected.out.gaps_are_untouched());
         for (const auto& [level_2, level_3] :
              {std::pair<Index, Index>{large, large}, {16384, large}, {16384, 65536}}) {
           const Caches caches(level_2, level_3);
           for (const Execution& execution : {Execution::serial(), shared}) {
+            check_same(train(stored, NonFinite::reject, execution), expected);
             check_same(train(stored, NonFinite::propagate, execution), expected);
           }
         }
@@ -186,4 +188,100 @@ TEST_CASE("the population rule looks at the state before anything is written") {
   CHECK((layer.state().running_mean.array() == 0.0f).all());
   CHECK_NOTHROW(layer.normalize(x.view(), x.view()));
   CHECK(x.read().values != values.values);
+}
+
+namespace {
+
+/// A large minibatch in a small cache whose last channel is not finite.
+struct Rejected {
+  const Caches caches{4096, large};
+  Random random{93};
+  Stored<float> x, residual;
+  BatchNorm<float> layer{12};
+
+  Rejected()
+      : x(bad_batch(), Layout::channels_first),
+        residual(normal_batch(random, 3, 12, 500), Layout::channels_first) {
+    layer.train(residual.view(), Stored<float>(residual).view());
+  }
+  Batch bad_batch() {
+    Batch values = normal_batch(random, 3, 12, 500);
+    values.at(2, 11, 499) = std::numeric_limits<Real>::infinity();
+    return values;
+  }
+
+  /// Refused by train and normalize, by one thread and by three; the layer stays as it was.
+  template <class In>
+  void refuses(const In& in, const BatchView<float>& out) {
+    const State<float> before = layer.state();
+    for (const Execution& execution :
+         {Execution::serial(), Execution::parallel_for(from_the_end, 3)}) {
+      CHECK_THROWS_MATCHES(layer.train(in, out, execution), std::domain_error,
+                           says("BatchNorm::train: the statistics of a minibatch must be finite: "
+                                "expected finite values in every channel, got NaN, infinity or "
+                                "overflow in channel 11"));
+      CHECK_THROWS_MATCHES(layer.normalize(in, out, execution), std::domain_error,
+                           says("overflow in channel 11"));
+    }
+    CHECK(layer.state().running_mean == before.running_mean);
+    CHECK(layer.state().running_variance == before.running_variance);
+    CHECK(layer.state().batches_seen == before.batches_seen);
+    CHECK(layer.state().samples_seen == before.samples_seen);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a rejection leaves layer and input alone; an output of its own may hold anything") {
+  Rejected test;
+  const Stored<float> before = test.x;
+  Stored<float> out = Stored<float>::like(test.bad_batch(), Layout::channels_first);
+  REQUIRE(is_fused<float>(std::as_const(test.x).view(), out.view()));
+  test.refuses(std::as_const(test.x).view(), out.view());
+  CHECK(test.x.same_bits(before));
+  CHECK(out.gaps_are_untouched());
+  // The same call on what can be used succeeds afterwards, whatever the output holds.
+  CHECK_NOTHROW(test.layer.train(test.residual.view(), out.view()));
+}
+
+TEST_CASE("a rejection in place loses nothing") {
+  Rejected test;
+  const Stored<float> before = test.x, residual_before = test.residual;
+  test.refuses(test.x.view(), test.x.view());
+  CHECK(test.x.same_bits(before));
+  const BatchView<const float> residual = test.residual.view();
+  test.refuses(with_residual(test.x.view(), residual), test.x.view());
+  CHECK(test.x.same_bits(before));
+  test.refuses(with_residual(test.x.view(), residual), test.residual.view());
+  CHECK(test.residual.same_bits(residual_before));
+}
+
+TEST_CASE("parameters that are not finite lose no input either, whatever becomes of NaN") {
+  Rejected test;
+  Options options;
+  options.non_finite = NonFinite::skip_update;
+  BatchNorm<float> layer(12, options);
+  layer.state().gamma[11] = std::numeric_limits<float>::infinity();
+  const Stored<float> before = test.residual;
+  CHECK_THROWS_MATCHES(layer.train(test.residual.view(), test.residual.view()), std::domain_error,
+                       says("gamma of channel 11"));
+  CHECK(test.residual.same_bits(before));
+}
+
+TEST_CASE("a deviation of zero is found before an input in place is lost") {
+  const Caches caches(4096, large);
+  Options options;
+  options.epsilon = 0.0;
+  options.non_finite = NonFinite::propagate;
+  BatchNorm<float> layer(12, options);
+  Random random(94);
+  Batch values = normal_batch(random, 3, 12, 500);
+  values.each([&](Size n, Size c, Size p) {
+    if (c == 11) values.at(n, c, p) = 2;
+  });
+  Stored<float> x(values, Layout::channels_first);
+  const Stored<float> before = x;
+  CHECK_THROWS_MATCHES(layer.normalize(x.view(), x.view()), std::domain_error,
+                       says("variance + epsilon of channel 11"));
+  CHECK(x.same_bits(before));
 }

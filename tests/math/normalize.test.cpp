@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "support/caches.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
 #include "support/layouts.hpp"
@@ -116,7 +117,8 @@ TEST_CASE("there is an epilogue unless it is the identity", "[normalize]") {
 TEMPLATE_TEST_CASE("minibatches are normalised channel by channel, or with tables, exactly",
                    "[normalize]", float, double) {
   Random random(8);
-  const ExactBatch exact = exact_batch(random, 32, 5, 3);
+  const ExactBatch exact = exact_batch(random, 4, 5, 512);
+  const Caches small(4096, Index{1} << 30);
   State<TestType> state(5);
   state.gamma << 2, -1, 0.5f, 4, 1;
   state.beta << 1, 0, -2, 8, 0.5f;
@@ -138,20 +140,22 @@ TEMPLATE_TEST_CASE("minibatches are normalised channel by channel, or with table
       const detail::InputViews<TestType> in{view, has_residual ? &view : nullptr};
       const Batch& expected = has_residual ? added : plain;
       auto y = Stored<TestType>::like(exact.values, layout);
-      const auto moments = detail::normalize_fused(options, state, in, y.view(), {});
-      REQUIRE(moments.channels() == 5);
-      CHECK(moments.count == 96);
+      batchnorm::Moments<double> moments(5);
+      const bool written = detail::moments_and_output(options, state, in, y.view(), {}, moments);
+      const bool apart = layout != Layout::channels_last && layout != Layout::backwards;
+      CHECK(written == apart);
+      CHECK(moments.count == 2048);
       for (Index c = 0; c < 5; ++c) {
         const auto channel = static_cast<Size>(c);
         CHECK(static_cast<Real>(moments.mean[c]) == exact.mean[channel]);
-        CHECK(static_cast<Real>(moments.sum_of_squares[c]) == 96 * exact.variance[channel]);
+        CHECK(static_cast<Real>(moments.sum_of_squares[c]) == 2048 * exact.variance[channel]);
       }
-      CHECK(y.read().values == expected.values);
-      CHECK(y.gaps_are_untouched());
       auto again = Stored<TestType>::like(exact.values, layout);
       detail::normalize_with_tables(options, state, detail::statistics_of(moments), in,
                                     again.view(), {});
-      CHECK(again.same_bits(y));
+      CHECK(again.read().values == expected.values);
+      CHECK(again.gaps_are_untouched());
+      if (written) CHECK(again.same_bits(y));
     }
   }
 }

@@ -20,6 +20,11 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
+/// Whether inputs of so many bytes are in the cache when they are read again.
+inline bool stays_resident(Index read_bytes) {
+  return read_bytes <= resident_bytes();
+}
+
 /// How many channels are taken at a time, 0 for all.
 ///
 /// @param read_bytes  bytes of the inputs of all channels
@@ -29,7 +34,7 @@ inline Index fused_channels(const Traversal& reduced, const Traversal& mapped, I
     if (shape.along_rows) return !shape.channels_wrap() && shape.columns_per_channel > 1;
     return shape.inner >= min_fused_run;
   };
-  if (!channel_major(reduced) || !channel_major(mapped) || read_bytes <= resident_bytes()) return 0;
+  if (!channel_major(reduced) || !channel_major(mapped) || stays_resident(read_bytes)) return 0;
   const Index channels = reduced.channels;
   const Index of_channel = read_bytes / channels;
   if (channels < 2 * threads || of_channel > last_level_bytes() / 4) return 0;
@@ -66,33 +71,62 @@ struct ReduceAndMap {
   std::size_t sums;
 };
 
+/// Both loops over the same operands: plans once, then either reduces and maps some channels at a
+/// time, or all of them, one loop after the other.
+template <class T>
+class ReducerAndMapper {
+ public:
+  /// @param outputs, inputs  the shapes of the map's operands; the reduction's inputs are the first
+  ///                         of them
+  ReducerAndMapper(const Execution& given, const ReduceAndMap<T>& work, const ViewShape* outputs,
+                   const ViewShape* inputs)
+      : plan_(plan_of(work.reduced, outputs, inputs)),
+        reducer_(work.reduction, work.reduce_call, work.reduced, plan_, work.sums),
+        mapper_(work.map_call, work.mapped, plan_of(work.mapped, outputs, inputs)),
+        execution_(given.for_elements(plan_.traversal().elements())) {
+    const Traversal& shape = plan_.traversal();
+    together_ =
+        fused_channels(shape, mapper_.traversal(),
+                       shape.elements() * static_cast<Index>(sizeof(T) * work.mapped.inputs),
+                       execution_.threads());
+  }
+  ReducerAndMapper(const ReducerAndMapper&) = delete;
+  ReducerAndMapper& operator=(const ReducerAndMapper&) = delete;
+
+  /// Whether channels are written before others have been read.
+  bool is_fused() const { return together_ > 0; }
+
+  /// A few channels at a time; where is_fused().
+  void run_fused() const {
+    const Execution alone = Execution::serial().with(execution_.instruction_set());
+    for_groups(execution_, channels(), together_, [&](Index first, Index last, Index end) {
+      reducer_.run(alone, first, last);
+      mapper_.run_channels(execution_.instruction_set(), first, last, end);
+    });
+  }
+  /// Each loop by itself.
+  void reduce() const { reducer_.run(execution_, 0, channels()); }
+  void map() const { mapper_.run(execution_); }
+
+ private:
+  Index channels() const { return plan_.traversal().channels; }
+
+  Plan plan_;
+  Reducer<T> reducer_;
+  Mapper<T> mapper_;
+  Execution execution_;
+  Index together_;
+};
+
 /// Reduces every channel, then maps every element. The map's coefficients are computed when the
 /// channel is finished.
-///
-/// @param outputs, inputs  the shapes of the map's operands; the reduction's inputs are the first
-///                         of them
 template <class T>
 void reduce_and_map(const Execution& given, const ReduceAndMap<T>& work, const ViewShape* outputs,
                     const ViewShape* inputs) {
-  const Plan plan = plan_of(work.reduced, outputs, inputs);
-  const Reducer<T> reducer(work.reduction, work.reduce_call, work.reduced, plan, work.sums);
-  const Mapper<T> mapper(work.map_call, work.mapped, plan_of(work.mapped, outputs, inputs));
-  const Index channels = plan.traversal().channels;
-  const Index elements = plan.traversal().elements();
-  const Execution execution = given.for_elements(elements);
-  const Index together = fused_channels(
-      plan.traversal(), mapper.traversal(),
-      elements * static_cast<Index>(sizeof(T) * work.mapped.inputs), execution.threads());
-  if (together == 0) {
-    reducer.run(execution, 0, channels);
-    mapper.run(execution);
-    return;
-  }
-  const Execution alone = Execution::serial().with(execution.instruction_set());
-  for_groups(execution, channels, together, [&](Index first, Index last, Index end) {
-    reducer.run(alone, first, last);
-    mapper.run_channels(execution.instruction_set(), first, last, end);
-  });
+  const ReducerAndMapper<T> loops(given, work, outputs, inputs);
+  if (loops.is_fused()) return loops.run_fused();
+  loops.reduce();
+  loops.map();
 }
 
 }  // namespace detail

@@ -44,13 +44,24 @@ inline bool has_avx512() {
          __builtin_cpu_supports("avx512vbmi2");
 }
 
+inline InstructionSet detect_instruction_set() {
+  __builtin_cpu_init();
+  if (compiled_sets < 2 || !has_avx2()) return InstructionSet::baseline;
+  return compiled_sets < 3 || !has_avx512() ? InstructionSet::avx2 : InstructionSet::best;
+}
+
+/// Asks the processor once; threads that ask at the same time get the same answer. Out of line, so
+/// that the shortest calls need not save registers for it.
+[[gnu::cold, gnu::noinline]] inline int first_instruction_set(std::atomic<int>& found) {
+  const int set = static_cast<int>(detect_instruction_set());
+  found.store(set, std::memory_order_relaxed);
+  return set;
+}
+
 inline InstructionSet detected_instruction_set() {
-  static const InstructionSet found = [] {
-    __builtin_cpu_init();
-    if (compiled_sets < 2 || !has_avx2()) return InstructionSet::baseline;
-    return compiled_sets < 3 || !has_avx512() ? InstructionSet::avx2 : InstructionSet::best;
-  }();
-  return found;
+  static std::atomic<int> found{-1};
+  const int set = found.load(std::memory_order_relaxed);
+  return static_cast<InstructionSet>(set < 0 ? first_instruction_set(found) : set);
 }
 
 template <class Kernel>
@@ -88,7 +99,8 @@ template <class Kernel>
 /// The lowest of requested, process-wide limit and detected.
 inline InstructionSet usable_instruction_set(InstructionSet requested) {
   const int limit = program::instruction_set_limit.load(std::memory_order_relaxed);
-  return (std::max)({requested, static_cast<InstructionSet>(limit), detected_instruction_set()});
+  const InstructionSet allowed = (std::max)(requested, static_cast<InstructionSet>(limit));
+  return (std::max)(allowed, detected_instruction_set());
 }
 
 /// Runs a kernel that is compiled without fused multiply-add (unless the compiler was told to fuse

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/kernels/instruction_set.hpp"
 #include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/kernels/simd_memory.hpp"
@@ -44,6 +45,9 @@ class MapKernel {
     using typename Base::V;
     static constexpr int outputs = Formula::outputs;
     static constexpr bool can_stream = simd::can_stream<T> && !across_only<T, Lanes>;
+    /// Whether loops of their own are worth compiling: not in a kernel for processors without AVX2
+    /// where there is one for those that have it.
+    static constexpr bool has_own_loops = simd::is_avx<V> || compiled_sets == 1;
 
     /// Where the current row begins in every operand.
     struct Row {
@@ -64,34 +68,89 @@ class MapKernel {
           : options(Base::load_options(tile)), prefetch(tile), streaming(tile.streaming) {
         if (Plain) options.residual = streaming = prefetch.active = false;
       }
+      /// Of a plain tile without an epilogue.
+      struct NoEpilogue {};
+      [[gnu::always_inline]] Setting(const Tile<T>& tile, NoEpilogue)
+          : options{V{0}, V{0}, false, false, tile.options->fixed_statistics},
+            prefetch(tile),
+            streaming(false) {
+        prefetch.active = false;
+      }
     };
 
     [[gnu::always_inline]] static void run(const Tile<T>& tile) {
       if (!Base::is_plain(tile) || (can_stream && tile.streaming)) {
         return Base::template walk<Loop>(tile, Setting<false>(tile));
       }
-      Base::template walk<Loop>(tile, Setting<true>(tile));
+      using Plain = Setting<true>;
+      if constexpr (has_own_loops && Formula::plain_with_epilogue && !Base::always_plain) {
+        // A loop that need not ask for an epilogue.
+        if (!tile.options->rectified) {
+          return Base::template walk<Loop>(tile, Plain(tile, typename Plain::NoEpilogue()));
+        }
+      }
+      Base::template walk<Loop>(tile, Plain(tile));
     }
 
-    /// Across channels: the coefficients of a unit are read from the tables. The last unit of a row
-    /// that is no multiple of units long begins among elements that are done, and stores the
-    /// others.
+    /// Across channels: the coefficients of a unit are read from the tables, for the whole units of
+    /// plain tiles once for two rows.
     template <bool Plain>
     [[gnu::always_inline]] static void columns(const Tile<T>& tile, const Setting<Plain>& setting) {
-      const Index end = tile.columns;
-      const auto tables = tile.k;
+      const C* tables[coefficients];
+#pragma GCC unroll 8
+      for (int i = 0; i < coefficients; ++i) tables[i] = tile.k[static_cast<std::size_t>(i)];
+      Index paired = 0;
       for (Index r = 0; r < tile.rows; ++r) {
-        const Row row = row_of(tile, r, setting);
-        const Streamed<Plain> streamed(row, setting, end);
-        for (Index at = 0; at < end;) {
-          const Index rest = end - at;
-          const Index from = rest < width ? end - width : at;
-          const Index count = rest < width ? rest : streamed.count(at);
-          Coefficients k;
-          Base::load_table(k, tables, from, setting.options);
-          map_unit(row, from, k, setting, at - from, count, streamed.has(at));
-          at += count;
+        Index at = paired;
+        paired = 0;
+        if constexpr (Plain && has_own_loops) {
+          if (at == 0 && r + 1 < tile.rows) {
+            at = paired = whole_units_of_two(tile, r, tables, setting);
+          }
         }
+        if (at < tile.columns) rest_of_row(tile, r, at, tables, setting);
+      }
+    }
+
+    /// @return how many elements of both rows are done
+    template <bool Plain>
+    [[gnu::always_inline]] static Index whole_units_of_two(const Tile<T>& tile, Index r,
+                                                           const C* const (&tables)[coefficients],
+                                                           const Setting<Plain>& setting) {
+      const Row row = row_of(tile, r, setting);
+      const Row next = row_of(tile, r + 1, setting);
+      const Index end = tile.columns - width;
+      Index at = 0;
+      for (; at <= end; at += width) {
+        Coefficients k;
+        Base::load_table(k, tables, at, setting.options);
+        map_unit(row, at, k, setting, 0, width, false);
+        map_unit(next, at, k, setting, 0, width, false);
+      }
+      return at;
+    }
+
+    /// A row from an element on. Its last unit, where it is no multiple of units long, begins among
+    /// elements that are done, and stores the others.
+    template <bool Plain>
+    [[gnu::always_inline]] static void rest_of_row(const Tile<T>& tile, Index r, Index at,
+                                                   const C* const (&tables)[coefficients],
+                                                   const Setting<Plain>& setting) {
+      const Index end = tile.columns;
+      const Row row = row_of(tile, r, setting);
+      const Streamed<Plain> streamed(row, setting, end);
+      Coefficients k;
+      for (; Streamed<Plain>::none && at + width <= end; at += width) {
+        Base::load_table(k, tables, at, setting.options);
+        map_unit(row, at, k, setting, 0, width, false);
+      }
+      while (at < end) {
+        const Index rest = end - at;
+        const Index from = rest < width ? end - width : at;
+        const Index count = rest < width ? rest : streamed.count(at);
+        Base::load_table(k, tables, from, setting.options);
+        map_unit(row, from, k, setting, at - from, count, streamed.has(at));
+        at += count;
       }
     }
 

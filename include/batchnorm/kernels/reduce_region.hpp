@@ -120,13 +120,16 @@ class RegionReducer {
     join_columns(tile.sums, columns, into);
   }
 
-  /// Fewer rows where they are long and come from memory. Decided by the shape and not by a block,
-  /// whose width depends on the number of threads: totals are joined after so many rows.
+  /// Fewer rows where they are long and come from memory, or collide in L1. Decided by the shape
+  /// and not by a block, whose width depends on the number of threads: totals are joined after so
+  /// many rows.
   Index rows_per_tile() const {
     const Index row_bytes =
         (std::min)(shape_.columns, max_block_columns) * static_cast<Index>(sizeof(T));
     const bool long_rows = row_bytes >= (data_.inputs > 1 ? min_prefetched_row_bytes : 2048);
-    return from_memory_ && long_rows ? max_terms_per_lane : max_terms_per_total;
+    const Index all_bytes = shape_.columns * static_cast<Index>(data_.inputs * sizeof(T));
+    const bool collide = all_bytes >= min_colliding_row_bytes;
+    return collide || (from_memory_ && long_rows) ? max_terms_per_lane : max_terms_per_total;
   }
 
   void sum_whole_rows(InstructionSet set, Tile<T>& tile, const Region& region, Index begin,

@@ -48,9 +48,11 @@ struct Tile {
   using C = parameter_t<T>;
   using A = accumulator_t<T>;
 
-  /// Not constexpr: g++ clears an object with a constant initialiser by `rep stos`, which takes
-  /// longer than a small tile.
-  Tile() {}
+  Tile() : from{}, from_step{}, to{}, to_step{}, k{}, sums{}, ahead{} {}
+  /// Leaves the arrays to the caller, who sets what the kernel reads: g++ clears all of them by
+  /// `rep stos`, which takes longer than a small tile.
+  struct Uncleared {};
+  explicit Tile(Uncleared) {}
 
   Index rows = 0;
   Index columns = 0;
@@ -60,19 +62,19 @@ struct Tile {
   int inputs = 1;
   int outputs = 0;
   int coefficients = 0;
-  std::array<const T*, max_inputs> from{};
-  std::array<Index, max_inputs> from_step{};  ///< elements from row to row
-  std::array<T*, max_outputs> to{};
-  std::array<Index, max_outputs> to_step{};
-  std::array<const C*, max_coefficients> k{};  ///< one table per coefficient
+  std::array<const T*, max_inputs> from;
+  std::array<Index, max_inputs> from_step;  ///< elements from row to row
+  std::array<T*, max_outputs> to;
+  std::array<Index, max_outputs> to_step;
+  std::array<const C*, max_coefficients> k;  ///< one table per coefficient
   const FormulaOptions<C>* options = nullptr;
   /// Reductions add to these: one number per column, or `lanes` (KernelTable) per row.
-  std::array<A*, max_sums> sums{};
+  std::array<A*, max_sums> sums;
   bool prefetch = false;
   /// Maps write whole cache lines past the cache: outputs must be no input, and all of them as far
   /// from a line. finish_streaming() after the last tile.
   bool streaming = false;
-  std::array<Index, max_inputs> ahead{};  ///< elements from what is read to what is prefetched
+  std::array<Index, max_inputs> ahead;  ///< elements from what is read to what is prefetched
 };
 
 /// One formula for the tiles of one scalar, compiled for every instruction set; for AVX-512 there

@@ -45,6 +45,9 @@ inline constexpr Index min_rows_per_slice = 128;
 /// Rows (or values of a run) whose totals are joined before they are added to the region's: a chain
 /// of additions in the accumulator stays short.
 inline constexpr Index rows_per_total = 8192;
+/// Bytes of a row of all inputs from which on sixteen rows, walked column by column, compete for
+/// the same lines of L1: their distance is often a power of two (rows nc256x1024, nc64x512).
+inline constexpr Index min_colliding_row_bytes = 4096;
 /// Channels whose runs are summed side by side where runs are short: their totals stay in L1.
 inline constexpr Index channels_per_tile = 32;
 

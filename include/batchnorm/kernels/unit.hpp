@@ -101,9 +101,9 @@ struct Unit {
   }
 
   /// Coefficients of the columns from `at` on.
-  [[gnu::always_inline]] static void load_table(
-      Coefficients& k, const std::array<const C*, max_coefficients>& tables, Index at,
-      const FormulaOptions<V>& options) {
+  template <class Pointers>
+  [[gnu::always_inline]] static void load_table(Coefficients& k, const Pointers& tables, Index at,
+                                                const FormulaOptions<V>& options) {
 #pragma GCC unroll 8
     for (std::size_t i = 0; i < coefficients; ++i) {
       const bool absent = i >= required_coefficients && !options.rectified;

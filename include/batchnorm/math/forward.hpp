@@ -5,6 +5,7 @@
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
+#include "batchnorm/kernels/fused.hpp"
 #include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/math/check_batch.hpp"
 #include "batchnorm/math/check_inference.hpp"
@@ -25,13 +26,13 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// What is left once the moments are there: the output, and the step of a state. It is known before
-/// the output is written that the step will succeed: an output that is its input cannot be computed
-/// twice.
+/// What is left once the moments are there: the output, unless it is written, and the step of a
+/// state. It is known before the output is written here that the step will succeed: an output that
+/// is its input cannot be computed twice.
 template <class T, int Channels>
 void forward_with(const ForwardCall<T, Channels>& call,
                   const Moments<accumulator_t<T>, Channels>& batch, const InputViews<T>& in,
-                  const Execution& execution) {
+                  const Execution& execution, bool written = false) {
   if (batch.count == 0) return fill_output(in, call.out.view(), execution);
   check_batch_size(call.function, call.options, batch.count);
   if (call.step != nullptr && learns_from(call.options, batch.count)) {
@@ -42,8 +43,24 @@ void forward_with(const ForwardCall<T, Channels>& call,
       usable_statistics(call.function, call.options, call.state, call.state_given, batch);
   const bool steps = call.step != nullptr && update;
   if (steps) check_running_update(call.function, call.options, batch, call.state);
-  normalize_with_tables<Channels>(call.options, call.state, use, in, call.out.view(), execution);
+  if (!written) {
+    normalize_with_tables<Channels>(call.options, call.state, use, in, call.out.view(), execution);
+  }
   if (steps) apply_running_update(call.options, batch, *call.step);
+}
+
+/// Whether channels may be written while nobody knows whether others will be rejected: an output of
+/// its own may hold anything then, and an input must not be lost, unless nothing can be rejected.
+template <class T, int Channels>
+bool may_write_early(const ForwardCall<T, Channels>& call, const SelectedInput<T>& chosen) {
+  const Index bytes = static_cast<Index>(sizeof(T)) * (chosen.views.residual != nullptr ? 2 : 1);
+  if (chosen.selected || chosen.count < 2 ||
+      stays_resident(chosen.count * call.state.channels() * bytes)) {
+    return false;
+  }
+  const bool never_rejects = call.options.non_finite == NonFinite::propagate &&
+                             call.options.epsilon > min_invertible_variance;
+  return never_rejects || !is_in_place(chosen.views, call.out.view());
 }
 
 /// Normalises a minibatch with its own statistics: of this rank, or of all.
@@ -60,15 +77,14 @@ Moments<accumulator_t<T>, Channels> forward_pass(const ForwardCall<T, Channels>&
   check_forward(call.function, call.state.channels(), call.in, call.out);
   const SelectedInput<T> chosen(call.function, call.in);
   if (chosen.count > 0) check_batch_size(call.function, call.options, chosen.count);
-  // Where nothing can be rejected, a channel may be written before the next one is looked at.
-  if (!chosen.selected && chosen.count > 1 && call.options.non_finite == NonFinite::propagate &&
-      call.options.epsilon > min_invertible_variance) {
+  if (may_write_early(call, chosen)) {
     if (call.step != nullptr) {
       check_running_start(call.function, call.options.running, chosen.count, call.state);
     }
-    auto batch =
-        normalize_fused(call.options, call.state, chosen.views, call.out.view(), execution);
-    if (call.step != nullptr) apply_running_update(call.options, batch, *call.step);
+    Moments<accumulator_t<T>, Channels> batch(call.state.channels());
+    const bool written = moments_and_output(call.options, call.state, chosen.views, call.out.view(),
+                                            execution, batch);
+    forward_with(call, batch, chosen.views, execution, written);
     return batch;
   }
   auto batch = moments_of_view<Channels, T>(call.in.view(), chosen.selected.get(), execution);

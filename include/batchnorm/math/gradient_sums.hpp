@@ -46,7 +46,7 @@ struct GradientSums {
   explicit GradientSums(Index channels)
       : output_gradient(
             Vector::Zero(detail::checked_sum_channels<Channels>("GradientSums", channels))),
-        normalized(output_gradient) {}
+        normalized(Vector::Zero(output_gradient.size())) {}
 
   /// Number of channels.
   Index channels() const { return output_gradient.size(); }

@@ -60,7 +60,7 @@ struct Moments {
   /// @throws std::invalid_argument for fewer than zero, or another number than the type fixes
   explicit Moments(Index channels)
       : mean(Vector::Zero(detail::checked_sum_channels<Channels>("Moments", channels))),
-        sum_of_squares(mean) {}
+        sum_of_squares(Vector::Zero(mean.size())) {}
 
   /// Number of channels.
   Index channels() const { return mean.size(); }

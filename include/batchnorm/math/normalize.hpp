@@ -18,6 +18,7 @@
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/batch_view.hpp"
+#include "batchnorm/view/check.hpp"
 #include "batchnorm/view/input.hpp"
 
 // The forward map (Ioffe and Szegedy 2015, algorithm 1, lines 3 and 4),
@@ -193,6 +194,57 @@ Index row_stride(const BatchView<T>& view) {
   return view.positions() == 1 ? view.sample_stride() : view.position_stride();
 }
 
+/// Whether the kernels of a set read rows of so many channels in place.
+template <class T>
+bool fills_vectors(InstructionSet set, Index channels) {
+  return channels >= map_kernels<Forward, T>.width_of(set);
+}
+
+/// Some rows of neighbouring channels as one tile, with coefficients that lie in tables.
+///
+/// @param step, to_step  from row to row
+template <class T, class Pointers>
+[[gnu::always_inline]] inline void set_rows(Tile<T>& tile,
+                                            const FormulaOptions<parameter_t<T>>& options,
+                                            const Pointers& k, Index rows,
+                                            const BatchView<const T>& x, Index step,
+                                            const BatchView<T>& out, Index to_step) {
+  tile.rows = rows;
+  tile.columns = out.channels();
+  tile.per_column = true;
+  tile.outputs = 1;
+  tile.coefficients = Forward::coefficients;
+  tile.from[0] = x.data();
+  tile.from_step[0] = step;
+  tile.ahead[0] = 0;
+  tile.to[0] = out.data();
+  tile.to_step[0] = to_step;
+  // One by one: a copy of all reads what was just written in other pieces, which is waited for.
+  for (std::size_t i = 0; i < Forward::coefficients; ++i) tile.k[i] = k[i];
+  tile.options = &options;
+}
+
+/// Normalises one example, with coefficients that lie in tables, where nothing has to be looked at
+/// twice.
+/// @return false, and nothing is done, where checks may fail or more is asked for
+template <class T>
+[[gnu::always_inline]] inline bool normalize_example(
+    const Execution& execution, const FormulaOptions<parameter_t<T>>& options,
+    const parameter_t<T>* const (&k)[Forward::coefficients], Index channels, const Input<T>& in,
+    const BatchView<T>& out) {
+  const BatchView<const T>& x = in.view();
+  if (x.channels() != channels || !are_proper_examples(out, x) || in.residual() != nullptr ||
+      in.mask() != nullptr) {
+    return false;
+  }
+  const InstructionSet set = usable_instruction_set(execution.instruction_set());
+  if (!fills_vectors<T>(set, channels)) return false;
+  Tile<T> tile{typename Tile<T>::Uncleared()};
+  set_rows(tile, options, k, 1, x, 0, out, 0);
+  map_kernels<Forward, T>(set, tile);
+  return true;
+}
+
 /// Normalises a few examples, with coefficients that lie in tables: in one tile, as there is
 /// nothing to plan.
 /// @return false, and nothing is done, where they are no small matrix of enough channels
@@ -200,27 +252,21 @@ template <class T>
 bool normalize_few(const Execution& execution, const FormulaOptions<parameter_t<T>>& options,
                    const Tables<parameter_t<T>>& k, const Input<T>& in, const BatchView<T>& out) {
   const BatchView<const T>* const residual = in.residual();
-  const KernelTable<T>& kernels = map_kernels<Forward, T>;
   const InstructionSet set = usable_instruction_set(execution.instruction_set());
   const Index rows = out.values_per_channel();
-  if (!is_matrix(in.view()) || !is_matrix(out) || out.channels() < kernels.width_of(set) ||
+  if (!is_matrix(in.view()) || !is_matrix(out) || !fills_vectors<T>(set, out.channels()) ||
       rows * out.channels() > max_few_elements || (residual != nullptr && !is_matrix(*residual))) {
     return false;
   }
-  Tile<T> tile;
-  tile.rows = rows;
-  tile.columns = out.channels();
-  tile.per_column = true;
-  tile.inputs = residual != nullptr ? 2 : 1;
-  tile.outputs = 1;
-  tile.coefficients = Forward::coefficients;
-  tile.from = {in.view().data(), residual != nullptr ? residual->data() : nullptr};
-  tile.from_step = {row_stride(in.view()), residual != nullptr ? row_stride(*residual) : 0};
-  tile.to[0] = out.data();
-  tile.to_step[0] = row_stride(out);
-  tile.k = k;
-  tile.options = &options;
-  kernels(set, tile);
+  Tile<T> tile{typename Tile<T>::Uncleared()};
+  set_rows(tile, options, k, rows, in.view(), row_stride(in.view()), out, row_stride(out));
+  if (residual != nullptr) {
+    tile.inputs = 2;
+    tile.from[1] = residual->data();
+    tile.from_step[1] = row_stride(*residual);
+    tile.ahead[1] = 0;
+  }
+  map_kernels<Forward, T>(set, tile);
   return true;
 }
 
@@ -238,17 +284,21 @@ void normalize_with_tables(const Options& options, const State<T, Channels>& sta
   normalize_view<T>(execution, options.epilogue, TableSource<C>{to[0], to[1], to[2]}, in, out);
 }
 
-/// Moments and output of a minibatch, channel by channel where that saves a pass over memory. Only
-/// where no minibatch is rejected: a channel is written before the next one is read.
+/// Whether the output is the memory of an input.
+template <class T>
+bool is_in_place(const InputViews<T>& in, const BatchView<T>& out) {
+  return out.data() == in.x.data() || (in.residual != nullptr && out.data() == in.residual->data());
+}
+
+/// Moments of a minibatch that nothing is selected of; and its output where that saves a pass over
+/// memory: a channel is written before the next one is read.
+/// @param batch  moments of zeros, of as many channels
+/// @return whether the output was written
 template <class T, int Channels>
-Moments<accumulator_t<T>, Channels> normalize_fused(const Options& options,
-                                                    const State<T, Channels>& state,
-                                                    const InputViews<T>& in,
-                                                    const BatchView<T>& out,
-                                                    const Execution& execution) {
-  using A = accumulator_t<T>;
+bool moments_and_output(const Options& options, const State<T, Channels>& state,
+                        const InputViews<T>& in, const BatchView<T>& out,
+                        const Execution& execution, Moments<accumulator_t<T>, Channels>& batch) {
   using C = parameter_t<T>;
-  Moments<A, Channels> batch(state.channels());
   batch.count = in.x.values_per_channel();
   ChannelVector<C, Channels> pivots(state.channels());
   MomentsReduction<T> reduction(batch.divisor(0), batch.mean.data(), batch.sum_of_squares.data(),
@@ -259,10 +309,15 @@ Moments<accumulator_t<T>, Channels> normalize_fused(const Options& options,
   const FormulaCall<T> reduce_call(reduction.kernels(), reduction, {C(1), C(1)});
   const FormulaCall<T> map_call(map_kernels<Forward, T>, source,
                                 formula_options<C>(options.epilogue, in.residual != nullptr));
-  reduce_and_map<T>(execution,
-                    {reduction, reduce_call, reduced, map_call, operands.data, MomentSums::sums},
-                    &operands.output, operands.inputs);
-  return batch;
+  const ReduceAndMap<T> work{reduction, reduce_call,   reduced,
+                             map_call,  operands.data, MomentSums::sums};
+  const ReducerAndMapper<T> loops(execution, work, &operands.output, operands.inputs);
+  if (loops.is_fused()) {
+    loops.run_fused();
+  } else {
+    loops.reduce();
+  }
+  return loops.is_fused();
 }
 
 }  // namespace detail

@@ -101,28 +101,37 @@ class BatchView {
   }
 
  private:
+  /// Most views are seen to be right by two comparisons: the numbers as unsigned ones, so that
+  /// negative ones are large, and three of these do not overflow.
   void check() const {
+    constexpr std::size_t surely_fits = std::size_t{1}
+                                        << (std::numeric_limits<std::size_t>::digits / 3 - 1);
+    const bool usual = static_cast<std::size_t>(samples_ | channels_ | positions_) < surely_fits &&
+                       channels_ > 0 && data_ != nullptr;
+    if (!usual) check_in_full(samples_, channels_, positions_, data_ == nullptr);
+  }
+
+  /// Given numbers and no view, so that one that nobody else looks at need not be in memory.
+  [[gnu::noinline]] static void check_in_full(Index samples, Index channels, Index positions,
+                                              bool null) {
     constexpr const char* function = "BatchView";
-    if (channels_ < 1) {
-      detail::fail_argument(function, "number of channels", "at least 1", detail::text(channels_));
+    if (channels < 1) {
+      detail::fail_argument(function, "number of channels", "at least 1", detail::text(channels));
     }
-    if (samples_ < 0 || positions_ < 0) {
+    if (samples < 0 || positions < 0) {
       detail::fail_argument(function, "number of samples and positions", "zero or more",
-                            detail::text(samples_, " samples and ", positions_, " positions"));
+                            detail::text(samples, " samples and ", positions, " positions"));
     }
-    if (samples_ == 0 || positions_ == 0) return;
+    if (samples == 0 || positions == 0) return;
     constexpr Index most = (std::numeric_limits<Index>::max)();
-    constexpr Index surely_fits = Index{1} << 20;  // three of these; most views need no division
-    const bool fits = (samples_ | channels_ | positions_) < surely_fits;
-    if (!fits && (samples_ > most / channels_ || samples_ * channels_ > most / positions_)) {
-      detail::fail_argument(
-          function, "number of elements", detail::text("at most ", most),
-          detail::text(samples_, " x ", channels_, " x ", positions_, " elements"));
+    if (samples > most / channels || samples * channels > most / positions) {
+      detail::fail_argument(function, "number of elements", detail::text("at most ", most),
+                            detail::text(samples, " x ", channels, " x ", positions, " elements"));
     }
-    if (data_ == nullptr) {
-      detail::fail_argument(
-          function, "data of a view that is not empty", "a pointer to its elements",
-          detail::text("null for ", samples_ * channels_ * positions_, " elements"));
+    if (null) {
+      detail::fail_argument(function, "data of a view that is not empty",
+                            "a pointer to its elements",
+                            detail::text("null for ", samples * channels * positions, " elements"));
     }
   }
 

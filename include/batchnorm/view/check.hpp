@@ -69,9 +69,10 @@ inline void check_disjoint(const char* function, const char* name_a, const ViewM
 /// Whether two views are one example each, of neighbouring elements, and are the same memory or
 /// far enough apart: what can be seen at once of the smallest calls, whose time is that of checks.
 template <class A, class B>
-bool are_proper_examples(const BatchView<A>& a, const BatchView<B>& b) {
-  if (a.values_per_channel() != 1 || b.values_per_channel() != 1 || a.channel_stride() != 1 ||
-      b.channel_stride() != 1 || a.channels() != b.channels()) {
+[[gnu::always_inline]] inline bool are_proper_examples(const BatchView<A>& a,
+                                                       const BatchView<B>& b) {
+  if (a.samples() != 1 || b.samples() != 1 || a.positions() != 1 || b.positions() != 1 ||
+      a.channel_stride() != 1 || b.channel_stride() != 1 || a.channels() != b.channels()) {
     return false;
   }
   const auto address_a = reinterpret_cast<std::uintptr_t>(a.data());
@@ -111,7 +112,8 @@ void check_forward_in_full(const char* function, Index channels, const Input<T>&
 }
 
 template <class T>
-void check_forward(const char* function, Index channels, const Input<T>& in, const Output<T>& out) {
+[[gnu::always_inline]] inline void check_forward(const char* function, Index channels,
+                                                 const Input<T>& in, const Output<T>& out) {
   const BatchView<const T>* const residual = in.residual();
   const bool proper = in.view().channels() == channels &&
                       are_proper_examples(out.view(), in.view()) &&
