@@ -279,7 +279,8 @@ class Synchronize : private detail::Collective {
     std::vector<std::vector<detail::ShareNode>> nodes;
     Index begin = 0;
     for (int rank = 0; rank < ranks_; ++rank) {
-      const Index end = begin + leaves_of(rank == rank_ ? own_samples : headers[rank].samples);
+      const auto samples = static_cast<Index>(headers[rank].samples);  // fits on its rank
+      const Index end = begin + leaves_of(rank == rank_ ? own_samples : samples);
       nodes.push_back(detail::nodes_of(begin, end));
       begin = end;
     }

@@ -118,7 +118,7 @@ struct AddressRange {
       : begin(view.address()), end(begin + static_cast<std::uintptr_t>(view.bytes)) {
     for (int axis = 0; axis < 3; ++axis) {
       const Index step = view.stride(axis);
-      const Index distance = step * (view.size(axis) - 1) * view.bytes;
+      const Index distance = step * (view.size(axis) - 1) * static_cast<Index>(view.bytes);
       (step < 0 ? begin : end) += static_cast<std::uintptr_t>(distance);
     }
   }
