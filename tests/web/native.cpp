@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The native program that the numbers of the page are compared with: the same network and the same
-// questions, in a process of this machine. Trains with the seed of the command line, and then answers
-// lines of standard input, "question argument argument ...", with one line of numbers each, written
-// with all digits.
+// questions, in a process of this machine. Trains with the seed of the command line, and then
+// answers lines of standard input, "question argument argument ...", with one line of numbers each,
+// written with all digits, or with "refused" and why.
 
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <iostream>
 #include <sstream>
 #include <string>
@@ -30,9 +31,12 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "no question %s\n", name.c_str());
       return 1;
     }
-    for (const double number : question(run, numbers)) std::printf("%.17g ", number);
-    std::printf("\n");
-    std::fflush(stdout);
+    try {
+      for (const double number : question(run, numbers)) std::printf("%.17g ", number);
+      std::printf("\n");
+    } catch (const std::exception& refusal) {
+      std::printf("refused %s\n", refusal.what());
+    }
   }
   return 0;
 }

@@ -16,19 +16,19 @@ int main() {
   const float rate = 0.3f;
 
   // The page shows:
-  BatchNorm<float> norm(32);                             // 32 channels
-  auto [y, batch] = norm.train(x);                       // minibatch statistics
+  BatchNorm<float> norm(32);        // 32 channels
+  auto [y, batch] = norm.train(x);  // minibatch statistics
   auto [dx, dgamma, dbeta] = norm.backward(batch, x, dy);
   norm.state().gamma -= rate * dgamma;
   norm.state().beta -= rate * dbeta;
   Options rule;
-  rule.running = RunningUpdate::keep_old(0.99);          // or take_new(0.01)
+  rule.running = RunningUpdate::keep_old(0.99);  // or take_new(0.01)
   BatchNorm<float> follower(32, rule);
-  follower.commit(batch);                                // running statistics alone
-  auto frozen = norm.freeze();                           // test time
-  auto one = frozen(x.col(0));                           // a single example
+  follower.commit(batch);       // running statistics alone
+  auto frozen = norm.freeze();  // test time
+  auto one = frozen(x.col(0));  // a single example
   auto adapted = adapt(norm, moments_of(x), Adaptation::prior(16));
-  fold_after(linear(W), b, norm);                        // the layer is gone
+  fold_after(linear(W), b, norm);  // the layer is gone
   // End of the page.
 
   const bool is_folded = (W * x.col(0) + b).isApprox(one, 1e-5f);

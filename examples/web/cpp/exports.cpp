@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The plain C functions of the page's WebAssembly module. They are compiled without exceptions: what
-// the library refuses ends in abort(), a trap that the page catches, and web_message() says why.
+// The plain C functions of the page's WebAssembly module. They are compiled without exceptions:
+// what the library refuses ends in abort(), a trap that the page catches, and web_message() says
+// why.
 
 #include <batchnorm/batchnorm.hpp>
 #include <cstdint>

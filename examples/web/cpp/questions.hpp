@@ -65,8 +65,7 @@ inline Numbers company(const TrainingRun& run, const Numbers& pictures) {
 /// Normalises one image with its own statistics, which is refused.
 inline Numbers refused(const TrainingRun& run, const Numbers& pictures) {
   const auto picture = static_cast<Eigen::Index>(pictures.front());
-  const Eigen::MatrixXf weighted =
-      run.network().hidden.dense(run.data().test.images.col(picture));
+  const Eigen::MatrixXf weighted = run.network().hidden.dense(run.data().test.images.col(picture));
   Eigen::MatrixXf normalised(hidden_channels, 1);
   run.network().hidden.norm.normalize(weighted, normalised);
   return {};
@@ -140,8 +139,8 @@ inline FrozenNorm with_statistics(const SmallNetwork& network, const Norm& stati
   return FrozenNorm(state, network.hidden.norm.options());
 }
 
-/// How far the means are from those of a whole set, in its standard deviations: the root of the mean
-/// square over all channels.
+/// How far the means are from those of a whole set, in its standard deviations: the root of the
+/// mean square over all channels.
 inline double distance(const Norm& norm, const Moments& whole) {
   double sum = 0.0;
   for (Eigen::Index channel = 0; channel < hidden_channels; ++channel) {
@@ -151,9 +150,9 @@ inline double distance(const Norm& norm, const Moments& whole) {
   return std::sqrt(sum / double{hidden_channels});
 }
 
-/// {stop, kind, weight}: after 20, 100 or 1000 minibatches (stop 0, 1 or 2), how far the estimate of
-/// a rule is from the whole training set, and how many test images are read with it. Kind 4 is the
-/// whole set itself, re-estimated.
+/// {stop, kind, weight}: after 20, 100 or 1000 minibatches (stop 0, 1 or 2), how far the estimate
+/// of a rule is from the whole training set, and how many test images are read with it. Kind 4 is
+/// the whole set itself, re-estimated.
 inline Numbers estimate(const TrainingRun& run, const Numbers& asked) {
   const auto stop = static_cast<std::size_t>(asked[0]);
   const SmallNetwork& network = run.kept(stop);
@@ -166,11 +165,11 @@ inline Numbers estimate(const TrainingRun& run, const Numbers& asked) {
     return read(follow(run, rule_of(asked[1], asked[2]), TrainingRun::stops[stop]));
   }
   Norm again = network.hidden.norm;
-  batchnorm::reestimate(again, {run.data().training.count(), 256},
-                        [&](Eigen::Index begin, Eigen::Index count) -> Eigen::MatrixXf {
-                          return network.hidden.dense(
-                              run.data().training.images.middleCols(begin, count));
-                        });
+  batchnorm::reestimate(
+      again, {run.data().training.count(), 256},
+      [&](Eigen::Index begin, Eigen::Index count) -> Eigen::MatrixXf {
+        return network.hidden.dense(run.data().training.images.middleCols(begin, count));
+      });
   return read(again);
 }
 
@@ -178,8 +177,8 @@ inline Numbers estimate(const TrainingRun& run, const Numbers& asked) {
 inline Numbers accuracy(const TrainingRun& run, const Numbers& asked) {
   const Norm norm = follow(run, rule_of(asked[0], asked[1]), run.done());
   const SmallNetwork& network = run.network();
-  return {static_cast<double>(
-      count_right(network, with_statistics(network, norm), run.data().test))};
+  return {
+      static_cast<double>(count_right(network, with_statistics(network, norm), run.data().test))};
 }
 
 /// The test images as another camera sees them.
@@ -192,8 +191,8 @@ inline Digits through(const TrainingRun& run, const Camera& camera) {
 /// group are read correctly. With n = 1 and N = 0 nothing is left but beta.
 inline Numbers read_adapted(const SmallNetwork& network, const Digits& digits, Eigen::Index n,
                             const batchnorm::Adaptation& how) {
-  const bool alone = n == 1 && how.rule() == batchnorm::Adaptation::Rule::prior &&
-                     !(how.prior_values() > 0.0);
+  const bool alone =
+      n == 1 && how.rule() == batchnorm::Adaptation::Rule::prior && !(how.prior_values() > 0.0);
   Numbers right;
   for (Eigen::Index begin = 0; begin < digits.count(); begin += n) {
     Digits group((std::min)(n, digits.count() - begin));
@@ -208,8 +207,8 @@ inline Numbers read_adapted(const SmallNetwork& network, const Digits& digits, E
 }
 
 /// {contrast, brightness, noise, N, n, sorted}: how many images of each minibatch of n are read
-/// correctly by adapt(..., Adaptation::prior(N)); a negative N stands for no adaptation. Sorted, the
-/// images come one class after the other.
+/// correctly by adapt(..., Adaptation::prior(N)); a negative N stands for no adaptation. Sorted,
+/// the images come one class after the other.
 inline Numbers changed_world(const TrainingRun& run, const Numbers& asked) {
   using batchnorm::Adaptation;
   Digits digits = through(run, {asked[0], asked[1], asked[2]});
@@ -221,13 +220,15 @@ inline Numbers changed_world(const TrainingRun& run, const Numbers& asked) {
 /// {contrast, brightness, noise, picture}: the 64 pixels of a test image as that camera sees it.
 inline Numbers changed_picture(const TrainingRun& run, const Numbers& asked) {
   Numbers result;
-  append(result, through(run, {asked[0], asked[1], asked[2]})
-                     .images.col(static_cast<Eigen::Index>(asked[3])));
+  append(
+      result,
+      through(run, {asked[0], asked[1], asked[2]}).images.col(static_cast<Eigen::Index>(asked[3])));
   return result;
 }
 
-/// The layer folded into the weights in front of it: the largest difference of any logit of the test
-/// images, how many answers differ, and how many numbers layers hold at test time, before and after.
+/// The layer folded into the weights in front of it: the largest difference of any logit of the
+/// test images, how many answers differ, and how many numbers layers hold at test time, before and
+/// after.
 inline Numbers folded(const TrainingRun& run, const Numbers&) {
   const SmallNetwork& network = run.network();
   const Eigen::MatrixXf& images = run.data().test.images;

@@ -15,9 +15,9 @@
 
 namespace example {
 
-/// One training, in steps, and what is remembered of it: the moments of every minibatch, so that any
-/// rule of the running statistics can be followed through it afterwards, the first weights, and the
-/// network at three times.
+/// One training, in steps, and what is remembered of it: the moments of every minibatch, so that
+/// any rule of the running statistics can be followed through it afterwards, the first weights, and
+/// the network at three times.
 class TrainingRun {
  public:
   static constexpr Eigen::Index minibatch_size = 16;
@@ -33,7 +33,8 @@ class TrainingRun {
   }
 
   int total() const {
-    return epochs * static_cast<int>((data_.training.count() + minibatch_size - 1) / minibatch_size);
+    return epochs *
+           static_cast<int>((data_.training.count() + minibatch_size - 1) / minibatch_size);
   }
   int done() const { return static_cast<int>(moments_.size()); }
 

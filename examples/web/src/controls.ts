@@ -11,6 +11,8 @@ interface Range {
   high: number;
   step: number;
   otherwise: number;
+  /** What stands at its ends. */
+  ends?: [string, string];
   shown?: (value: number) => string;
 }
 
@@ -42,8 +44,9 @@ export function slider(range: Range, changed: () => void): Slider {
     changed();
   });
   show();
+  const ends = (range.ends ?? []).map((name) => h("small", {}, name));
   return {
-    element: h("div", { class: "slider" }, h("label", { for: range.key }, range.label), output, input),
+    element: h("div", { class: "slider" }, h("label", { for: range.key }, range.label), output, input, ...ends),
     value: () => Number(input.value),
     set(value) {
       input.value = String(value);

@@ -7,17 +7,18 @@ declare const DOZEN_LINES: string;
 
 const none = "—";
 const rows: [string, string, string, string][] = [
-  ["`BatchNorm<float> norm(32)`", "`BatchNorm1d(32)`", "`BatchNormalization()`", "`BatchNormalization`"],
-  ["`norm.train(x)`", "`model.train(); norm(x)`", "`norm(x, training=True)`", "`training_mode=1`"],
-  ["`norm.backward(batch, x, dy)`", "`loss.backward()`", "`GradientTape.gradient`", none],
-  ["`state().gamma`, `state().beta`", "`weight`, `bias`", "`gamma`, `beta`", "`scale`, `B`"],
-  ["`running_mean`, `running_variance`", "`running_mean`, `running_var`", "`moving_mean`, `moving_variance`", "`input_mean`, `input_var`"],
-  ["`RunningUpdate::keep_old(0.99)`", "`momentum=0.01`", "`momentum=0.99`", "`momentum=0.99`"],
-  ["`RunningUpdate::take_new(0.1)`", "`momentum=0.1`", "`momentum=0.9`", "`momentum=0.9`"],
-  ["`follower.commit(batch)`", none, none, none],
-  ["`norm.freeze()`", "`model.eval()`", "`training=False`", "`training_mode=0`"],
+  ["`BatchNorm<float> norm(32)`", "`BatchNorm1d(32)`", "`BatchNormalization(epsilon=1e-5)`", "`BatchNormalization`"],
+  ["`norm.train(x)`", "`norm.train()`, `norm(x)`", "`norm(x, training=True)`", "`training_mode=1`"],
+  ["`norm.backward(batch, x, dy)`", "`loss.backward()`", "`tape.gradient(...)`", none],
+  ["`state().gamma -= rate * dgamma`", "`optimizer.step()`, of `weight`", "`optimizer.apply(...)`, of `gamma`", "`scale`"],
+  ["`state().beta -= rate * dbeta`", "`optimizer.step()`, of `bias`", "`optimizer.apply(...)`, of `beta`", "`B`"],
+  ["`rule.running = keep_old(0.99)`", "`momentum=0.01`", "`momentum=0.99`", "`momentum=0.99`"],
+  ["`follower(32, rule)`", none, none, none],
+  ["`follower.commit(batch)`", "changes `running_mean`, `running_var`", "changes `moving_mean`, `moving_variance`", "outputs `running_mean`, `running_var`"],
+  ["`norm.freeze()`", "`norm.eval()`", "`training=False`", "`training_mode=0`"],
+  ["`frozen(x.col(0))`", "`norm(x[:1])`", "`norm(x[:1])`", "the same node"],
   ["`adapt(norm, …, prior(16))`", none, none, none],
-  ["`fold_after(linear(W), b, norm)`", "`fuse_linear_bn_eval`", none, "done by optimizers"],
+  ["`fold_after(linear(W), b, norm)`", "`fuse_linear_bn_eval`", none, "fused by runtimes"],
 ];
 
 export function dozenLines(): HTMLElement {

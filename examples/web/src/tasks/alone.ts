@@ -42,7 +42,7 @@ async function see(lab: Lab, place: HTMLElement): Promise<{ right: number; becau
       }),
     );
     const first = (numbers: number[]): string => numbers.slice(0, 4).map((value) => value.toFixed(4)).join("  ");
-    outputs.textContent = `beta: ${first(beta)} …   output for picture 1: ${first((answers[0] ?? []).slice(from))} …`;
+    outputs.textContent = `output, picture 1: ${first((answers[0] ?? []).slice(from))} …\noutput, picture 2: ${first((answers[1] ?? []).slice(from))} …\nbeta:              ${first(beta)} …`;
   }
 
   place.append(mode.element, row, outputs,

@@ -32,9 +32,11 @@ async function see(lab: Lab, place: HTMLElement): Promise<{ right: number; becau
   }
   // Each moves the other: together they are 1.
   const range = { low: 0.01, high: 0.99, step: 0.01, shown: (value: number) => value.toFixed(2) };
-  const taken = slider({ ...range, key: "new", label: "Weight of the new minibatch: momentum in PyTorch, MLX, MATLAB", otherwise: 0.9 },
+  const taken = slider({ ...range, key: "new", label: "Weight of the new minibatch", otherwise: 0.9,
+      ends: ["momentum of PyTorch, MLX, MATLAB: 0 stays as it is", "1 takes the last minibatch"] },
     () => { kept.set(1 - taken.value()); void show(); });
-  const kept = slider({ ...range, key: "old", label: "Weight of the old average: momentum in Keras, Flax, ONNX", otherwise: 0.1 },
+  const kept = slider({ ...range, key: "old", label: "Weight of the old average", otherwise: 0.1,
+      ends: ["momentum of Keras, Flax, ONNX: 0 takes the last minibatch", "1 stays as it is"] },
     () => { taken.set(1 - kept.value()); void show(); });
   kept.set(1 - taken.value());
   const preset = (name: string, weight: number): HTMLElement =>

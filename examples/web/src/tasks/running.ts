@@ -22,10 +22,10 @@ interface Data {
   batches: number[];
 }
 
-/** The channel whose mean is furthest from the initial value, 0. */
+/** The channel whose mean is furthest above the initial value, 0. */
 async function strongestChannel(lab: Lab): Promise<number> {
   const all = await Promise.all(Array.from({ length: 32 }, (_, k) => lab.ask("minibatch_means", k, 150, 1)));
-  const sizes = all.map((means) => Math.abs(means[0] ?? 0));
+  const sizes = all.map((means) => means[0] ?? 0);
   return sizes.indexOf(Math.max(...sizes));
 }
 
