@@ -44,9 +44,10 @@ export function slider(range: Range, changed: () => void): Slider {
     changed();
   });
   show();
-  const ends = (range.ends ?? []).map((name) => h("small", {}, name));
+  const ends = (range.ends ?? []).map((name) => h("span", {}, name));
   return {
-    element: h("div", { class: "slider" }, h("label", { for: range.key }, range.label), output, input, ...ends),
+    element: h("div", { class: "slider" }, h("label", { for: range.key }, range.label), output, input,
+               ...(ends.length > 0 ? [h("div", { class: "ends" }, ...ends)] : [])),
     value: () => Number(input.value),
     set(value) {
       input.value = String(value);

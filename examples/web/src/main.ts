@@ -45,7 +45,7 @@ function showTasks(): void {
   links.replaceChildren(...sections.map((section, k) => {
     const name = k < makers.length ? `${k + 1}` : "C++";
     const title = section.querySelector("h2")?.textContent ?? "";
-    return h("button", { type: "button", title, "aria-label": k < makers.length ? `Task ${title}` : title,
+    return h("button", { type: "button", title, "aria-label": k < makers.length ? `Task ${title}` : `C++: ${title}`,
                          click: () => goTo(section, name) }, name);
   }));
 }

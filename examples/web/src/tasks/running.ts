@@ -13,6 +13,7 @@ const handles = 9;
 const keeps = [0.9, 0.99, 0.999];
 const colours = ["#b3261e", "#1b5fc1", "#6b3fa0"];
 const steps = 100; // of a handle, between the ends of its scale
+const inset = 10; // half a handle, in pixels
 
 const at = (handle: number): number => (handle * minibatches) / (handles - 1);
 
@@ -72,7 +73,7 @@ function drawing(data: Data, changed: () => void): { element: HTMLElement; guess
     const box = pad.getBoundingClientRect();
     const across = (event.clientX - box.left) / box.width;
     const nearest = Math.min(handles - 1, Math.max(0, Math.floor(across * handles)));
-    move(nearest, steps * (1 - (event.clientY - box.top) / box.height));
+    move(nearest, steps * (1 - (event.clientY - box.top - inset) / (box.height - 2 * inset)));
   });
   show();
   return {
