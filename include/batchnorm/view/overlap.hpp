@@ -132,8 +132,8 @@ inline bool overlap(const ViewMemory& a, const ViewMemory& b) {
   const AddressRange range_a(a);
   const AddressRange range_b(b);
   if (range_a.end <= range_b.begin || range_b.end <= range_a.begin) return false;
-  // The distance from an element of b to one of a, in bytes.
-  OverlapQuestion distance(static_cast<std::int64_t>(a.address() - b.address()));
+  // The distance from an element of b to one of a, in bytes; it may be negative.
+  OverlapQuestion distance(static_cast<std::intptr_t>(a.address() - b.address()));
   for (int axis = 0; axis < 3; ++axis) {
     distance.add(a.size(axis), a.stride(axis) * a.bytes);
     distance.add(b.size(axis), -b.stride(axis) * b.bytes);
