@@ -97,18 +97,36 @@ for (const width of widths) {
     await playAll(page);
     await page.screenshot({ path: `${paths.screenshots}/page_${width}.png`, fullPage: true });
     for (let task = 1; task <= 7; ++task) {
-      await page.locator(`#task${task}`).screenshot({ path: `${paths.screenshots}/task${task}_${width}.png` });
+      await page
+        .locator(`#task${task}`)
+        .screenshot({ path: `${paths.screenshots}/task${task}_${width}.png` });
     }
     assert.deepEqual(await violations(page), []);
     assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= width);
     // What does not fit scrolls in a box of its own, or is cut off on purpose.
-    const outside = await page.locator("main *, header *").evaluateAll((all, limit) => all
-      .filter((element) => !element.closest(".scroll, .code, .chart, svg") && element.getBoundingClientRect().right > limit + 1)
-      .map((element) => element.outerHTML.slice(0, 200)), width);
+    const outside = await page
+      .locator("main *, header *")
+      .evaluateAll(
+        (all, limit) =>
+          all
+            .filter(
+              (element) =>
+                !element.closest(".scroll, .code, .chart, svg") &&
+                element.getBoundingClientRect().right > limit + 1,
+            )
+            .map((element) => element.outerHTML.slice(0, 200)),
+        width,
+      );
     assert.deepEqual(outside, []);
-    const small = await page.locator("button, .choice span, .slider input").evaluateAll((all) => all
-      .filter((element) => element.checkVisibility() && element.getBoundingClientRect().height < 24)
-      .map((element) => element.outerHTML));
+    const small = await page
+      .locator("button, .choice span, .slider input")
+      .evaluateAll((all) =>
+        all
+          .filter(
+            (element) => element.checkVisibility() && element.getBoundingClientRect().height < 24,
+          )
+          .map((element) => element.outerHTML),
+      );
     assert.deepEqual(small, []);
     assert.deepEqual(troubles, []);
     await page.context().close();
@@ -116,11 +134,13 @@ for (const width of widths) {
 }
 
 test("the picture for the README", async () => {
-  const { page } = await open(browser, { width: 860 });
+  const { page } = await open(browser, { width: 720 });
   await choose(page, "p6", 1);
   const picture = `${paths.screenshots}/readme.png`;
-  await page.locator("#task6").scrollIntoViewIfNeeded();
-  await boxOf(page, "p6").screenshot({ path: picture });
+  const task = await page.locator("#task6").boundingBox();
+  const box = await boxOf(page, "p6").boundingBox();
+  const clip = { ...task, height: box.y + box.height + 12 - task.y };
+  await page.screenshot({ path: picture, fullPage: true, clip });
   if (process.env.SCREENSHOT) copyFileSync(picture, process.env.SCREENSHOT);
   await page.context().close();
 });

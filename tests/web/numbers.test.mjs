@@ -7,14 +7,43 @@ import test from "node:test";
 import { native, paths } from "./page.mjs";
 
 const seeds = [1, 2, 77];
-const cameras = [[1, 0, 0], [0.3, 0.2, 0], [0.5, 0.4, 0.1]];
+const cameras = [
+  [1, 0, 0],
+  [0.3, 0.2, 0],
+  [0.5, 0.4, 0.1],
+];
 const questions = [
-  ["test_accuracy"], ["beta"], ["folded"], ["picture", 5], ["company", 0], ["company", 3, 1, 4, 1, 5],
-  ["whole_set_means", 7], ["minibatch_means", 7, 0, 200], ["refused", 0],
-  ...[0, 1, 2].flatMap((stop) => [[0, 0.1], [1, 0.99], [2, 0.99], [3, 0], [4, 0]].map((rule) => ["estimate", stop, ...rule])),
-  ...[0.9, 0.99, 0.999].flatMap((keep) => [1, 2].map((kind) => ["running_means", 7, kind, keep, 0, 200])),
+  ["test_accuracy"],
+  ["beta"],
+  ["folded"],
+  ["picture", 5],
+  ["company", 0],
+  ["company", 3, 1, 4, 1, 5],
+  ["whole_set_means", 7],
+  ["minibatch_means", 7, 0, 200],
+  ["refused", 0],
+  ...[0, 1, 2].flatMap((stop) =>
+    [
+      [0, 0.1],
+      [1, 0.99],
+      [2, 0.99],
+      [3, 0],
+      [4, 0],
+    ].map((rule) => ["estimate", stop, ...rule]),
+  ),
+  ...[0.9, 0.99, 0.999].flatMap((keep) =>
+    [1, 2].map((kind) => ["running_means", 7, kind, keep, 0, 200]),
+  ),
   ...[0.01, 0.1, 0.5, 0.9, 0.99].map((weight) => ["accuracy", 0, weight]),
-  ...cameras.flatMap((camera) => [[-1, 60, 0], [0, 1, 0], [16, 4, 0], [0, 60, 0], [16, 20, 1]].map((how) => ["changed_world", ...camera, ...how])),
+  ...cameras.flatMap((camera) =>
+    [
+      [-1, 60, 0],
+      [0, 1, 0],
+      [16, 4, 0],
+      [0, 60, 0],
+      [16, 20, 1],
+    ].map((how) => ["changed_world", ...camera, ...how]),
+  ),
   ...cameras.map((camera) => ["changed_picture", ...camera, 2]),
   ...[1, 100, 1e4, 1e6].map((offset) => ["offset_variance", offset, 20]),
 ];
@@ -61,7 +90,9 @@ for (const seed of seeds) {
       const given = ask(lab, question);
       assert.ok(given.length > 0 && given.length === expected[k].length, question.join(" "));
       if (isDebiased(question)) {
-        given.forEach((value, i) => assert.equal(value.toPrecision(9), expected[k][i].toPrecision(9), question.join(" ")));
+        given.forEach((value, i) =>
+          assert.equal(value.toPrecision(9), expected[k][i].toPrecision(9), question.join(" ")),
+        );
       } else {
         assert.deepStrictEqual(given, expected[k], question.join(" "));
       }

@@ -9,7 +9,11 @@ import { chromium } from "playwright-core";
 const inBuild = (name) => fileURLToPath(new URL(`../${name}`, import.meta.url));
 const patience = 60000;
 
-export const paths = { page: inBuild("page.html"), wasm: inBuild("lab.wasm"), screenshots: inBuild("screenshots") };
+export const paths = {
+  page: inBuild("page.html"),
+  wasm: inBuild("lab.wasm"),
+  screenshots: inBuild("screenshots"),
+};
 
 export const launch = () =>
   chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox"] });
@@ -17,18 +21,28 @@ export const launch = () =>
 /** What the native program says to some questions, each a name and numbers: numbers, or a refusal. */
 export function native(seed, questions) {
   const input = questions.map((question) => `${question.join(" ")}\n`).join("");
-  const lines = execFileSync(inBuild("native"), [String(seed)], { input, encoding: "utf8" }).split("\n");
+  const lines = execFileSync(inBuild("native"), [String(seed)], { input, encoding: "utf8" }).split(
+    "\n",
+  );
   return questions.map((_, k) =>
     lines[k].startsWith("refused ")
       ? lines[k].slice("refused ".length)
-      : lines[k].split(" ").filter((word) => word !== "").map(Number));
+      : lines[k]
+          .split(" ")
+          .filter((word) => word !== "")
+          .map(Number),
+  );
 }
 
 /** Opens the page offline and waits until its network is trained. Whatever it complains of, or asks a
  * network for, is kept in `troubles`. */
 export async function open(browser, { hash = "", width = 1400, phone = false } = {}) {
   const context = await browser.newContext({
-    viewport: { width, height: 900 }, offline: true, isMobile: phone, hasTouch: phone });
+    viewport: { width, height: 900 },
+    offline: true,
+    isMobile: phone,
+    hasTouch: phone,
+  });
   const page = await context.newPage();
   const troubles = [];
   page.on("console", (message) => troubles.push(`${message.type()}: ${message.text()}`));
@@ -50,7 +64,8 @@ export const questions = ["p1", "p2", "p4", "p5", "p6", "p6b", "p7", "p7b"];
 export const answersOf = (page, key) => page.locator(`[aria-labelledby="${key}-question"] button`);
 
 /** The box around a question and what is seen behind it. */
-export const boxOf = (page, key) => page.locator(".predict", { has: page.locator(`#${key}-question`) });
+export const boxOf = (page, key) =>
+  page.locator(".predict", { has: page.locator(`#${key}-question`) });
 
 /** Chooses an answer, and waits for what is seen. */
 export async function choose(page, key, answer) {
@@ -60,7 +75,9 @@ export async function choose(page, key, answer) {
 
 /** Which answer the page calls right. */
 export async function rightAnswer(page, key) {
-  const classes = await answersOf(page, key).evaluateAll((all) => all.map((button) => button.className));
+  const classes = await answersOf(page, key).evaluateAll((all) =>
+    all.map((button) => button.className),
+  );
   return classes.indexOf("right");
 }
 

@@ -3,7 +3,18 @@
 
 import assert from "node:assert/strict";
 import test, { after, before } from "node:test";
-import { answersOf, boxOf, choose, expectText, launch, native, open, questions, rightAnswer, trained } from "./page.mjs";
+import {
+  answersOf,
+  boxOf,
+  choose,
+  expectText,
+  launch,
+  native,
+  open,
+  questions,
+  rightAnswer,
+  trained,
+} from "./page.mjs";
 
 const seed = 3;
 const sum = (numbers) => numbers.reduce((total, value) => total + value, 0);
@@ -33,13 +44,26 @@ test("task 1: companions change the answer, and not that of freeze()", async () 
     const digit = ask("picture", k)[64];
     return likeliest(numbers.slice(32, 42)) !== digit && likeliest(numbers.slice(74)) === digit;
   });
-  const bits = (number) => new Uint32Array(new Float32Array([number]).buffer)[0].toString(16).padStart(8, "0");
+  const bits = (number) =>
+    new Uint32Array(new Float32Array([number]).buffer)[0].toString(16).padStart(8, "0");
   const sides = box.locator(".side");
   const check = async (...companions) => {
     const numbers = ask("company", first, ...companions.map((k) => first + k));
-    for (const [side, from] of [[0, 0], [1, 42]]) {
-      await expectText(sides.nth(side).locator(".bits"), numbers.slice(from, from + 32).map(bits).join(""));
-      await expectText(sides.nth(side).locator(".reads"), `reads ${likeliest(numbers.slice(from + 32, from + 42))}`);
+    for (const [side, from] of [
+      [0, 0],
+      [1, 42],
+    ]) {
+      await expectText(
+        sides.nth(side).locator(".bits"),
+        numbers
+          .slice(from, from + 32)
+          .map(bits)
+          .join(""),
+      );
+      await expectText(
+        sides.nth(side).locator(".reads"),
+        `reads ${likeliest(numbers.slice(from + 32, from + 42))}`,
+      );
     }
   };
   await check();
@@ -59,7 +83,10 @@ test("task 2: alone, every picture gives beta", async () => {
   await choose(page, "p2", 2);
   assert.equal(await rightAnswer(page, "p2"), 2);
   const box = boxOf(page, "p2");
-  const beta = ask("beta").slice(0, 4).map((value) => value.toFixed(4)).join("  ");
+  const beta = ask("beta")
+    .slice(0, 4)
+    .map((value) => value.toFixed(4))
+    .join("  ");
   await expectText(box.locator(".numbers"), `picture 1: ${beta}`);
   await expectText(box.locator(".numbers"), `picture 2: ${beta}`);
   assert.equal(new Set(await box.locator("figcaption").allTextContents()).size, 1);
@@ -69,8 +96,12 @@ test("task 2: alone, every picture gives beta", async () => {
 });
 
 test("task 3: the running mean beside the guess", async () => {
-  const channel = native(seed, [...Array(32).keys()].map((k) => ["minibatch_means", k, 150, 1]))
-    .map(([mean]) => mean).reduce((best, mean, k, all) => (mean > all[best] ? k : best), 0);
+  const channel = native(
+    seed,
+    [...Array(32).keys()].map((k) => ["minibatch_means", k, 150, 1]),
+  )
+    .map(([mean]) => mean)
+    .reduce((best, mean, k, all) => (mean > all[best] ? k : best), 0);
   const task = page.locator("#task3");
   await task.locator(".pad").scrollIntoViewIfNeeded();
   const pad = await task.locator(".pad").boundingBox();
@@ -81,10 +112,17 @@ test("task 3: the running mean beside the guess", async () => {
   assert.match(new URL(page.url()).hash, /guess=\d+(\.\d+){8}/);
   await task.locator("#compare").click();
   await expectText(task.locator(".verdict"), "37 %");
-  for (const [debiased, k] of [[false, 200], [false, 30], [true, 30]]) {
+  for (const [debiased, k] of [
+    [false, 200],
+    [false, 30],
+    [true, 30],
+  ]) {
     await task.locator("#k").fill(String(k));
     await task.getByLabel(debiased ? "is taken out (debiased)" : "counts", { exact: true }).check();
-    await expectText(task.locator("caption"), `${ask("whole_set_means", channel)[k - 1].toFixed(4)}`);
+    await expectText(
+      task.locator("caption"),
+      `${ask("whole_set_means", channel)[k - 1].toFixed(4)}`,
+    );
     for (const keep of [0.9, 0.99, 0.999]) {
       const mean = ask("running_means", channel, debiased ? 2 : 1, keep, 0, 200)[k - 1].toFixed(4);
       const weight = debiased ? "0 %" : `${(100 * keep ** k).toFixed(1)} %`;
@@ -100,9 +138,18 @@ test("task 4: five estimates at three times", async () => {
   for (const [stop, minibatches] of [20, 100, 1000].entries()) {
     await box.getByLabel(String(minibatches), { exact: true }).check();
     await expectText(box.locator("caption"), `After ${minibatches} minibatches`);
-    for (const [row, [kind, weight]] of [[0, 0.1], [1, 0.99], [2, 0.99], [3, 0], [4, 0]].entries()) {
+    for (const [row, [kind, weight]] of [
+      [0, 0.1],
+      [1, 0.99],
+      [2, 0.99],
+      [3, 0],
+      [4, 0],
+    ].entries()) {
       const [off, read] = ask("estimate", stop, kind, weight);
-      await expectText(box.locator("tbody tr").nth(row), `${off < 0.0005 ? "0" : off.toFixed(3)}${read} of ${images}`);
+      await expectText(
+        box.locator("tbody tr").nth(row),
+        `${off < 0.0005 ? "0" : off.toFixed(3)}${read} of ${images}`,
+      );
     }
   }
 });
@@ -114,11 +161,17 @@ test("task 5: two sliders that are one", async () => {
   await expectText(box.locator(".result"), `${ask("accuracy", 0, 0.9)[0]} of ${images}`);
   await box.locator("#old").fill("0.99");
   assert.equal(await box.locator("#new").inputValue(), "0.01");
-  await expectText(box.locator(".result"), `69 minibatches. Test images read: ${ask("accuracy", 0, 0.01)[0]} of ${images}`);
+  await expectText(
+    box.locator(".result"),
+    `69 minibatches. Test images read: ${ask("accuracy", 0, 0.01)[0]} of ${images}`,
+  );
   await box.locator("#new").fill("0.5");
   assert.equal(await box.locator("#old").inputValue(), "0.5");
   await box.getByText("Keras's 0.99 in PyTorch").click();
-  await expectText(box.locator(".result"), `one minibatch. Test images read: ${ask("accuracy", 0, 0.99)[0]} of ${images}`);
+  await expectText(
+    box.locator(".result"),
+    `one minibatch. Test images read: ${ask("accuracy", 0, 0.99)[0]} of ${images}`,
+  );
 });
 
 test("task 6: another camera, and a stream of one class", async () => {
@@ -127,7 +180,10 @@ test("task 6: another camera, and a stream of one class", async () => {
   const check = async (camera, n, prior) => {
     const source = sum(ask("changed_world", ...camera, -1, 60, 0));
     const adapted = sum(ask("changed_world", ...camera, prior, n, 0));
-    await expectText(box.locator(".results"), `freeze()${source} of ${images}other camera, adapted${adapted} of ${images}`);
+    await expectText(
+      box.locator(".results"),
+      `freeze()${source} of ${images}other camera, adapted${adapted} of ${images}`,
+    );
   };
   await check([0.3, 0.2, 0], 60, 0);
   assert.equal(await rightAnswer(page, "p6"), 2);
@@ -145,7 +201,10 @@ test("task 6: another camera, and a stream of one class", async () => {
   assert.equal(await rightAnswer(page, "p6b"), 2);
   for (const prior of [0, 64]) {
     await stream.getByRole("radio", { name: String(prior), exact: true }).check();
-    await expectText(stream.locator(".results"), `adapted${sum(ask("changed_world", 1, 0, 0, prior, 20, 1))} of ${images}`);
+    await expectText(
+      stream.locator(".results"),
+      `adapted${sum(ask("changed_world", 1, 0, 0, prior, 20, 1))} of ${images}`,
+    );
   }
 });
 
@@ -180,7 +239,8 @@ test("the lines at the end are copied", async () => {
 
 test("a link brings everything back", async () => {
   const hash = new URL(page.url()).hash;
-  const words = async (from) => (await from.locator(".verdict, tbody, .result, .results, .bits").allTextContents()).join("\n");
+  const words = async (from) =>
+    (await from.locator(".verdict, tbody, .result, .results, .bits").allTextContents()).join("\n");
   const { page: other, troubles: complaints } = await open(browser, { hash });
   for (const key of questions) await boxOf(other, key).locator(".verdict:not(:empty)").waitFor();
   await expectText(other.locator("#task3 .verdict"), "37 %");
@@ -201,17 +261,23 @@ test("a link brings everything back", async () => {
 test("other digits can be dropped, and wrong ones are refused", async () => {
   const { page: other, troubles: complaints } = await open(browser);
   const good = Array.from({ length: 1797 }, (_, row) =>
-    [...Array.from({ length: 64 }, (_, k) => ((row % 10) * 7 + k * k) % 17), row % 10].join(",")).join("\n");
-  const drop = (words) => other.evaluate((text) => {
-    const dataTransfer = new DataTransfer();
-    dataTransfer.items.add(new File([text], "digits.csv"));
-    document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
-  }, words);
+    [...Array.from({ length: 64 }, (_, k) => ((row % 10) * 7 + k * k) % 17), row % 10].join(","),
+  ).join("\n");
+  const drop = (words) =>
+    other.evaluate((text) => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File([text], "digits.csv"));
+      document.body.dispatchEvent(
+        new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }),
+      );
+    }, words);
   await drop(good.replace("0", "17"));
   await expectText(other.locator("#status"), "digits.csv: line 1");
   await drop("1,2,3");
   await expectText(other.locator("#status"), "expected 1797 lines, got 1");
-  await other.locator("#file").setInputFiles({ name: "digits.csv", mimeType: "text/csv", buffer: Buffer.from(good) });
+  await other
+    .locator("#file")
+    .setInputFiles({ name: "digits.csv", mimeType: "text/csv", buffer: Buffer.from(good) });
   await expectText(other.locator("#status"), /on your digits.*reads 360 of 360/);
   await drop(good);
   await expectText(other.locator("#status"), /on your digits.*reads 360 of 360/);
@@ -219,4 +285,5 @@ test("other digits can be dropped, and wrong ones are refused", async () => {
   await other.context().close();
 });
 
-test("nothing is complained of, and nothing asked of a network", () => assert.deepEqual(troubles, []));
+test("nothing is complained of, and nothing asked of a network", () =>
+  assert.deepEqual(troubles, []));

@@ -2,6 +2,7 @@
 #ifndef BATCHNORM_EXAMPLES_WEB_TRAINING_RUN_HPP
 #define BATCHNORM_EXAMPLES_WEB_TRAINING_RUN_HPP
 
+#include <algorithm>
 #include <batchnorm/batchnorm.hpp>
 #include <cstddef>
 #include <cstdint>

@@ -37,15 +37,13 @@ export function chart(xName: string, description: string, height = 240): Chart {
       grid: { stroke: rule, width: 1 },
       ticks: { stroke: rule, width: 1 },
     };
-    const series = curves.map(
-      (curve): uPlot.Series => ({
-        label: curve.name,
-        stroke: curve.colour,
-        width: curve.dots ? 0 : (curve.width ?? 2),
-        points: { show: curve.dots ?? false, size: 4, fill: curve.colour },
-        ...(curve.dash ? { dash: curve.dash } : {}),
-      }),
-    );
+    const series = curves.map((curve): uPlot.Series => ({
+      label: curve.name,
+      stroke: curve.colour,
+      width: curve.dots ? 0 : (curve.width ?? 2),
+      points: { show: curve.dots ?? false, size: 4, fill: curve.colour },
+      ...(curve.dash ? { dash: curve.dash } : {}),
+    }));
     plot = new uPlot(
       {
         width: width(),

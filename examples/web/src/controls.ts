@@ -46,8 +46,14 @@ export function slider(range: Range, changed: () => void): Slider {
   show();
   const ends = (range.ends ?? []).map((name) => h("span", {}, name));
   return {
-    element: h("div", { class: "slider" }, h("label", { for: range.key }, range.label), output, input,
-               ...(ends.length > 0 ? [h("div", { class: "ends" }, ...ends)] : [])),
+    element: h(
+      "div",
+      { class: "slider" },
+      h("label", { for: range.key }, range.label),
+      output,
+      input,
+      ...(ends.length > 0 ? [h("div", { class: "ends" }, ...ends)] : []),
+    ),
     value: () => Number(input.value),
     set(value) {
       input.value = String(value);
@@ -63,8 +69,13 @@ export interface Choice {
 }
 
 /** One of some names, as a row of radio buttons; its value is the number of the name. */
-export function choice(key: string, label: string, names: string[], otherwise: number,
-                       changed: () => void): Choice {
+export function choice(
+  key: string,
+  label: string,
+  names: string[],
+  otherwise: number,
+  changed: () => void,
+): Choice {
   let value = state.number(key, otherwise, 0, names.length - 1);
   const row = h("div", { class: "choice", role: "radiogroup", "aria-label": label });
   names.forEach((name, k) => {

@@ -7,7 +7,12 @@ const side = 8;
 
 /** An image of 8 x 8 pixels from 0 to 1. */
 export function drawDigit(pixels: number[], label: string): SVGSVGElement {
-  const picture = svg("svg", { class: "digit", viewBox: "0 0 8 8", role: "img", "aria-label": label });
+  const picture = svg("svg", {
+    class: "digit",
+    viewBox: "0 0 8 8",
+    role: "img",
+    "aria-label": label,
+  });
   pixels.slice(0, side * side).forEach((pixel, k) => {
     const grey = Math.round(255 * (1 - pixel));
     picture.append(

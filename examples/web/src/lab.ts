@@ -19,7 +19,8 @@ export class Lab {
   private readonly waiting = new Map<number, Waiting>();
   private next = 0;
   private progress: (share: number) => void = () => {};
-  private trained: { resolve(milliseconds: number): void; reject(error: Error): void } | null = null;
+  private trained: { resolve(milliseconds: number): void; reject(error: Error): void } | null =
+    null;
 
   constructor() {
     const source = URL.createObjectURL(new Blob([WORKER_TEXT], { type: "text/javascript" }));

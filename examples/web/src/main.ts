@@ -15,7 +15,15 @@ import { momentum } from "./tasks/momentum";
 import { running } from "./tasks/running";
 import { world } from "./tasks/world";
 
-const makers: ((lab: Lab) => Task)[] = [company, alone, running, fiveEstimates, momentum, world, folding];
+const makers: ((lab: Lab) => Task)[] = [
+  company,
+  alone,
+  running,
+  fiveEstimates,
+  momentum,
+  world,
+  folding,
+];
 const lab = new Lab();
 const largestSeed = 1e6;
 
@@ -36,18 +44,32 @@ function goTo(section: HTMLElement, key: string): void {
 function showTasks(): void {
   const sections = makers.map((make, k) => {
     const task = make(lab);
-    return h("section", { class: "task", id: `task${k + 1}` },
-      h("h2", { tabindex: -1 }, h("span", { class: "number" }, `${k + 1}`), ` ${task.title}`), ...task.parts);
+    return h(
+      "section",
+      { class: "task", id: `task${k + 1}` },
+      h("h2", { tabindex: -1 }, h("span", { class: "number" }, `${k + 1}`), ` ${task.title}`),
+      ...task.parts,
+    );
   });
   sections.push(dozenLines());
   tasks.replaceChildren(...sections);
   tasks.hidden = false;
-  links.replaceChildren(...sections.map((section, k) => {
-    const name = k < makers.length ? `${k + 1}` : "C++";
-    const title = section.querySelector("h2")?.textContent ?? "";
-    return h("button", { type: "button", title, "aria-label": k < makers.length ? `Task ${title}` : `C++: ${title}`,
-                         click: () => goTo(section, name) }, name);
-  }));
+  links.replaceChildren(
+    ...sections.map((section, k) => {
+      const name = k < makers.length ? `${k + 1}` : "C++";
+      const title = section.querySelector("h2")?.textContent ?? "";
+      return h(
+        "button",
+        {
+          type: "button",
+          title,
+          "aria-label": k < makers.length ? `Task ${title}` : `C++: ${title}`,
+          click: () => goTo(section, name),
+        },
+        name,
+      );
+    }),
+  );
 }
 
 async function train(): Promise<void> {
@@ -93,15 +115,32 @@ addEventListener("drop", (event) => {
 });
 state.whenChanged(() => void train());
 
-document.getElementById("page")?.append(
-  h("header", {},
-    h("h1", {}, "Batch norm at test time"),
-    p("Seven predictions, each answered by a real network that has just been trained in this page, by the C++ library itself. Say what you expect, then see. What you do is kept in the address, so a link brings it back."),
-    status, bar,
-    h("div", { class: "setup" },
-      h("span", {}, h("label", { for: "seed" }, "Seed "), seed),
-      h("span", {}, h("label", { for: "file" }, "Other digits (digits.csv, or drop it here) "), file)),
-    links),
-  tasks,
-  h("footer", {}, p("One file, no server: nothing leaves this page.")));
+document
+  .getElementById("page")
+  ?.append(
+    h(
+      "header",
+      {},
+      h("h1", {}, "Batch norm at test time"),
+      p(
+        "Seven predictions, each answered by a real network that has just been trained in this page, by the C++ library itself. Say what you expect, then see. What you do is kept in the address, so a link brings it back.",
+      ),
+      status,
+      bar,
+      h(
+        "div",
+        { class: "setup" },
+        h("span", {}, h("label", { for: "seed" }, "Seed "), seed),
+        h(
+          "span",
+          {},
+          h("label", { for: "file" }, "Other digits (digits.csv, or drop it here) "),
+          file,
+        ),
+      ),
+      links,
+    ),
+    tasks,
+    h("footer", {}, p("One file, no server: nothing leaves this page.")),
+  );
 void train();

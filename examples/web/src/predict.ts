@@ -19,14 +19,20 @@ export function predict(prediction: Prediction): HTMLElement {
   const seen = h("div", { class: "seen", hidden: true });
   let outcome: Promise<{ right: number; because: string }> | null = null;
   const buttons = prediction.answers.map((answer, k) =>
-    h("button", { type: "button", "aria-pressed": "false", click: () => void choose(k) }, ...text(answer)),
+    h(
+      "button",
+      { type: "button", "aria-pressed": "false", click: () => void choose(k) },
+      ...text(answer),
+    ),
   );
 
   async function choose(chosen: number): Promise<void> {
     state.set(key, chosen);
     buttons.forEach((button, k) => button.setAttribute("aria-pressed", String(k === chosen)));
     seen.hidden = false;
-    outcome ??= prediction.see(seen).catch((error: unknown) => ({ right: -1, because: String(error) }));
+    outcome ??= prediction
+      .see(seen)
+      .catch((error: unknown) => ({ right: -1, because: String(error) }));
     const { right, because } = await outcome;
     buttons.forEach((button, k) => button.classList.toggle("right", k === right));
     const lead = right < 0 ? "" : right === chosen ? "As you said. " : "Not quite. ";

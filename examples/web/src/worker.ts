@@ -66,7 +66,7 @@ function start(lab: Lab, seed: number, digits: number[] | null): void {
     lab.web_start_with_digits(seed);
   }
   const total = lab.web_train(0);
-  for (let left = total; left > 0; ) {
+  for (let left = total; left > 0;) {
     left = lab.web_train(minibatchesAtOnce);
     say({ kind: "progress", left, total });
   }

@@ -23,7 +23,9 @@ async function refusal(lab: Lab): Promise<string> {
 }
 
 async function see(lab: Lab, place: HTMLElement): Promise<{ right: number; because: string }> {
-  const pictures = await Promise.all(Array.from({ length: shown }, (_, k) => lab.ask("picture", k)));
+  const pictures = await Promise.all(
+    Array.from({ length: shown }, (_, k) => lab.ask("picture", k)),
+  );
   const answers = await Promise.all(pictures.map((_, k) => lab.ask("company", k)));
   const beta = await lab.ask("beta");
   const row = h("div", { class: "row" });
@@ -35,23 +37,39 @@ async function see(lab: Lab, place: HTMLElement): Promise<{ right: number; becau
     row.replaceChildren(
       ...answers.map((numbers, k) => {
         const probabilities = numbers.slice(from + channels, from + half);
-        return h("figure", {},
+        return h(
+          "figure",
+          {},
           drawDigit(pictures[k] ?? [], `a handwritten ${pictures[k]?.[64] ?? ""}`),
           drawProbabilities(probabilities, `Picture ${k + 1}`),
-          h("figcaption", {}, `reads ${likeliest(probabilities)}`));
+          h("figcaption", {}, `reads ${likeliest(probabilities)}`),
+        );
       }),
     );
-    const first = (numbers: number[]): string => numbers.slice(0, 4).map((value) => value.toFixed(4)).join("  ");
+    const first = (numbers: number[]): string =>
+      numbers
+        .slice(0, 4)
+        .map((value) => value.toFixed(4))
+        .join("  ");
     outputs.textContent = `output, picture 1: ${first((answers[0] ?? []).slice(from))} …\noutput, picture 2: ${first((answers[1] ?? []).slice(from))} …\nbeta:              ${first(beta)} …`;
   }
 
-  place.append(mode.element, row, outputs,
+  place.append(
+    mode.element,
+    row,
+    outputs,
     p("This is what systems do that let it pass. This library refuses:", "note"),
-    h("pre", { class: "code message", tabindex: 0, "aria-label": "Message of the library" }, await refusal(lab)));
+    h(
+      "pre",
+      { class: "code message", tabindex: 0, "aria-label": "Message of the library" },
+      await refusal(lab),
+    ),
+  );
   show();
   return {
     right: 2,
-    because: "The mean of one value is that value, so `x - mean` is 0 in every channel and the layer puts out beta, whatever the picture shows.",
+    because:
+      "The mean of one value is that value, so `x - mean` is 0 in every channel and the layer puts out beta, whatever the picture shows.",
   };
 }
 
@@ -59,11 +77,17 @@ export function alone(lab: Lab): Task {
   return {
     title: "A minibatch of one",
     parts: [
-      p("Now each picture comes alone, and is normalised with the mean and variance of itself: one value per channel."),
+      p(
+        "Now each picture comes alone, and is normalised with the mean and variance of itself: one value per channel.",
+      ),
       predict({
         key: "p2",
         question: "Six pictures, each a minibatch of its own. What does the network answer?",
-        answers: ["Each digit, correctly", "Something else each time, as if by chance", "The same digit for all six"],
+        answers: [
+          "Each digit, correctly",
+          "Something else each time, as if by chance",
+          "The same digit for all six",
+        ],
         see: (place) => see(lab, place),
       }),
     ],
