@@ -6,7 +6,7 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
-        FILES_MATCHING PATTERN "*.hpp")
+        FILES_MATCHING PATTERN "*.hpp" PATTERN "*.cppm")
 
 # Headers do not depend on the machine: share, not lib, and one package for every word size.
 set(package_dir "${CMAKE_INSTALL_DATADIR}/cmake/batchnorm")
@@ -16,7 +16,28 @@ if(BATCHNORM_COMPILED)
   install(TARGETS batchnorm_compiled EXPORT batchnorm-targets
           ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 endif()
-install(EXPORT batchnorm-targets NAMESPACE batchnorm:: DESTINATION "${package_dir}")
+set(modules_directory)
+if(TARGET batchnorm_module)
+  set(modules_directory CXX_MODULES_DIRECTORY modules)
+  install(TARGETS batchnorm_module EXPORT batchnorm-targets
+          ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+          FILE_SET batchnorm_modules DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+endif()
+install(EXPORT batchnorm-targets NAMESPACE batchnorm:: DESTINATION "${package_dir}"
+        ${modules_directory})
+
+# The same for tools other than CMake: the Common Package Specification. CMake itself prefers that file
+# to the package above, and 4.3.1 does not read the package when asked for a component that the file
+# lacks (findings/cmake_does_not_read_the_package_behind_a_cps_file.sh): so only on demand.
+if(BATCHNORM_CPS AND CMAKE_VERSION VERSION_LESS 4.3)
+  message(FATAL_ERROR "batchnorm: BATCHNORM_CPS needs CMake 4.3, this is ${CMAKE_VERSION}")
+elseif(BATCHNORM_CPS)
+  install(PACKAGE_INFO batchnorm EXPORT batchnorm-targets ${modules_directory}
+          DESTINATION "${CMAKE_INSTALL_DATADIR}/cps/batchnorm" DEFAULT_TARGETS batchnorm
+          VERSION "${PROJECT_VERSION}" VERSION_SCHEMA simple
+          COMPAT_VERSION "${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}.0"
+          LICENSE MIT DEFAULT_LICENSE MIT)
+endif()
 
 configure_package_config_file("${CMAKE_CURRENT_LIST_DIR}/batchnorm-config.cmake.in"
   "${PROJECT_BINARY_DIR}/batchnorm-config.cmake" INSTALL_DESTINATION "${package_dir}"

@@ -6,6 +6,7 @@
 #   -DBATCHNORM_CONFORMANCE_DIR=folder  conformance files that are not in the tree
 #   -DBATCHNORM_DIGITS_CSV=file         the UCI digits
 #   -DBATCHNORM_TEST_FILTER=regex       only the unit tests whose name matches
+#   -DBATCHNORM_TEST_APART=ON           each of them as a program of its own: soon built for a few
 #   -DBATCHNORM_TEST_INSTRUCTION_SET=baseline  the unit tests without AVX2, as on processors without
 #                                       it; avx2: with AVX2, but without AVX-512
 #   -DBUILD_DIR=folder                  where to build (build/test in the source tree)
@@ -22,6 +23,10 @@ get_filename_component(BUILD_DIR "${BUILD_DIR}" ABSOLUTE)
 
 # All of them are passed on, also when empty: an earlier run must not decide for this one.
 set(arguments "-DBATCHNORM_TEST_FILTER=${BATCHNORM_TEST_FILTER}" -DBATCHNORM_BUILD_EXAMPLES=ON)
+if(NOT BATCHNORM_TEST_APART)
+  set(BATCHNORM_TEST_APART OFF)
+endif()
+list(APPEND arguments "-DBATCHNORM_TEST_APART=${BATCHNORM_TEST_APART}")
 if(NOT BATCHNORM_TEST_INSTRUCTION_SET)
   set(BATCHNORM_TEST_INSTRUCTION_SET best)
 endif()

@@ -28,14 +28,17 @@ enum class InstructionSet {
 };
 
 /// A piece of work that a parallel_for of the caller's runs for every task number: calls
-/// `(*this)(task)`. A small value; valid only while the call that handed it out runs.
+/// `(*this)(task)`. A small value; valid only while the call that handed it out runs. Errors: none;
+/// tasks do not throw. Thread safety: any number of threads may run different tasks.
 class Task {
  public:
+  /// Refers to a body that is called with a task number.
   template <class Body>
   explicit Task(const Body& body)
       : body_(&body),
         call_([](const void* stored, Index task) { (*static_cast<const Body*>(stored))(task); }) {}
 
+  /// Does one task.
   void operator()(Index task) const { call_(body_, task); }
 
  private:
@@ -46,12 +49,14 @@ class Task {
 /// Who does the work of a call: this thread (the default), OpenMP, a thread pool, or a parallel_for
 /// of the caller's. The library starts no threads. Results do not depend on it, to the last bit.
 ///
-/// Calls with little work stay on this thread. What an Execution refers to must outlive it. It is a
-/// small value that may be copied and used from many threads, as far as what it refers to may.
+/// Calls with little work stay on this thread. What an Execution refers to must outlive it. A small
+/// value. Errors: none, unless a maker says so. Thread safety: it may be copied and used from many
+/// threads, as far as what it refers to may.
 class Execution {
  public:
   /// This thread does everything; nothing is allocated.
   Execution() = default;
+  /// The default by its name.
   static Execution serial() { return Execution(); }
 
   /// The caller's own loop: `parallel_for(tasks, task)` must call `task(i)` once for every i in
@@ -90,8 +95,9 @@ class Execution {
     return execution;
   }
 
-  /// The same, with the vector instructions limited. For comparing and for bit-equal results on
-  /// different processors; reductions sum in an order that depends on the vector width.
+  /// The same, with the vector instructions limited to an instruction_set. For comparing and for
+  /// bit-equal results on different processors; reductions sum in an order that depends on the
+  /// vector width. The process as a whole: limit_instruction_set.
   Execution with(InstructionSet instruction_set) const {
     Execution execution = *this;
     execution.instruction_set_ = instruction_set;
@@ -106,7 +112,7 @@ class Execution {
   ///               find out. With 0 for all, layers that are alike may be mistaken for each other
   inline Execution with(Synchronize& synchronize, std::uint64_t layer = 0) const;
 
-  /// The same for another number of the layer.
+  /// The same for another number of the layer, the layer_number().
   Execution with_layer(std::uint64_t layer) const {
     Execution execution = *this;
     execution.layer_ = layer;
@@ -115,6 +121,7 @@ class Execution {
 
   /// Null for calls that concern this rank alone.
   detail::Collective* collective() const { return collective_; }
+  /// The number of the layer that with() was given.
   std::uint64_t layer_number() const { return layer_; }
 
   /// The same for that many elements: too few are done by this thread, with the same instructions.
@@ -124,9 +131,12 @@ class Execution {
   Execution for_elements(Index elements) const {
     return elements < least_shared_elements ? serial().with(instruction_set_) : *this;
   }
+  /// Calls with fewer elements than this stay on the calling thread.
   static constexpr Index least_shared_elements = 131072;
 
+  /// How many threads may work at once.
   Index threads() const { return threads_; }
+  /// The most that the kernels of a call use.
   InstructionSet instruction_set() const { return instruction_set_; }
 
   /// Runs body(task) for every task in [0, tasks). The body must not throw.

@@ -40,8 +40,9 @@ class BatchNorm;
 /// Shapes: any view of `channels()` channels, or an Eigen matrix of features x examples. Output and
 /// input may be the same memory. Errors: std::invalid_argument for a wrong number of channels, an
 /// output of another shape or partly overlapping memory, or an empty layer; else none. Cost: one
-/// read and one write of the data; allocates nothing when it is given its output. Thread safe:
-/// immutable. Source: Ioffe and Szegedy 2015, algorithm 2, lines 10 and 11.
+/// read and one write of the data, by the Execution; allocates nothing when it is given its output.
+/// Thread safety: immutable, for any number of threads. Source: Ioffe and Szegedy 2015, algorithm
+/// 2, lines 10 and 11.
 ///
 /// @tparam T         scalar of the data
 /// @tparam Channels  number of channels when it is known to the compiler: then nothing is on the
@@ -51,8 +52,8 @@ class FrozenBatchNorm {
   using C = parameter_t<T>;
 
  public:
-  using Scalar = T;
-  using Vector = ChannelVector<C, Channels>;
+  using Scalar = T;                           ///< of the data
+  using Vector = ChannelVector<C, Channels>;  ///< one number per channel
 
   /// An empty layer, as a member that is assigned to later. Calling it is an error.
   FrozenBatchNorm() = default;
@@ -153,9 +154,10 @@ class FrozenBatchNorm {
 
   /// The three numbers per channel of the map y = f((x - pivot) scale + shift).
   const Vector& pivot() const { return pivot_; }
-  const Vector& scale() const { return scale_; }
+  const Vector& scale() const { return scale_; }  ///< gamma / sqrt(running_variance + epsilon)
+  /// beta, and what rounding the mean to the pivot has lost, times the scale.
   const Vector& shift() const { return shift_; }
-  /// f.
+  /// f of that map.
   const Epilogue& epilogue() const { return epilogue_; }
 
  private:

@@ -45,13 +45,15 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 /// Shapes: inputs are BatchViews of `channels()` channels, Eigen objects of features x examples,
 /// with_residual of two such, or masked or weighted; an output has the shape of its input and is
 /// the same memory or disjoint. Statistics are per channel, over samples and positions. Calls that
-/// loop take an Execution last; with a Synchronize, train, normalize and backward are of a
-/// minibatch that several ranks share (distributed/README.md). Those that are given their output
-/// allocate numbers per channel and what a mask needs at most, with `Channels` fixed and no mask
-/// nothing.
+/// loop take an Execution last, which says who does the work; with a Synchronize, train, normalize
+/// and backward are of a minibatch that several ranks share (distributed/README.md). Cost: each
+/// call says how often it reads and writes the data. Those that are given their output allocate
+/// numbers per channel and what a mask needs at most, with `Channels` fixed and no mask nothing;
+/// all others, one pass over the channels.
 ///
-/// A plain value: copy it, move it, keep it in a std::vector. Const members may be called from many
-/// threads at once. Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithms 1 and 2.
+/// A plain value: copy it, move it, keep it in a std::vector. Thread safety: const members may be
+/// called from many threads at once. Source: Ioffe and Szegedy 2015 (arXiv:1502.03167), algorithms
+/// 1 and 2.
 ///
 /// @tparam T         scalar of the data: float, half, bfloat16, or any other real one of Eigen's
 /// @tparam Channels  number of channels when it is known to the compiler
@@ -61,11 +63,12 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   using C = parameter_t<T>;
 
  public:
-  using Scalar = T;
-  using BatchMoments = Moments<A, Channels>;
-  using BatchSums = GradientSums<A, Channels>;
-  using ParameterGradients = Gradients<T, Channels>;
+  using Scalar = T;                                   ///< of the data
+  using BatchMoments = Moments<A, Channels>;          ///< what train returns and backward takes
+  using BatchSums = GradientSums<A, Channels>;        ///< of backward_sums, for pieces
+  using ParameterGradients = Gradients<T, Channels>;  ///< dL/dgamma and dL/dbeta
 
+  /// Where a residual as an argument of its own ends, when compiled.
   using Refused = detail::PositionalResiduals<BatchMoments>;
   using Refused::backward, Refused::backward_frozen, Refused::infer, Refused::normalize,
       Refused::train;
@@ -74,6 +77,8 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// number an empty one, as a member that is assigned to later. Calling that is an error.
   BatchNorm() = default;
 
+  /// The same with options, for a fixed number of channels.
+  /// @throws std::invalid_argument when the options are wrong
   template <int Fixed = Channels, std::enable_if_t<Fixed != Eigen::Dynamic, int> = 0>
   explicit BatchNorm(Options options) : options_(options) {
     detail::validate_for<T>(options_);
@@ -114,6 +119,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   ///         Options::non_finite says otherwise) and of gamma, beta and gamma / sqrt(variance +
   ///         epsilon) (unless propagated), a running variance below zero, and for channels without
   ///         variance when epsilon is 0
+  ///
   /// An empty minibatch gives an empty output and changes nothing. Cost: two reads and one write of
   /// the data; one read with NonFinite::propagate, where channels lie apart and fit the cache.
   [[gnu::noinline]] BatchMoments train(const Input<T>& in, const Output<T>& out,
@@ -130,7 +136,9 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   }
 
   /// train without the commit: the layer stays as it is, so that it may be called twice for one
-  /// minibatch (recomputation) or on many threads. Throws what train throws.
+  /// minibatch (recomputation) or on many threads.
+  /// @throws what train throws
+  /// Cost: that of train.
   BatchMoments normalize(const Input<T>& in, const Output<T>& out,
                          const Execution& execution = {}) const {
     return forward("BatchNorm::normalize", in, out, execution, nullptr);
@@ -164,6 +172,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   ///         per channel (as train)
   /// @throws std::domain_error for moments that no data can have, a running variance below zero,
   ///         and results that are not finite
+  /// Cost: one pass over the channels; allocates nothing.
   [[gnu::noinline]] void commit(const BatchMoments& batch) {
     constexpr const char* function = "BatchNorm::commit";
     detail::check_state_shape(function, state_);
@@ -274,6 +283,9 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   }
 
   /// Back-propagates through infer, whose statistics are constants: for fine-tuning with them.
+  /// Parameters and result are those of backward, without moments.
+  /// @throws std::invalid_argument as backward, std::domain_error as infer
+  /// Cost: one read of `in` and `out_gradient`, one write of `in_gradient`.
   [[gnu::noinline]] ParameterGradients backward_frozen(const Input<T>& in,
                                                        const Input<T>& out_gradient,
                                                        const GradientOutput<T>& in_gradient,
@@ -290,10 +302,12 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// xhat is recovered from y, with an error of about u (|xhat| + |beta / gamma|), u the rounding
   /// of T (6e-8 for float, 4e-3 for bfloat16). math/backward_output.hpp has the formulas.
   ///
-  /// @param out  the output of train or normalize, without a residual
+  /// @param out  the output of train or normalize, without a residual; out_gradient and in_gradient
+  ///             are those of backward
   /// @throws std::invalid_argument as backward, and for a ReLU, which cannot be undone
   /// @throws std::domain_error when gamma of a channel is zero, or so small beside beta that the
   ///         error of xhat would exceed 1/128
+  /// Cost: that of backward, with the output in the place of the input.
   ParameterGradients backward_from_output(const BatchMoments& batch, const Input<T>& out,
                                           const Input<T>& out_gradient,
                                           const GradientOutput<T>& in_gradient,
@@ -320,6 +334,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
   /// faster when many calls follow. Allocates nothing.
   /// @throws std::domain_error without statistics (no minibatch, no state), and when one of them,
   ///         gamma, beta or gamma / sqrt(variance + epsilon) is not finite (unless propagated)
+  /// Cost: one read and one write of the data.
   [[gnu::noinline]] void infer(const Input<T>& in, const Output<T>& out,
                                const Execution& execution = {}) const {
     constexpr const char* function = "BatchNorm::infer";
@@ -330,6 +345,7 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
                          execution);
   }
 
+  /// The same into a new matrix or tensor of the kind of `in`.
   template <class In>
   [[nodiscard]] auto infer(const In& in, const Execution& execution = {}) const {
     auto output = detail::make_owner_like(detail::lead_of(in));
@@ -347,7 +363,9 @@ class BatchNorm : private detail::PositionalResiduals<Moments<accumulator_t<T>, 
 
   /// What the layer has learned and seen; to be changed, saved or replaced. Calls check it anew.
   State<T, Channels>& state() { return state_; }
+  /// The same, to be looked at.
   const State<T, Channels>& state() const { return state_; }
+  /// What the layer was made with; it cannot be changed.
   const Options& options() const { return options_; }
 
  private:

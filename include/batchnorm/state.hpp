@@ -31,7 +31,9 @@ Index checked_channels(const char* function, Index channels) {
 }  // namespace detail
 
 /// A vector of running statistics: an Eigen vector that vectors of another scalar can be assigned
-/// to, because those of a float layer are double and come from where numbers are float.
+/// to, because those of a float layer are double and come from where numbers are float. Shapes: one
+/// number per channel. Errors: those of Eigen. Cost: one pass over the channels. Thread safety: a
+/// plain value.
 template <class T, int Channels = Eigen::Dynamic>
 class StatisticVector : public ChannelVector<T, Channels> {
   using Base = ChannelVector<T, Channels>;
@@ -39,11 +41,13 @@ class StatisticVector : public ChannelVector<T, Channels> {
  public:
   using Base::Base;
 
+  /// Takes the other vector, of any scalar.
   template <class Other>
   StatisticVector& operator=(const Eigen::MatrixBase<Other>& other) {
     Base::operator=(other.template cast<T>());
     return *this;
   }
+  /// Takes the other array, of any scalar.
   template <class Other>
   StatisticVector& operator=(const Eigen::ArrayBase<Other>& other) {
     Base::operator=(other.template cast<T>());
@@ -80,6 +84,9 @@ enum class StaleStatistics {
 /// `unknown` where nobody knows, as in files of systems that do not count. Rules that divide by a
 /// counter (RunningUpdate::cumulative and windowed, keep_old_debiased, population) need to know it.
 ///
+/// Shapes: one number per channel in every vector. Cost: one pass over the channels in each call.
+/// Thread safety: a plain value.
+///
 /// @tparam T         scalar of the data
 /// @tparam Channels  number of channels when it is known to the compiler: then nothing is on the
 ///                   heap
@@ -114,6 +121,7 @@ struct State {
   explicit State(Index channels)
       : State(Identity(detail::checked_channels<Channels>("State", channels))) {}
 
+  /// Number of channels; 0 for a state that waits to be assigned.
   Index channels() const { return gamma.size(); }
 
   /// The same state for data of another scalar, or with another way to say the number of channels:
@@ -143,7 +151,8 @@ struct State {
     staleness = Staleness::fresh;
   }
 
-  /// Takes statistics from elsewhere, which from now on belong to the weights: no longer stale.
+  /// Takes mean and variance from elsewhere, which from now on belong to the weights: no longer
+  /// stale.
   /// @param batches, samples  what they come from, for the counters
   /// @throws std::invalid_argument when a size is not the number of channels, or a counter is wrong
   /// @throws std::domain_error naming the channel when a number is not finite or a variance
@@ -153,10 +162,11 @@ struct State {
                       const Eigen::MatrixBase<Variance>& variance, Index batches = unknown,
                       Index samples = unknown);
 
-  /// Says that the running statistics are no longer those of the network, because of what was done
-  /// to the weights in front of the layer. Ends with statistics that are taken anew (reestimate,
-  /// set_statistics, forget_statistics and training), or with Staleness::fresh: training moves
-  /// stale statistics along with all others, and nobody but the caller knows when it was enough.
+  /// Says that the running statistics are no longer those of the network, by what reason: what was
+  /// done to the weights in front of the layer. Errors: none. Ends with statistics that are taken
+  /// anew (reestimate, set_statistics, forget_statistics and training), or with Staleness::fresh:
+  /// training moves stale statistics along with all others, and nobody but the caller knows when it
+  /// was enough.
   void mark_stale(Staleness reason) { staleness = reason; }
 
  private:

@@ -2,22 +2,30 @@
 #ifndef BATCHNORM_VERSION_HPP
 #define BATCHNORM_VERSION_HPP
 
-// The only place where the version is written; the build files read it from here.
+/// @file
+/// The version, in the only place where it is written (the build files read it from here), and what
+/// is part of the name of the inline namespace.
+
+/// Version::major
 #define BATCHNORM_VERSION_MAJOR 0
+/// Version::minor
 #define BATCHNORM_VERSION_MINOR 3
+/// Version::patch
 #define BATCHNORM_VERSION_PATCH 0
 
-// BATCHNORM_INSTRUCTION_SETS is for users to define, the same in a whole program: for which vector
-// instructions of x86-64 the kernels are compiled. Each call chooses among them at run time.
-//
-//   avx512     those that the compiler may use everywhere, AVX2, and AVX-512; the default
-//   avx2       without AVX-512
-//   baseline   without both, for the smallest programs
-//
-// With CMake it is an option of the same name, which defines it for all who link to batchnorm.
+/// For users to define, the same in a whole program: for which vector instructions of x86-64 the
+/// kernels are compiled. Each call chooses among them at run time.
+///
+///     avx512     those that the compiler may use everywhere, AVX2, and AVX-512; the default
+///     avx2       without AVX-512
+///     baseline   without both, for the smallest programs
+///
+/// With CMake it is an option of the same name, which defines it for all who link to batchnorm.
 #if !defined(BATCHNORM_INSTRUCTION_SETS)
 #define BATCHNORM_INSTRUCTION_SETS avx512
 #endif
+
+/// @cond
 #define BATCHNORM_JOIN_AS_THEY_ARE(a, b, c, d, e, f, g) a##b##c##d##e##f##g
 #define BATCHNORM_JOIN(a, b, c, d, e, f, g) BATCHNORM_JOIN_AS_THEY_ARE(a, b, c, d, e, f, g)
 #define BATCHNORM_NUMBER_OF_baseline 1
@@ -103,15 +111,16 @@
 #define BATCHNORM_INLINE_NAMESPACE                                                                \
   BATCHNORM_JOIN(v0, BATCHNORM_TAG_OF_EXCEPTIONS, BATCHNORM_TAG_OF_VECTORS, BATCHNORM_TAG_OF_FMA, \
                  BATCHNORM_TAG_OF_F16C, BATCHNORM_TAG_OF_BITS, BATCHNORM_TAG_OF_SETS)
+/// @endcond
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// The version as numbers, for code that prefers them to macros.
 struct Version {
-  int major;
-  int minor;
-  int patch;
+  int major;  ///< version with which calls may change their meaning
+  int minor;  ///< version with which calls are added; before 1.0 also changed
+  int patch;  ///< version with which mistakes are mended
 };
 
 /// The version of the headers that this translation unit includes.

@@ -12,7 +12,8 @@ endif()
 file(RENAME "${PREFIX} first" "${PREFIX}")
 
 file(GLOB_RECURSE installed RELATIVE "${PREFIX}/include" "${PREFIX}/include/*")
-file(GLOB_RECURSE in_tree RELATIVE "${HEADERS}" "${HEADERS}/*.hpp")
+file(GLOB_RECURSE in_tree RELATIVE "${HEADERS}" "${HEADERS}/*.hpp"
+     "${HEADERS}/*.cppm")
 if(NOT "${installed}" STREQUAL "${in_tree}")
   message(FATAL_ERROR "installed: ${installed}\nin the tree: ${in_tree}")
 endif()

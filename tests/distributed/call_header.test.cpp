@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/distributed/call_header.hpp"
 
+#include <cstdint>
 #include <cstring>
 #include <stdexcept>
 #include <vector>
@@ -104,4 +105,31 @@ TEST_CASE("verdicts become exceptions of their kind") {
   CHECK_THROWS_AS(fail_for_rank(Verdict::argument, "a"), std::invalid_argument);
   CHECK_THROWS_AS(fail_for_rank(Verdict::domain, "a"), std::domain_error);
   CHECK_THROWS_MATCHES(fail_for_rank(Verdict::other, "why"), std::runtime_error, says("why"));
+}
+
+TEST_CASE("scalars and weights have names, those of other versions too") {
+  using batchnorm::detail::scalar_name;
+  using batchnorm::detail::weights_name;
+  CHECK(std::strcmp(scalar_name(1), "float") == 0);
+  CHECK(std::strcmp(scalar_name(4), "bfloat16") == 0);
+  CHECK(std::strcmp(weights_name(3), "importance") == 0);
+  for (const std::uint32_t code : {0u, 5u, 77u}) {
+    CHECK(std::strcmp(scalar_name(code), "another scalar") == 0);
+  }
+  for (const std::uint32_t code : {0u, 4u, 77u}) {
+    CHECK(std::strcmp(weights_name(code), "no kind") == 0);
+  }
+}
+
+TEST_CASE("what does not stand in a call is named where the rest is the same") {
+  using batchnorm::detail::hidden_difference;
+  CallHeader a, b;
+  CHECK(hidden_difference(a, b).empty());
+  a.state = 4;
+  b.state = 5;
+  CHECK(hidden_difference(a, b) == ", after 5 minibatches and not 4");
+  a.kind = b.kind = CollectiveKind::backward;
+  CHECK(hidden_difference(a, b) == ", with the moments of another minibatch");
+  b.options = 1;
+  CHECK(hidden_difference(a, b) == ", with other options of layer or Synchronize");
 }

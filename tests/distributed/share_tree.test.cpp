@@ -141,3 +141,18 @@ TEST_CASE("a tree without leaves is nothing") {
   const double* numbers = tree.finish();
   for (int i = 0; i < 7; ++i) CHECK(numbers[i] == 0);
 }
+
+TEST_CASE("the numbers of a share are those of its channels, one kind after the other") {
+  const Numbers numbers{4, 5, 6, 1, 2, 3, -1, -2, -3};
+  batchnorm::detail::ChannelShare share;
+  batchnorm::detail::numbers_to_share(numbers.data(), 3, share);
+  CHECK(share.count == 4);
+  CHECK(share.weight == 5);
+  CHECK(share.squared_weight == 6);
+  Numbers first(3), second(3);
+  share.first = first.data();
+  share.second = second.data();
+  batchnorm::detail::numbers_to_share(numbers.data(), 3, share);
+  CHECK(first == Numbers{1, 2, 3});
+  CHECK(second == Numbers{-1, -2, -3});
+}

@@ -113,3 +113,22 @@ TEST_CASE("what is no such file is refused or holds nothing") {
             .contains("a") == false);
   CHECK_THROWS_AS(parse_audio_json("{\"architecture\": \"ConvNet\"}", "x"), std::runtime_error);
 }
+
+TEST_CASE("an array is read anew, whatever was read before") {
+  detail::JsonArray array;
+  CHECK(array.read(nlohmann::json::parse("[[1, 2, 3], [4, 5, 6]]")));
+  CHECK(array.shape() == std::vector<Index>{2, 3});
+  CHECK(array.read(nlohmann::json::parse("[7, 8]")));
+  CHECK(array.shape() == std::vector<Index>{2});
+  CHECK(array.numbers() == std::vector<double>{7, 8});
+}
+
+TEST_CASE("what is nested beyond all networks is left out") {
+  const auto nested = [](int depth) {
+    std::string json, end;
+    for (int i = 0; i < depth; ++i) json += R"({"a": )", end += "}";
+    return parse_audio_json(json + "[1]" + end, "net.json").size();
+  };
+  CHECK(nested(10) == 1);
+  CHECK(nested(100) == 0);
+}

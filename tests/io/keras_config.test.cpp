@@ -87,5 +87,7 @@ TEST_CASE("classes become folders as Keras writes them") {
   CHECK(detail::snake_case("SeparableConv2D") == "separable_conv2d");
   CHECK(detail::snake_case("ReLU") == "re_lu");
   CHECK(detail::snake_case("LSTM") == "lstm");
+  CHECK(detail::snake_case("ABlock") == "a_block");
+  CHECK(detail::snake_case("aB") == "a_b");
   CHECK(detail::snake_case("") == "");
 }

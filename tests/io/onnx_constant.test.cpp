@@ -141,3 +141,16 @@ TEST_CASE("a graph inside another one sees its constants, and a function its arg
   CHECK_THAT(detail::find_onnx_constant(maker.model, body, "third").fault, Contains("left out"));
   CHECK_THAT(detail::find_onnx_constant(maker.model, body, "w").fault, Contains("nothing makes"));
 }
+
+TEST_CASE("a constant knows in which graph it lies") {
+  ModelMaker maker;
+  maker.floats("w", {2}, {1, 2});
+  onnx::GraphProto inner;
+  onnx::TensorProto& tensor = *inner.add_initializer();
+  tensor.set_name("own");
+  set_floats(tensor, {1}, {3});
+  const detail::OnnxScope outside(maker.graph(), nullptr, "", 15);
+  const detail::OnnxScope inside(inner, &outside, "", 15);
+  CHECK(detail::find_onnx_constant(maker.model, inside, "w").scope == &outside);
+  CHECK(detail::find_onnx_constant(maker.model, inside, "own").scope == &inside);
+}

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "batchnorm/io/onnx_constant.hpp"
+#include "batchnorm/io/onnx_graph.hpp"
 #include "batchnorm/io/onnx_write.hpp"
 #include "support/catch.hpp"
 #include "support/onnx_models.hpp"
@@ -94,4 +96,26 @@ TEST_CASE("what nothing uses is dropped, with what it was made of") {
   CHECK(wiring(maker.model) == "Neg(x)=a Abs(a)=b Relu(b)=y Add(x kept)=end ");
   CHECK(maker.graph().initializer_size() == 1);
   CHECK(maker.graph().input_size() == 1);
+}
+
+TEST_CASE("a constant changes where it lies when nobody else sees it, or in a copy") {
+  for (const bool is_free : {true, false}) {
+    ModelMaker maker = chain();
+    maker.floats("w", {2}, {1, 2});
+    maker.node("Add", "add", {"x", "w"}, {"sum"});
+    const detail::OnnxScope scope(maker.graph(), nullptr, "", 15);
+    const auto constant = detail::find_onnx_constant(maker.model, scope, "w");
+    detail::OnnxGraphEditor(maker.model).set_constant("sum", 1, constant, is_free, tensor({7, 8}));
+    const auto& constants = maker.graph().initializer();
+    REQUIRE(constants.size() == (is_free ? 1 : 2));
+    CHECK(maker.graph().node(3).input(1) == (is_free ? "w" : "w_folded"));
+    const auto find = [&](const std::string& name) {
+      const detail::OnnxScope now(maker.graph(), nullptr, "", 15);
+      Tensors tensors;
+      tensors.set("t", detail::find_onnx_constant(maker.model, now, name).tensor);
+      return tensors.values<float>("t");
+    };
+    CHECK(find(maker.graph().node(3).input(1)) == std::vector<float>{7, 8});
+    if (!is_free) CHECK(find("w") == std::vector<float>{1, 2});
+  }
 }

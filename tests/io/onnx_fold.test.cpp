@@ -53,6 +53,7 @@ OnnxFold only(const OnnxFoldResult& result) {
   CHECK(result.left.empty());
   CHECK_NOTHROW(check_onnx(result.model));
   CHECK(result.folds[0].certificate.probes_agree());
+  CHECK(result.folds[0].certificate.bound_within_ulps > 0);
   return result.folds[0];
 }
 

@@ -3,6 +3,7 @@
 
 #include <Eigen/Core>
 #include <string>
+#include <vector>
 
 #include "batchnorm/io/onnx_batch_norms.hpp"
 #include "batchnorm/io/onnx_write.hpp"
@@ -132,4 +133,19 @@ TEST_CASE("what cannot be written is refused, and the model stays as it was") {
   old.input("x", {-1, 2});
   CHECK_THROWS_WITH(add_batch_norm(old.model, "bn", "x", "y", two_channels(), Options()),
                     Contains("9 or later"));
+}
+
+TEST_CASE("a model of one norm names the axes that its caller chooses") {
+  const OnnxModel model = onnx_of(two_channels(), Options(), 4);
+  const auto names = [](const onnx::ValueInfoProto& value) {
+    std::vector<std::string> result;
+    for (const auto& dimension : value.type().tensor_type().shape().dim()) {
+      result.push_back(dimension.has_dim_value() ? std::to_string(dimension.dim_value())
+                                                 : dimension.dim_param());
+    }
+    return result;
+  };
+  const std::vector<std::string> expected{"examples", "2", "positions_1", "positions_2"};
+  CHECK(names(model.proto.graph().input(0)) == expected);
+  CHECK(names(model.proto.graph().output(0)) == expected);
 }

@@ -116,3 +116,13 @@ TEST_CASE("the channels are followed through Unsqueeze and Squeeze") {
   CHECK(through("Relu", {-1, 3}, {}) == -1);
   CHECK(through("Identity", {-1, 3}, {}) == 1);
 }
+
+TEST_CASE("an axis that an output cannot have was nowhere") {
+  ModelMaker maker;
+  maker.input("x", {-1, 3, 4});
+  const onnx::NodeProto& node = maker.node("Transpose", "", {"x"}, {"y"});
+  const detail::OnnxScope scope(maker.graph(), nullptr, "", 15);
+  detail::OnnxRanks ranks(maker.model, scope);
+  CHECK(detail::axis_before(maker.model, scope, ranks, node, 2).known);
+  CHECK_FALSE(detail::axis_before(maker.model, scope, ranks, node, 3).known);
+}

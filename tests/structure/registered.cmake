@@ -62,8 +62,8 @@ endforeach()
 # A source of a test that is spelt otherwise is found by no pattern.
 file(GLOB_RECURSE sources RELATIVE "${TREE}/tests" "${TREE}/tests/*.cpp")
 list(FILTER sources EXCLUDE REGEX "[.]test[.]cpp$")
-set(no_unit_tests support compile_fail consumers cross examples flags no_exceptions benchmarks fuzz
-    distributed/mpi)
+set(no_unit_tests support compile_fail consumers cross examples flags module no_exceptions benchmarks
+    fuzz distributed/mpi single_header)
 list(JOIN no_unit_tests "|" no_unit_tests)
 list(FILTER sources EXCLUDE REGEX "^(${no_unit_tests})/")
 list(REMOVE_ITEM sources structure/whole_library_main.cpp)

@@ -41,7 +41,7 @@ inline ErrorHandler or_default(ErrorHandler handler) noexcept {
 /// When the handler returns, the program is aborted; a handler may leave by other means.
 ///
 /// @param handler  the new handler; nullptr restores the default, which prints to stderr.
-/// @return the handler that was in force before. Thread safe.
+/// @return the handler that was in force before. Thread safety: from any thread.
 inline ErrorHandler set_error_handler(ErrorHandler handler) noexcept {
   return detail::or_default(program::error_handler.exchange(handler));
 }

@@ -25,7 +25,7 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// How ranks work together over MPI.
 struct MpiOptions {
-  SynchronizeOptions synchronize;
+  SynchronizeOptions synchronize;  ///< blocks, and whose gradients
   /// How long a rank waits for the others, in seconds, before it takes one of them for lost.
   double deadline = 60.0;
 };
@@ -207,19 +207,21 @@ class MpiExchange {
 /// MPI_Abort or std::_Exit. Many MPIs end all ranks when one ends without MPI_Finalize, whatever
 /// the others would do.
 ///
-/// Creating it is collective. MPI_THREAD_FUNNELED is enough. With it, and for
-/// MpiOptions::synchronize, see Synchronize.
+/// Creating it is collective. For MpiOptions::synchronize see Synchronize. Cost: as Synchronize;
+/// one MPI_Comm_dup when it is made. Thread safety: MPI_THREAD_FUNNELED is enough; one call at a
+/// time. Source: the standard of MPI 3.0.
 /// @throws std::invalid_argument for no or a wrong communicator, a deadline that is not positive,
 ///         outside of MPI_Init and MPI_Finalize, and on a thread that may not call MPI
 class MpiSynchronize final : private detail::MpiExchange, public Synchronize {
  public:
+  /// Of the ranks of a communicator, with options.
   explicit MpiSynchronize(MPI_Comm communicator, const MpiOptions& options = {})
       : MpiExchange(communicator, options.deadline),
         Synchronize(static_cast<MpiExchange&>(*this), MpiExchange::rank(), MpiExchange::ranks(),
                     options.synchronize) {}
 
-  using Synchronize::rank;
-  using Synchronize::ranks;
+  using Synchronize::rank;   ///< the number of this rank
+  using Synchronize::ranks;  ///< how many there are
 };
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE

@@ -40,10 +40,10 @@ struct SynchronizeOptions {
   /// over all ranks, results have the same bits for every number of ranks. Costs room for two
   /// numbers per channel and block.
   Index block = 0;
+  /// What backward returns.
   ParameterGradients parameter_gradients = ParameterGradients::of_this_rank;
   /// Without blocks, and for an exchange that can also sum: from more than this many channels times
-  /// ranks on, sums about a common pivot are exchanged and not the moments of every rank.
-  /// README.md has the measurement.
+  /// ranks on, sums about a common pivot are exchanged, not the moments of all ranks (README.md).
   Index gather_at_most = 32768;
 };
 
@@ -69,16 +69,17 @@ struct SynchronizeOptions {
 /// It returns when everything is there, and throws when that fails: this object is of no use then,
 /// and says so. It must not touch mine and all afterwards.
 ///
-/// Costs per call, without blocks and sums: two exchanges, one of 64 bytes and one of 8 (2 C + 3)
-/// bytes per rank, for C channels. One rank without blocks exchanges nothing and costs nothing. For
-/// one call at a time.
-/// The exchange must outlive this object, and this object the Executions that refer to it.
+/// Cost: per call, without blocks and sums, two exchanges, one of 64 bytes and one of 8 (2 C + 3)
+/// bytes per rank, for C channels. One rank without blocks exchanges nothing. The exchange must
+/// outlive this object, and this object the Executions that refer to it. Thread safety: for one
+/// call at a time. Source: Chan, Golub and LeVeque 1979, eq. 2.1, for what is merged.
 class Synchronize : private detail::Collective {
   template <class Exchange>
   using if_exchange =
       std::enable_if_t<std::is_invocable<Exchange&, const void*, std::size_t, void*>::value, int>;
 
  public:
+  /// For this rank, 0 or higher, of so many ranks.
   /// @throws std::invalid_argument unless 0 <= rank < ranks, and for negative options
   template <class Exchange, if_exchange<Exchange> = 0>
   Synchronize(Exchange& exchange, int rank, int ranks, const SynchronizeOptions& options = {})
@@ -89,11 +90,12 @@ class Synchronize : private detail::Collective {
         options_(options) {
     check_options();
   }
+  /// Neither copied nor moved: Executions refer to it.
   Synchronize(const Synchronize&) = delete;
-  Synchronize& operator=(const Synchronize&) = delete;
-
-  int rank() const { return rank_; }
-  int ranks() const { return ranks_; }
+  Synchronize& operator=(const Synchronize&) = delete;  ///< likewise
+  int rank() const { return rank_; }                    ///< the number of this rank, from 0
+  int ranks() const { return ranks_; }                  ///< how many there are
+  /// What was given.
   const SynchronizeOptions& options() const { return options_; }
 
   /// What a call takes: this thread does the work of this rank. For more threads, and for numbers

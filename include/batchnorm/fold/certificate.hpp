@@ -31,9 +31,10 @@ struct FoldOptions {
   bool flush_subnormal = false;
   /// Random inputs on which the folded layer is compared with the unfolded one; 0 for none.
   int probes = 4;
-  /// Magnitude of the inputs that FoldCertificate::bound_within_ulps is about; 0 or larger.
+  /// Magnitude, in the unit of the layer's inputs, that FoldCertificate::bound_within_ulps is
+  /// about; 0 or larger.
   double largest_input = 1048576.0;
-  /// Seed of the probes; the same seed gives the same inputs everywhere.
+  /// Any number: the seed of the probes. The same one gives the same inputs everywhere.
   std::uint64_t seed = 1;
 };
 
@@ -49,21 +50,23 @@ struct FoldOptions {
 /// sends through the weights. That is a unit in the last place of the largest output that such
 /// inputs could give if nothing cancelled, and the unit of the rounding errors of the unfolded
 /// layer itself; no bound in units of a single output exists, because outputs may cancel to 0.
+///
+/// Thread safety: a plain value. Source: fold/plan.hpp has the derivation.
 struct FoldCertificate {
-  /// Largest |gamma / sqrt(variance + epsilon)| (of a chain: of the product), and its channel.
+  /// Largest |gamma / sqrt(variance + epsilon)| (of a chain: of the product).
   double largest_gain = 0.0;
-  Index largest_gain_channel = 0;
+  Index largest_gain_channel = 0;  ///< the index of its channel
 
   /// Channels of the norm whose gamma (of a chain: product of gammas) is zero: what reaches them
-  /// is lost, and after folding shows as weights of zero. Or negative: order is reversed, so that
-  /// a maximum does not pass.
+  /// is lost, and after folding shows as weights of zero.
   std::vector<Index> zero_gamma;
+  /// Those where it is negative: order is reversed, so that a maximum does not pass.
   std::vector<Index> negative_gamma;
 
-  /// Folded numbers that are not zero but below the smallest normal one of their type. With
+  /// How many folded weights are not zero but below the smallest normal number of their type. With
   /// FoldOptions::flush_subnormal they have been stored as 0.
   Index subnormal_weights = 0;
-  Index subnormal_biases = 0;
+  Index subnormal_biases = 0;  ///< the same number for biases
   /// Folded weights too small for any number of their type, which have become 0.
   Index vanished_weights = 0;
 
@@ -78,14 +81,15 @@ struct FoldCertificate {
   /// all weights of a channel are too small for their type, all of them may be lost, which is 2^23
   /// units for float, and still matter to no input that occurs beside the channel's bias.
   double bound_within_ulps = 0.0;
-  double largest_input = 0.0;  ///< FoldOptions::largest_input
+  double largest_input = 0.0;  ///< FoldOptions::largest_input, in the unit of the inputs
 
   /// The largest change seen on the probes, in the same unit: the unfolded layer with its norm and
   /// the folded one on the same inputs, uniform in [-1, 1), in long double.
   double measured_ulps = 0.0;
-  /// How far the roundings of that long double arithmetic may move measured_ulps.
+  /// How far, in the same unit, the roundings of that long double arithmetic may move
+  /// measured_ulps.
   double evaluation_ulps = 0.0;
-  int probes = 0;
+  int probes = 0;  ///< number of inputs that were tried
 
   /// Whether the probes saw what the bound allows.
   bool probes_agree() const { return measured_ulps <= bound_ulps + evaluation_ulps; }

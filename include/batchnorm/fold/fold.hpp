@@ -33,7 +33,7 @@ struct PaddedFold {
   Eigen::Matrix<B, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> bias;
   /// Sizes of the output along the axes.
   std::vector<Index> output_sizes;
-  FoldCertificate certificate;
+  FoldCertificate certificate;  ///< what the fold does to the output
 };
 
 namespace detail {
@@ -149,8 +149,9 @@ inline void check_can_follow(const char* function, LayerKind kind, Padding paddi
 ///         what InferenceMap throws of a layer, such as one that has never trained
 ///
 /// Cost: 2 + probes passes over the weights, in the order output channel, input channel, tap;
-/// allocates one double per output channel and tap, and one per input channel and tap. Thread
-/// safe for different layers. Source: Ioffe and Szegedy 2015, algorithm 2, lines 10 and 11.
+/// allocates one double per output channel and tap, and one per input channel and tap. Shapes: as
+/// said of the arguments. Thread safety: for different layers. Source: Ioffe and Szegedy 2015,
+/// algorithm 2, lines 10 and 11; fold/plan.hpp derives the bound.
 template <class T, class Bias>
 FoldCertificate fold_after(const WeightView<T>& weights, Bias&& bias, const InferenceMap& norm,
                            const FoldOptions& options = {}) {
@@ -161,7 +162,7 @@ FoldCertificate fold_after(const WeightView<T>& weights, Bias&& bias, const Infe
                                InferenceMap::identity(weights.in_channels()), norm, norm, options);
 }
 
-/// The same for one norm, from its state and the options it was trained with.
+/// The same for one norm, from its state and norm_options, the options it was trained with.
 /// @throws also what InferenceMap throws
 template <class T, class Bias, class S, int Channels>
 FoldCertificate fold_after(const WeightView<T>& weights, Bias&& bias,
@@ -185,7 +186,9 @@ FoldCertificate fold_after(const WeightView<T>& weights, Bias&& bias,
 ///
 /// @param norm  as many channels as the layer has input channels, of all groups
 ///
-/// All else as for fold_after.
+/// All else, weights and bias among it, as for fold_after. Shapes: as there. Cost: as there.
+/// Source: as there.
+/// @throws as fold_after, and std::invalid_argument for a layer or a padding that is refused
 template <class T, class Bias>
 FoldCertificate fold_before(const WeightView<T>& weights, Bias&& bias, const InferenceMap& norm,
                             const FoldOptions& options = {}) {
@@ -198,7 +201,7 @@ FoldCertificate fold_before(const WeightView<T>& weights, Bias&& bias, const Inf
                                InferenceMap::identity(weights.out_channels()), norm, options);
 }
 
-/// The same for one norm, from its state and the options it was trained with.
+/// The same for one norm, from its state and norm_options, the options it was trained with.
 /// @throws also what InferenceMap throws
 template <class T, class Bias, class S, int Channels>
 FoldCertificate fold_before(const WeightView<T>& weights, Bias&& bias,
@@ -221,8 +224,10 @@ FoldCertificate fold_before(const WeightView<T>& weights, Bias&& bias,
 /// @param axes  one for every spatial axis, in the order of the kernel's axes, the last of which
 ///              counts fastest among the taps; any number of axes
 ///
-/// Cost: as fold_after, and output channels x places x taps additions. All else as for
-/// fold_before; FoldOptions::padding is not asked.
+/// Shapes: as fold_after; the result is output channels x places. Cost: as fold_after, and output
+/// channels x places x taps additions. All else as for fold_before; FoldOptions::padding is not
+/// asked. Source: as fold_after.
+/// @throws as fold_after, and std::invalid_argument for axes that do not fit the taps
 template <class T, class Bias>
 PaddedFold<typename detail::BiasArgument<const Bias>::Scalar> fold_before_padded(
     const WeightView<T>& weights, const Bias& bias, const InferenceMap& norm,
@@ -253,7 +258,7 @@ PaddedFold<typename detail::BiasArgument<const Bias>::Scalar> fold_before_padded
   return result;
 }
 
-/// The same for one norm, from its state and the options it was trained with.
+/// The same for one norm, from its state and norm_options, the options it was trained with.
 /// @throws also what InferenceMap throws
 template <class T, class Bias, class S, int Channels>
 auto fold_before_padded(const WeightView<T>& weights, const Bias& bias,

@@ -25,14 +25,16 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 ///     (input + padding_before + padding_after - dilation (kernel - 1) - 1) / stride + 1
 ///     (input - 1) stride - padding_before - padding_after + dilation (kernel - 1)
 ///         + output_padding + 1
+///
+/// Units: places of the axis. Source: the reference of PyTorch, Conv2d and ConvTranspose2d.
 struct ConvolutionAxis {
-  Index input = 0;   ///< size of the input along this axis
-  Index kernel = 0;  ///< taps along this axis
-  Index stride = 1;
-  Index padding_before = 0;  ///< "same" padding may differ at the two ends
-  Index padding_after = 0;
-  Index dilation = 1;
-  Index output_padding = 0;  ///< of a transposed convolution only
+  Index input = 0;           ///< number of places of the input along this axis
+  Index kernel = 0;          ///< number of taps along this axis
+  Index stride = 1;          ///< positions from one output (transposed: input) to the next
+  Index padding_before = 0;  ///< number of zeros; "same" padding may differ at the two ends
+  Index padding_after = 0;   ///< number of zeros at the other end
+  Index dilation = 1;        ///< positions from one tap to the next
+  Index output_padding = 0;  ///< more positions of the output; of a transposed convolution only
 };
 
 namespace detail {

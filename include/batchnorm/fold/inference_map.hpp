@@ -63,11 +63,12 @@ struct IsFrozenLayer<Layer, std::enable_if_t<std::is_same<HasMap<Layer>, bool>::
 ///                                         shift = beta
 ///
 /// This is what the folds take (fold/fold.hpp). Nothing is rounded to the type of the layer here,
-/// so that a folded weight is rounded once. A plain value; const member functions may run
-/// concurrently. Source: Ioffe and Szegedy 2015, algorithm 2, lines 10 and 11.
+/// so that a folded weight is rounded once. Shapes: one number per channel. Cost: a few operations
+/// per channel in each call. Thread safety: a plain value. Source: Ioffe and Szegedy 2015,
+/// algorithm 2, lines 10 and 11.
 class InferenceMap {
  public:
-  using Vector = Eigen::VectorXd;
+  using Vector = Eigen::VectorXd;  ///< one number per channel
 
   /// The map of a layer, from its state and the options (epsilon above all) it was trained with;
   /// with Options::scale or shift off, gamma counts as 1 or beta as 0, whatever the state holds.
@@ -116,9 +117,9 @@ class InferenceMap {
     detail::check_has_statistics("InferenceMap", layer.state(), layer.has_statistics());
   }
 
-  /// The map of a FrozenBatchNorm, y = (x - pivot) scale + shift, exactly. These numbers have been
-  /// rounded to the type of its parameters when it was made, which adds up to a unit in the last
-  /// place of that type to a fold: where the BatchNorm is at hand, fold that.
+  /// The map of a frozen layer, FrozenBatchNorm: y = (x - pivot) scale + shift, exactly. These
+  /// numbers have been rounded to the type of its parameters when it was made, which adds up to a
+  /// unit in the last place of that type to a fold: where the BatchNorm is at hand, fold that.
   /// @throws std::domain_error when one of the numbers is not finite
   template <class Layer, std::enable_if_t<detail::IsFrozenLayer<Layer>::value, char> = 0>
   InferenceMap(const Layer& frozen) {
@@ -134,7 +135,7 @@ class InferenceMap {
     check_finite("InferenceMap");
   }
 
-  /// The map that changes nothing.
+  /// The map that changes nothing, of so many channels. Errors: none.
   static InferenceMap identity(Index channels) {
     InferenceMap map;
     map.resize(channels);
@@ -145,7 +146,10 @@ class InferenceMap {
     return map;
   }
 
-  /// This map and behind it another: ((x - m) s + t - m') s' + t' = (x - m) s s' + (t - m') s' + t'
+  /// This map, and the next one behind it:
+  ///
+  ///     ((x - m) s + t - m') s' + t' = (x - m) s s' + (t - m') s' + t'
+  ///
   /// @throws std::invalid_argument when the numbers of channels differ, or something that is not
   ///         affine stands between the two norms
   /// @throws std::domain_error when a number of the result overflows
@@ -175,10 +179,11 @@ class InferenceMap {
     return both;
   }
 
+  /// Number of channels.
   Index channels() const { return mean_.size(); }
-  const Vector& mean() const { return mean_; }
-  const Vector& scale() const { return scale_; }
-  const Vector& shift() const { return shift_; }
+  const Vector& mean() const { return mean_; }    ///< what is taken off first
+  const Vector& scale() const { return scale_; }  ///< what that is multiplied by
+  const Vector& shift() const { return shift_; }  ///< what is added last
 
   /// Options of the last norm.
   const Options& options() const { return options_; }
@@ -189,6 +194,7 @@ class InferenceMap {
   /// Scale is right to this many relative errors of 2^-53 (to first order; a scale below the
   /// smallest normal double aside), shift to as many of shift_terms.
   int scale_roundings() const { return scale_roundings_; }
+  /// The number of those of shift.
   int shift_roundings() const { return shift_roundings_; }
 
  private:

@@ -26,18 +26,18 @@ enum class LayerKind {
 /// Counts of a weight tensor. A tap is one place of a kernel, whatever its number of axes: a kernel
 /// of 3 x 3 has 9 taps.
 struct WeightSizes {
-  Index groups;
-  Index out_per_group;
-  Index in_per_group;
-  Index taps;
+  Index groups;         ///< number of groups; 1 where every output sees every input
+  Index out_per_group;  ///< output channels of a group
+  Index in_per_group;   ///< input channels of a group
+  Index taps;           ///< number of places of the kernel
 };
 
 /// Steps in memory, in elements, along the same four.
 struct WeightStrides {
-  Index group;
-  Index out;
-  Index in;
-  Index tap;
+  Index group;  ///< elements from one group to the next
+  Index out;    ///< elements from one output channel to the next
+  Index in;     ///< elements from one input channel to the next
+  Index tap;    ///< elements from one tap to the next
 };
 
 /// The weights of a linear or convolutional layer as a strided (group, output channel, input
@@ -46,7 +46,9 @@ struct WeightStrides {
 /// g out_per_group + o of the layer, and so for input channels.
 ///
 /// Does not own its memory, which must outlive it. Made by the functions below; the constructor is
-/// there for orders that none of them makes.
+/// there for orders that none of them makes. Shapes: groups x output channels of a group x input
+/// channels of a group x taps. Cost: constant, but for each. Errors: none, unless a maker says so.
+/// Thread safety: immutable; the weights are as safe as the memory that they lie in.
 /// @tparam T  float, double, Eigen::half or Eigen::bfloat16
 template <class T>
 class WeightView {
@@ -55,8 +57,9 @@ class WeightView {
                 "batchnorm: weights are folded in place, and are float, double, half or bfloat16");
 
  public:
-  using Scalar = T;
+  using Scalar = T;  ///< of the weights
 
+  /// From the first weight at `data`, the kind of the layer, sizes and strides.
   /// @throws std::invalid_argument when a count is not positive, there are no data, or a stride of
   ///         0 would scale one element twice
   WeightView(T* data, LayerKind kind, const WeightSizes& sizes, const WeightStrides& strides)
@@ -73,14 +76,17 @@ class WeightView {
     }
   }
 
-  T* data() const { return data_; }
-  const WeightStrides& strides() const { return strides_; }
-  LayerKind kind() const { return kind_; }
-  const WeightSizes& sizes() const { return sizes_; }
+  T* data() const { return data_; }                          ///< the first weight
+  const WeightStrides& strides() const { return strides_; }  ///< where the others lie
+  LayerKind kind() const { return kind_; }                   ///< what they are used for
+  const WeightSizes& sizes() const { return sizes_; }        ///< how many there are
+  /// Output channels of all groups.
   Index out_channels() const { return sizes_.groups * sizes_.out_per_group; }
+  /// Input channels of all groups.
   Index in_channels() const { return sizes_.groups * sizes_.in_per_group; }
+  /// Number of taps of a kernel.
   Index taps() const { return sizes_.taps; }
-  /// Weights that one output is the sum of.
+  /// Number of weights that one output is the sum of.
   Index terms() const { return sizes_.in_per_group * sizes_.taps; }
 
   /// Calls body(weight, output channel, input channel, tap) for every weight; channels are counted
@@ -146,7 +152,9 @@ inline WeightSizes grouped_sizes(const char* function, Index out_channels, Index
 /// PyTorch's `weight`, and the transpose of a Keras or Flax `kernel` (pass kernel.transpose()).
 ///
 /// Takes anything of Eigen's that has memory: Matrix, Map, Ref, Block, transpose(). A temporary
-/// matrix and an expression without memory are refused when compiled.
+/// matrix and an expression without memory are refused when compiled. Shapes: `weight` is outputs x
+/// inputs. Cost: constant.
+/// @throws std::invalid_argument for a matrix without outputs or inputs
 template <class Matrix>
 auto linear(Matrix&& weight) {
   const auto view = examples_in_columns(std::forward<Matrix>(weight));
@@ -187,7 +195,8 @@ WeightView<T> flattened(const char* function, const WeightView<T>& linear, Index
 
 /// A linear layer behind a flatten of channels x positions, channel by channel as PyTorch flattens
 /// NCHW: with P positions, input c P + p of the layer is position p of channel c. A norm in front
-/// of the flatten then has as many channels as this view.
+/// of the flatten then has as many channels as this view. Shapes: outputs x channels P. Cost:
+/// constant.
 /// @param linear  made by linear(...)
 /// @throws std::invalid_argument when the channels do not divide the inputs of the layer
 template <class T>
@@ -196,7 +205,9 @@ WeightView<T> flattened_channels_first(const WeightView<T>& linear, Index channe
 }
 
 /// The same behind a flatten of positions x channels, position by position as Keras and Flax
-/// flatten NHWC: with C channels, input p C + c of the layer is position p of channel c.
+/// flatten NHWC: with C channels, input p C + c of the linear layer is position p of channel c.
+/// Shapes: outputs x P channels. Cost: constant.
+/// @throws as flattened_channels_first
 template <class T>
 WeightView<T> flattened_channels_last(const WeightView<T>& linear, Index channels) {
   return detail::flattened("flattened_channels_last", linear, channels, false);
@@ -205,7 +216,9 @@ WeightView<T> flattened_channels_last(const WeightView<T>& linear, Index channel
 /// Weights of a convolution with any number of spatial axes in PyTorch's and ONNX' order, dense:
 /// out_channels x (in_channels / groups) x taps. A depthwise convolution has as many groups as
 /// input channels.
+/// @param data         the first weight of out_channels x (in_channels / groups) x taps of them
 /// @param in_channels  of the layer, all groups together
+/// Shapes: as said. Cost: constant.
 /// @throws std::invalid_argument when the groups do not divide the channels, or a count is not
 ///         positive
 template <class T>
@@ -217,8 +230,9 @@ WeightView<T> convolution_oihw(T* data, Index out_channels, Index in_channels, I
   return {data, LayerKind::convolution, sizes, {sizes.out_per_group * out, out, taps, 1}};
 }
 
-/// The same in the order of Keras, Flax and TensorFlow: taps x (in_channels / groups) x
-/// out_channels.
+/// The same in the order of Keras, Flax and TensorFlow. Shapes: `data` is taps x (in_channels /
+/// groups) x out_channels. Cost: constant.
+/// @throws as convolution_oihw
 template <class T>
 WeightView<T> convolution_hwio(T* data, Index out_channels, Index in_channels, Index taps,
                                Index groups = 1) {
@@ -228,8 +242,9 @@ WeightView<T> convolution_hwio(T* data, Index out_channels, Index in_channels, I
   return {data, LayerKind::convolution, sizes, {sizes.out_per_group, 1, out_channels, tap}};
 }
 
-/// Weights of a Keras DepthwiseConv: taps x channels x multiplier; output channel
-/// c multiplier + m is made of input channel c alone.
+/// Weights of a Keras DepthwiseConv; output channel c multiplier + m is made of input channel c
+/// alone. Shapes: `data` is taps x channels x multiplier. Cost: constant.
+/// @throws std::invalid_argument when a count is not positive
 template <class T>
 WeightView<T> depthwise_hwim(T* data, Index channels, Index multiplier, Index taps) {
   return {data,
@@ -238,8 +253,9 @@ WeightView<T> depthwise_hwim(T* data, Index channels, Index multiplier, Index ta
           {multiplier, 1, 1, channels * multiplier}};
 }
 
-/// Weights of a transposed convolution in PyTorch's and ONNX' order, dense: in_channels x
-/// (out_channels / groups) x taps.
+/// Weights of a transposed convolution in PyTorch's and ONNX' order, dense. Shapes: `data` is
+/// in_channels x (out_channels / groups) x taps. Cost: constant.
+/// @throws as convolution_oihw
 template <class T>
 WeightView<T> transposed_iohw(T* data, Index out_channels, Index in_channels, Index taps,
                               Index groups = 1) {
@@ -249,7 +265,9 @@ WeightView<T> transposed_iohw(T* data, Index out_channels, Index in_channels, In
   return {data, LayerKind::transposed_convolution, sizes, {sizes.in_per_group * in, taps, in, 1}};
 }
 
-/// Weights of a Keras ConvTranspose: taps x out_channels x in_channels.
+/// Weights of a Keras ConvTranspose. Shapes: `data` is taps x out_channels x in_channels. Cost:
+/// constant.
+/// @throws std::invalid_argument when a count is not positive
 template <class T>
 WeightView<T> transposed_hwoi(T* data, Index out_channels, Index in_channels, Index taps) {
   return {data,

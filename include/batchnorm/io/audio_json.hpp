@@ -199,7 +199,9 @@ inline Tensors read_audio_text(const FileContext& context, std::string_view json
 
 }  // namespace detail
 
-/// Reads a network of RTNeural or of NAM from text; see read_audio_json.
+/// Reads a network of RTNeural or of NAM from a text, `json`, which messages call `name`; see
+/// read_audio_json. Cost: one pass over the text.
+/// @throws what read_audio_json throws
 inline Tensors parse_audio_json(const std::string& json, const std::string& name) {
   return detail::read_audio_text(detail::FileContext{"parse_audio_json", name}, json);
 }
@@ -208,7 +210,7 @@ inline Tensors parse_audio_json(const std::string& json, const std::string& name
 /// Batch norms carry their epsilon, so that they are loaded with LoadOptions::saved().
 /// @throws std::runtime_error whose text has the path, when it is no JSON object, or the numbers of
 ///         a NAM model are not as many as its layers have
-/// Cost: reads the whole file. Thread safe.
+/// Cost: reads the whole file at that path. Source: the code of RTNeural and of NAM.
 inline Tensors read_audio_json(const std::string& path) {
   const detail::FileContext context{"read_audio_json", path};
   const detail::FileBytes file = detail::map_file(context);

@@ -116,17 +116,24 @@ inline bool is_index_name(const std::string& path) {
 /// @throws std::runtime_error whose text has the path, and the byte or the tensor where it is
 ///         wrong, or what the operating system says; for a file of another kind (PyTorch's, HDF5,
 ///         ONNX, GGUF, ...) what it is and how to convert it
+/// @param path  of the file, or of the index
+/// Cost: reads the headers; elements when they are asked for. Source: the format's own description,
+/// and its validate() in huggingface/safetensors.
 inline Tensors open_checkpoint(const std::string& path) {
   const detail::FileContext context{"open_checkpoint", path};
   return detail::is_index_name(path) ? detail::map_shards(context) : detail::map_tensors(context);
 }
 
-/// All batch norm layers of a checkpoint.
+/// All batch norm layers of a checkpoint at that path. Cost: as open_checkpoint.
+/// @throws what that throws
 inline std::vector<FoundBatchNorm> find_batch_norms(const std::string& path) {
   return find_batch_norms(open_checkpoint(path));
 }
 
-/// Writes a checkpoint of one layer under the names of a system.
+/// Writes a checkpoint of one layer, its state and options, to `path`, behind a prefix and under
+/// the names of a system, `naming`. Shapes: one number per channel. Cost: one write of the file,
+/// whole or not at all.
+/// @throws what save_state of safetensors_state.hpp and write_safetensors throw
 template <class T, int Channels>
 void save_state(const std::string& path, const LayerPrefix& prefix, const State<T, Channels>& state,
                 const Options& options, const Naming& naming) {
@@ -135,7 +142,9 @@ void save_state(const std::string& path, const LayerPrefix& prefix, const State<
   write_safetensors(path, tensors);
 }
 
-/// Opens a checkpoint and takes one layer out of it; see load_state for Tensors in load_state.hpp.
+/// Opens a checkpoint at that path and takes one layer out of it; prefix and options are those of
+/// load_state for Tensors in load_state.hpp. Cost: reads the headers, and this layer.
+/// @throws what that and open_checkpoint throw
 template <class T, int Channels = Eigen::Dynamic>
 LoadedState<T, Channels> load_state(const std::string& path, const LayerPrefix& prefix,
                                     const LoadOptions& options) {

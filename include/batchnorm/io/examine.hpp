@@ -313,7 +313,8 @@ class LayerExamination {
 
 /// Everything there is to say about a layer of a checkpoint, errors included, without loading it:
 /// load_state raises what is an error here. Without an epsilon, of the file or given, nothing is
-/// said about what it does to the layer. Reads the elements of this layer and of no other.
+/// said about what it does to the layer. Cost: reads the elements of this layer and of no other.
+/// @param tensors, layer  the checkpoint, and one of what find_batch_norms finds in it
 /// @param options  of a layer that was saved without any. One whose scale and shift are both off
 ///                 says that there are no gamma and beta, which is an error otherwise.
 /// @throws std::runtime_error when the metadata of that layer is not what this library writes.

@@ -115,7 +115,8 @@ inline Tensors read_keras_bytes(const FileContext& context, std::string_view byt
 
 }  // namespace detail
 
-/// Reads a model of Keras from memory; see read_keras.
+/// Reads a model of Keras from memory; see read_keras. Cost: as there, without reading.
+/// @param bytes, size  the file
 /// @param name  what messages call these bytes
 /// @throws std::invalid_argument also when bytes is null and size is not 0
 inline Tensors parse_keras(const void* bytes, std::size_t size, const std::string& name) {
@@ -130,8 +131,8 @@ inline Tensors parse_keras(const void* bytes, std::size_t size, const std::strin
 /// loaded with LoadOptions::saved(). Files of weights alone have no JSON: then epsilon has to be
 /// given. Links to other files are not followed.
 ///
-/// Cost: reads the whole file into memory, once more for an archive. HDF5 without thread safety, as
-/// Debian has it, allows one call at a time.
+/// Cost: reads the whole file at that path into memory, once more for an archive. Thread safety:
+/// HDF5 without it, as Debian has it, allows one call at a time. Source: the code of Keras.
 /// @throws std::runtime_error whose text has the path, when it is no such file, a dataset cannot be
 ///         read or claims more elements than the file can hold, or a member of an archive is
 ///         compressed

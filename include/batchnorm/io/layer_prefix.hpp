@@ -15,25 +15,33 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// What a layer is called: all that stands before the names, with the separator behind it, such as
-/// "1." or "encoder/bn3/". Parameters and statistics may lie in different places.
+/// "1." or "encoder/bn3/". Parameters and statistics may lie in different places. Errors: none.
+/// Thread safety: a plain value.
 struct LayerPrefix {
   std::string parameters;  ///< before gamma and beta
   std::string statistics;  ///< before mean, variance and counter
 
+  /// One prefix for both.
   LayerPrefix(std::string both) : parameters(both), statistics(std::move(both)) {}
+  /// The same from a literal, for both.
   LayerPrefix(const char* both) : LayerPrefix(std::string(both)) {}
+  /// A pair: of_parameters and of_statistics.
   LayerPrefix(std::string of_parameters, std::string of_statistics)
       : parameters(std::move(of_parameters)), statistics(std::move(of_statistics)) {}
 
+  /// The one that a tensor of that role lies under.
   const std::string& of(Role role) const {
     const bool is_parameter = role == Role::gamma || role == Role::beta || role == Role::input_bias;
     return is_parameter ? parameters : statistics;
   }
+  /// Whether they differ.
   bool is_pair() const { return parameters != statistics; }
 
+  /// Whether both are the same.
   friend bool operator==(const LayerPrefix& a, const LayerPrefix& b) {
     return a.parameters == b.parameters && a.statistics == b.statistics;
   }
+  /// Whether they differ.
   friend bool operator!=(const LayerPrefix& a, const LayerPrefix& b) { return !(a == b); }
 };
 

@@ -15,10 +15,11 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// The number that is added to a variance inside the root, as a type of its own: a bare number in
 /// a call could be anything. Files of the frameworks do not carry it and it differs between layers
-/// of one network, so there is no default.
+/// of one network, so there is no default. Thread safety: a plain value.
 struct Epsilon {
-  double value;
+  double value;  ///< epsilon, in the unit of the variance
 
+  /// From the number.
   /// @throws std::invalid_argument when it is negative or not finite.
   explicit Epsilon(double number) : value(number) {
     Options options;
@@ -27,12 +28,15 @@ struct Epsilon {
   }
 };
 
-/// What a file does not say about a layer, and the caller has to. A plain value:
+/// What a file does not say about a layer, and the caller has to. Each call returns changed
+/// options.
 ///
 ///     load_state<float>(file, "1.", Epsilon(1e-5));
 ///     load_state<float>(file, "1.", LoadOptions(Epsilon(1e-3)).named(Naming::keras()));
 ///     load_state<float>(file, "1.", LoadOptions(Epsilon(1e-5)).without_scale_and_shift());
 ///     load_state<float>(file, "1.", LoadOptions::saved());
+///
+/// Errors: none. Thread safety: immutable.
 class LoadOptions {
  public:
   /// The epsilon of the layer. A file that carries another one is refused.
@@ -42,7 +46,7 @@ class LoadOptions {
   /// the vectors of a layer (dfdx, RTNeural, Keras by way of read_keras). Other files are refused.
   static LoadOptions saved() { return LoadOptions(); }
 
-  /// The names of that system only; otherwise the names that are there decide.
+  /// The names of one system only, its `naming`; otherwise the names that are there decide.
   LoadOptions named(Naming naming) const {
     LoadOptions changed = *this;
     changed.naming_ = std::move(naming);
@@ -85,7 +89,7 @@ class LoadOptions {
     return changed;
   }
 
-  /// What the file has in the place of the running variance. Needed where versions of a system
+  /// What is stored in the place of the running variance. Needed where versions of a system
   /// differ: Keras 1 calls `running_std` what is a deviation in some versions and a variance in
   /// others.
   LoadOptions storing(StoredVariance stored) const {
@@ -118,8 +122,8 @@ class LoadOptions {
     return changed;
   }
 
-  /// How the layer updates its running statistics, which no file of a framework says: names tell a
-  /// system, and a system has only a usual rule.
+  /// How the layer updates its running statistics, and which variance it averages, which no file of
+  /// a framework says: names tell a system, and a system has only a usual rule.
   LoadOptions updating(RunningUpdate running, VarianceEstimator variance) const {
     LoadOptions changed = *this;
     changed.running_ = running;
@@ -127,21 +131,25 @@ class LoadOptions {
     return changed;
   }
 
+  /// What was said, for each word above; empty or false where nothing was.
   const std::optional<Epsilon>& epsilon() const { return epsilon_; }
-  const std::optional<Naming>& naming() const { return naming_; }
-  bool is_inplace_abn() const { return is_inplace_abn_; }
-
+  const std::optional<Naming>& naming() const { return naming_; }  ///< of named()
+  bool is_inplace_abn() const { return is_inplace_abn_; }          ///< of from_inplace_abn()
+  /// Of storing().
   const std::optional<StoredVariance>& stored_variance() const { return stored_variance_; }
+  /// Of epsilon_outside_root().
   bool is_epsilon_outside_root() const { return is_epsilon_outside_; }
-  bool adds_one_to_gamma() const { return adds_one_; }
-  bool has_free_gamma() const { return has_free_gamma_; }
+  bool adds_one_to_gamma() const { return adds_one_; }     ///< of adding_one_to_gamma()
+  bool has_free_gamma() const { return has_free_gamma_; }  ///< of without_fixed_gamma()
+  /// Of updating().
   const std::optional<RunningUpdate>& running() const { return running_; }
+  /// Of updating().
   const std::optional<VarianceEstimator>& running_variance() const { return running_variance_; }
 
   /// False where the caller has said that there is none; otherwise nothing is known.
   std::optional<bool> has_scale() const { return has_scale_; }
-  std::optional<bool> has_shift() const { return has_shift_; }
-  std::optional<bool> has_statistics() const { return has_statistics_; }
+  std::optional<bool> has_shift() const { return has_shift_; }            ///< likewise
+  std::optional<bool> has_statistics() const { return has_statistics_; }  ///< likewise
 
  private:
   LoadOptions() = default;

@@ -26,20 +26,22 @@ enum class Finding {
   options        ///< where epsilon and update rule come from
 };
 
-/// What was found while a layer was loaded, in the order in which it was looked at. A plain value.
+/// What was found while a layer was loaded, in the order in which it was looked at. Errors: none.
+/// Thread safety: a plain value.
 struct LoadReport {
+  /// One thing that was found.
   struct Entry {
-    Finding finding;
-    bool is_error;
+    Finding finding;     ///< its kind
+    bool is_error;       ///< whether load_state refuses the layer for it
     std::string tensor;  ///< its name in the file; empty when the entry is about the layer
-    std::string text;
+    std::string text;    ///< what it is, for a person
   };
 
   std::string layer;           ///< the prefix of the layer
   std::string file;            ///< the name of the collection that was looked into
   std::vector<Entry> entries;  ///< errors are here only in reports of examine_batch_norm
 
-  /// The entries of one kind.
+  /// The entries of one kind of finding.
   std::vector<Entry> of(Finding finding) const {
     std::vector<Entry> chosen;
     for (const Entry& entry : entries) {
@@ -48,8 +50,10 @@ struct LoadReport {
     return chosen;
   }
 
+  /// Whether there is an entry of that finding.
   bool has(Finding finding) const { return !of(finding).empty(); }
 
+  /// The number of entries that are errors.
   std::size_t errors() const {
     std::size_t count = 0;
     for (const Entry& entry : entries) count += entry.is_error ? 1 : 0;
@@ -87,6 +91,7 @@ struct LoadReport {
                : detail::text("tensor ", detail::in_quotes(entry.tensor), ": ", entry.text);
   }
 
+  /// A finding in words.
   static const char* name_of(Finding finding) {
     switch (finding) {
       case Finding::used:

@@ -31,7 +31,7 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
-/// A layer of a checkpoint, with all that is known about it. A plain value.
+/// A layer of a checkpoint, with all that is known about it. Thread safety: a plain value.
 template <class T, int Channels = Eigen::Dynamic>
 struct LoadedState {
   State<T, Channels> state;  ///< mean and variance are NaN when the file has no statistics
@@ -39,6 +39,7 @@ struct LoadedState {
   FoundBatchNorm found;      ///< where it lies, and under which names
   LoadReport report;         ///< without errors, which are raised
 
+  /// Whether the file has running statistics.
   bool has_statistics() const { return found.has_statistics(); }
 
   /// The inference path.
@@ -118,7 +119,7 @@ void apply_inplace_abn(State<T, Channels>& state, const FoundBatchNorm& layer, d
 ///         caller, or epsilon is neither given nor in the file, or differs; std::domain_error when
 ///         a variance is negative or a number is not finite (unless the options in the file let it
 ///         through) or does not fit into the scalar.
-/// Cost: reads the elements of this layer and of no other. Thread safe.
+/// Cost: reads the elements of this layer and of no other.
 template <class T, int Channels = Eigen::Dynamic>
 LoadedState<T, Channels> load_state(const Tensors& tensors, const LayerPrefix& prefix,
                                     const LoadOptions& options) {

@@ -16,7 +16,7 @@
 #include "batchnorm/version.hpp"
 
 // What the tensors of a batch norm layer are called: by the system that saved them, behind the
-// prefix of the layer.
+// prefix of the layer. Longer than most: one maker per system, one question per peculiarity.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -44,49 +44,57 @@ inline std::vector<std::string> split_text(const std::string& text, char separat
 /// TensorFlow's :0 behind Keras' names is read, too. Some have a list of arrays instead of names.
 /// Such a list is a layer only when the caller names the system, when this library has saved it, or
 /// when it is the folder `vars` of a layer of Keras 3, or a list with the factor of Caffe, that is
-/// called batch norm. A list that lacks an array is refused until the caller says which.
+/// called batch norm. A list that lacks an array is refused until the caller says which. Errors:
+/// none, unless a maker says so. Cost: constant; copies share the names. Thread safety: immutable.
+/// Source: the code of the systems that save and load these files.
 class Naming {
  public:
-  using Names = std::vector<std::string>;
+  using Names = std::vector<std::string>;  ///< alternatives, the usual one first
 
-  static Naming pytorch() { return of("PyTorch"); }
-  static Naming torch_fx() { return of("torch.fx"); }
-  static Naming keras() { return of("Keras"); }
-  static Naming keras1() { return of("Keras 1"); }
-  static Naming keras3() { return of("Keras 3"); }
-  static Naming tensorflow2() { return of("TensorFlow 2"); }
-  static Naming slim() { return of("TF-slim"); }
-  static Naming slim_frozen() { return of("TF-slim, frozen"); }
-  static Naming tf2onnx() { return of("tf2onnx"); }
-  static Naming flax() { return of("Flax"); }
-  static Naming haiku() { return of("Haiku"); }
-  static Naming onnx() { return of("ONNX"); }
-  static Naming mlx() { return of("MLX"); }
-  static Naming tinygrad() { return of("tinygrad"); }
-  static Naming candle() { return of("candle"); }
-  static Naming burn() { return of("Gluon or burn"); }
+  static Naming pytorch() { return of("PyTorch"); }    ///< weight, bias, running_mean, running_var
+  static Naming torch_fx() { return of("torch.fx"); }  ///< those of PyTorch, joined by underscores
+  static Naming keras() { return of("Keras"); }     ///< gamma, beta, moving_mean, moving_variance
+  static Naming keras1() { return of("Keras 1"); }  ///< gamma, beta, running_mean, running_std
+  static Naming keras3() { return of("Keras 3"); }  ///< the list `vars` of a layer
+  static Naming tensorflow2() { return of("TensorFlow 2"); }  ///< those of Keras, in a SavedModel
+  static Naming slim() { return of("TF-slim"); }  ///< those of Keras, in a folder BatchNorm
+  static Naming slim_frozen() { return of("TF-slim, frozen"); }  ///< the same, gamma as Const
+  static Naming tf2onnx() { return of("tf2onnx"); }    ///< ReadVariableOp:0, in ONNX files
+  static Naming flax() { return of("Flax"); }          ///< scale, bias, mean, var in two trees
+  static Naming haiku() { return of("Haiku"); }        ///< scale, offset, and the debiased averages
+  static Naming onnx() { return of("ONNX"); }          ///< scale, B, input_mean, input_var
+  static Naming mlx() { return of("MLX"); }            ///< those of PyTorch, no counter
+  static Naming tinygrad() { return of("tinygrad"); }  ///< those of PyTorch
+  static Naming candle() { return of("candle"); }      ///< those of PyTorch, no counter
+  static Naming burn() { return of("Gluon or burn"); }  ///< gamma, beta, running_mean, running_var
+  /// scale, bias, running_mean, running_var, epsilon
   static Naming dfdx() { return of("dfdx"); }
+  /// scale, bias, running_mean, running_var in two trees
   static Naming lux() { return of("Lux"); }
+  /// gamma, which counts as 1 unless told otherwise, beta, moving_mean, moving_var
   static Naming mxnet() { return of("MXNet Module"); }
-  static Naming gluon() { return of("Gluon or burn"); }
-  static Naming paddle() { return of("Paddle"); }
-  static Naming paddle_static() { return of("Paddle, static"); }
-  static Naming mindspore() { return of("MindSpore"); }
-  static Naming chainer() { return of("Chainer"); }
-  static Naming caffe() { return of("Caffe"); }
-  static Naming caffe2() { return of("Caffe2"); }
+  static Naming gluon() { return of("Gluon or burn"); }  ///< as burn
+  static Naming paddle() { return of("Paddle"); }        ///< weight, bias, _mean, _variance
+  static Naming paddle_static() { return of("Paddle, static"); }  ///< w_0, b_0, w_1, w_2
+  static Naming mindspore() { return of("MindSpore"); }           ///< those of Keras, behind dots
+  static Naming chainer() { return of("Chainer"); }  ///< gamma, beta, avg_mean, avg_var
+  static Naming caffe() { return of("Caffe"); }      ///< lists of sums and their factor
+  static Naming caffe2() { return of("Caffe2"); }    ///< s, b, rm, riv
+  /// scales, biases, rolling_mean, rolling_variance
   static Naming darknet() { return of("Darknet"); }
-  static Naming ncnn() { return of("ncnn"); }
-  static Naming lasagne() { return of("Lasagne"); }
-  static Naming matconvnet() { return of("MatConvNet"); }
-  static Naming coreml() { return of("Core ML"); }
-  static Naming katago() { return of("KataGo"); }
-  static Naming katago_pytorch() { return of("KataGo, PyTorch"); }
-  static Naming leela_zero() { return of("Leela Zero"); }
+  static Naming ncnn() { return of("ncnn"); }        ///< slope, bias, mean, var; epsilon is in var
+  static Naming lasagne() { return of("Lasagne"); }  ///< gamma, beta, mean, inv_std
+  static Naming matconvnet() { return of("MatConvNet"); }  ///< g, b, m: mean and deviation
+  static Naming coreml() { return of("Core ML"); }         ///< gamma, beta, mean, variance
+  static Naming katago() { return of("KataGo"); }          ///< gamma, beta, mean, variance, epsilon
+  static Naming katago_pytorch() { return of("KataGo, PyTorch"); }  ///< a deviation is stored
+  static Naming leela_zero() { return of("Leela Zero"); }           ///< no gamma; beta is scaled
+  /// bn_gammas, bn_betas, bn_means, bn_stddivs
   static Naming leela_chess_zero() { return of("Leela Chess Zero"); }
+  /// scale or weight, bias, ra_mean, ra_var
   static Naming stable_baselines() { return of("Stable Baselines"); }
-  static Naming rtneural() { return of("RTNeural"); }
-  static Naming nam() { return of("NAM"); }
+  static Naming rtneural() { return of("RTNeural"); }  ///< a list: gamma, beta, mean, variance
+  static Naming nam() { return of("NAM"); }  ///< a list: mean, variance, gamma, beta, epsilon
 
   /// The naming of a row of the table.
   /// @throws std::invalid_argument when there is no such system; the text names all of them
@@ -119,10 +127,12 @@ class Naming {
   Naming(std::string system, std::array<Names, roles> names, const Options& options = {})
       : data_(std::make_shared<const Data>(Data(std::move(system), std::move(names), options))) {}
 
+  /// What it is called in reports and by of().
   const std::string& system() const { return data_->system; }
+  /// The names that are read for a role.
   const Names& names(Role role) const { return data_->names[static_cast<std::size_t>(role)]; }
 
-  /// The name that is written; empty when the system has no such tensor.
+  /// The name that is written for a role; empty when the system has no such tensor.
   std::string name(Role role) const { return names(role).empty() ? "" : names(role).front(); }
 
   /// Tensors that belong to a layer and that nothing is computed with.
@@ -137,10 +147,11 @@ class Naming {
 
   /// The first part of the path of parameters and statistics, where these are two trees.
   const std::string& parameters_tree() const { return data_->parameters_tree; }
-  const std::string& statistics_tree() const { return data_->statistics_tree; }
+  const std::string& statistics_tree() const { return data_->statistics_tree; }  ///< likewise
 
-  /// The letters that may end the prefix of a layer, and what its last part has to begin with.
+  /// The letters that may end the prefix of a layer.
   const std::string& separators() const { return data_->separators; }
+  /// What the last part of the prefix has to begin with.
   const std::string& folder() const { return data_->folder; }
 
   /// Whether the tensors are a list, told apart by their number alone.
@@ -162,12 +173,14 @@ class Naming {
   bool has_moments() const { return is(detail::system_table::moments); }
   /// Whether beta is stored times sqrt(v + e).
   bool has_scaled_beta() const { return is(detail::system_table::scaled_beta); }
-  /// Whether a deviation of 0 counts as 1e-4, and an epsilon of 0 as 1e-5.
+  /// Whether a deviation of 0 counts as 1e-4.
   bool replaces_zero_deviation() const { return is(detail::system_table::zero_deviation); }
+  /// Whether an epsilon of 0 counts as 1e-5.
   bool replaces_zero_epsilon() const { return is(detail::system_table::zero_epsilon); }
 
-  /// Whether the epsilon of a layer is one of its tensors, and whether these are telling only then.
+  /// Whether the epsilon of a layer is one of its tensors.
   bool saves_epsilon() const { return data_->saves_epsilon; }
+  /// Whether its tensors are telling only then.
   bool needs_epsilon() const { return is(detail::system_table::with_epsilon); }
 
   /// Whether the prefix of a layer has to say batch norm, because names only count its tensors.
@@ -179,9 +192,11 @@ class Naming {
            !replaces_zero_deviation();
   }
 
+  /// Whether both are the same.
   friend bool operator==(const Naming& a, const Naming& b) {
     return a.data_ == b.data_ || (a.system() == b.system() && a.data_->names == b.data_->names);
   }
+  /// Whether they differ.
   friend bool operator!=(const Naming& a, const Naming& b) { return !(a == b); }
 
  private:

@@ -32,27 +32,28 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// A norm that has become a part of the layer beside it.
 struct OnnxFold {
-  std::string norm;        ///< name of the node that is gone, or is the Add of a bias now
-  std::string layer;       ///< name of the node that has its place
-  std::string type;        ///< Conv, ConvTranspose, Gemm or MatMul
-  bool into_front = true;  ///< whether the layer stands in front of the norm, as usual
-  bool new_bias = false;   ///< whether the layer had no bias and has one now
-  std::string dtype;       ///< of the weights: F32, F64, F16 or BF16
-  std::string input;       ///< the value that enters the layer
-  std::string output;      ///< the value that leaves the two, and has kept its name
-  FoldCertificate certificate;
+  std::string norm;             ///< name of the node that is gone, or is the Add of a bias now
+  std::string layer;            ///< name of the node that has its place
+  std::string type;             ///< Conv, ConvTranspose, Gemm or MatMul
+  bool into_front = true;       ///< whether the layer stands in front of the norm, as usual
+  bool new_bias = false;        ///< whether the layer had no bias and has one now
+  std::string dtype;            ///< of the weights: F32, F64, F16 or BF16
+  std::string input;            ///< the value that enters the layer
+  std::string output;           ///< the value that leaves the two, and has kept its name
+  FoldCertificate certificate;  ///< what that does to the output
 };
 
 /// A norm that is where it was.
 struct OnnxLeft {
-  std::string norm;
-  std::string reason;
+  std::string norm;    ///< name of its node
+  std::string reason;  ///< why it could not be folded
 };
 
+/// What fold_batch_norms returns. Thread safety: a plain value.
 struct OnnxFoldResult {
-  OnnxModel model;
-  std::vector<OnnxFold> folds;
-  std::vector<OnnxLeft> left;
+  OnnxModel model;              ///< the model, some of its norms folded
+  std::vector<OnnxFold> folds;  ///< those
+  std::vector<OnnxLeft> left;   ///< the others
 
   /// A line for every norm, for a person.
   std::string text() const {
@@ -249,7 +250,7 @@ class OnnxFolder {
 ///         valid; std::invalid_argument for options that no fold takes
 ///
 /// Cost: a copy of the model, two passes over the weights that are folded, and for each norm one
-/// over the names of the graph. Thread safe.
+/// over the names of the graph.
 inline OnnxFoldResult fold_batch_norms(const OnnxModel& model, const FoldOptions& options = {}) {
   detail::check_fold_options("fold_batch_norms", options);
   check_onnx(model);

@@ -24,7 +24,7 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// An ONNX model and where it comes from. A plain value.
 struct OnnxModel {
-  onnx::ModelProto proto;
+  onnx::ModelProto proto;                ///< as protobuf has read it
   std::string name = "model in memory";  ///< what messages call it: the path of its file
   /// Where the files with external data lie. Empty: a model from memory, and none is read.
   std::string folder;
@@ -73,6 +73,8 @@ inline OnnxModel parse_onnx(const FileContext& context, const void* bytes, std::
 }  // namespace detail
 
 /// Takes a model from memory. External data, which lie in files beside the model, are not read.
+/// Cost: one pass over the bytes, which are copied.
+/// @param bytes, size  the file
 /// @param name  what messages call it
 /// @throws std::runtime_error when the bytes are no model
 inline OnnxModel parse_onnx(const void* bytes, std::size_t size, const std::string& name) {
@@ -81,8 +83,8 @@ inline OnnxModel parse_onnx(const void* bytes, std::size_t size, const std::stri
   return detail::parse_onnx(context, bytes, size);
 }
 
-/// Reads a model. Of external data only what is asked for is read, later, from files in the folder
-/// of the model or below.
+/// Reads a model from a path. Cost: reads the file. Of external data only what is asked for is
+/// read, later, from files in the folder of the model or below.
 /// @throws std::runtime_error with the path when it cannot be read or is no model
 inline OnnxModel read_onnx(const std::string& path) {
   const detail::FileContext context{"read_onnx", path};

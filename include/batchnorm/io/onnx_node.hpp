@@ -184,7 +184,10 @@ OnnxModel onnx_of_numbers(const char* function, const Numbers& numbers, Index ra
 /// Adds a layer to the graph of a model, behind all its nodes: BatchNormalization for inference,
 /// and Relu or LeakyRelu behind it for an epilogue. Parameters are initialisers NAME.scale, NAME.B,
 /// NAME.input_mean and NAME.input_var. Statistics are rounded to the type of gamma, epsilon to
-/// float.
+/// float. Shapes: one number per channel. Cost: a copy of the state; one pass over the names of the
+/// model. Source: the specification of ONNX, BatchNormalization-15.
+/// @param name    of the node
+/// @param options those of the layer, epsilon above all
 /// @param input   a value of the graph with the channels on axis 1, of the type T
 /// @param output  the name of the value that the node makes
 /// @throws std::runtime_error naming the model, when it has no such value, has one of the name of
@@ -209,9 +212,10 @@ void add_batch_norm(OnnxModel& model, const std::string& name, const std::string
   detail::add_onnx_node(model, name, input, output, detail::onnx_numbers(function, frozen));
 }
 
-/// A model (opset 15) of one layer, from `x` to `y`.
+/// A model (opset 15) of one layer, its state and options, from `x` to `y`. Shapes: one number per
+/// channel. Cost: a copy of the numbers.
 /// @param rank  axes of x: 2 for examples x channels, 4 for NCHW
-/// @throws as add_batch_norm
+/// @throws std::invalid_argument, std::domain_error as add_batch_norm
 template <class T, int Channels>
 OnnxModel onnx_of(const State<T, Channels>& state, const Options& options, Index rank = 2) {
   return detail::onnx_of_numbers<T>("onnx_of", detail::onnx_numbers("onnx_of", state, options),

@@ -104,8 +104,9 @@ inline void take_external_data(const FileContext& context, OnnxModel& model) {
 
 }  // namespace detail
 
-/// Checks that every value of the graph is made once and before it is used, and that outputs are
-/// made. It is not asked whether operators know their inputs.
+/// Checks of a model that every value of the graph is made once and before it is used, and that
+/// outputs are made. It is not asked whether operators know their inputs. Cost: one pass over the
+/// names.
 /// @throws std::runtime_error naming file and node
 inline void check_onnx(const OnnxModel& model) {
   const detail::FileContext context{"check_onnx", model.name};
@@ -115,8 +116,8 @@ inline void check_onnx(const OnnxModel& model) {
   detail::OnnxGraphCheck(context).check(model.proto.graph(), {});
 }
 
-/// Writes a model into one file: what lay in files beside it is taken in. The file appears whole or
-/// not at all.
+/// Writes a model into one file, the path: what lay in files beside it is taken in. The file
+/// appears whole or not at all. Cost: a copy of the model, one write.
 /// @throws std::runtime_error when the model is not valid (check_onnx), is larger than 2 GB, or the
 ///         file cannot be written
 inline void write_onnx(const std::string& path, const OnnxModel& model) {

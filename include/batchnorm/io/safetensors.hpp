@@ -121,7 +121,8 @@ inline std::string build_header(const FileContext& context, const Tensors& tenso
 ///
 /// The bytes come from anywhere: every rule of the format is checked before an element is touched
 /// (safetensors_layout.hpp lists them), and nothing outside of [bytes, bytes + size) is read. The
-/// tensors are copied, so the bytes may go away afterwards.
+/// tensors are copied, so the bytes may go away afterwards. Cost: one copy of the elements.
+/// @param bytes, size  the file
 /// @param name  what messages call these bytes
 /// @throws std::runtime_error whose text has the name, and the byte or the tensor where it is
 ///         wrong; std::invalid_argument when bytes is null and size is not 0.
@@ -139,10 +140,10 @@ inline Tensors parse_safetensors(const void* bytes, std::size_t size, const std:
   return detail::share_tensors(name, std::move(header), data);
 }
 
-/// Reads a checkpoint. The header is checked before memory for the elements is asked for.
+/// Reads a checkpoint. The header is checked before memory for the elements is asked for. Cost: one
+/// read of the whole file; open_checkpoint reads what is asked for.
 /// @throws std::runtime_error whose text has the path, and the byte or the tensor where it is
-/// wrong,
-///         or what the operating system says.
+///         wrong, or what the operating system says.
 inline Tensors read_safetensors(const std::string& path) {
   const detail::FileContext context{"read_safetensors", path};
   detail::refuse_other_kinds(context, detail::read_beginning(context));
@@ -187,10 +188,12 @@ inline void write_tensors(AtomicFile& file, const Tensors& tensors,
 
 /// Writes a checkpoint: whole or not at all. The bytes go to a temporary file in the same folder,
 /// which is flushed to the disk and then renamed; see AtomicFile. The same tensors give the same
-/// bytes, whatever the order in which they were set.
+/// bytes, whatever the order in which they were set. Cost: one write of the elements.
+/// @param path      of the file
+/// @param tensors   what it will hold
+/// @param progress  is told how much is done; may be empty
 /// @throws std::runtime_error naming the file and what the operating system says, the temporary
-/// file
-///         being removed; std::invalid_argument when a name is not UTF-8.
+///         file being removed; std::invalid_argument when a name is not UTF-8.
 inline void write_safetensors(const std::string& path, const Tensors& tensors,
                               const WriteProgress& progress = {}) {
   const detail::FileContext context{"write_safetensors", path};
@@ -213,7 +216,9 @@ inline void write_safetensors(const std::string& path, const Tensors& tensors,
   }
 }
 
-/// Writes a checkpoint of one layer.
+/// Writes a checkpoint of one layer, its state behind a prefix, to a path. Shapes: one number per
+/// channel. Cost: one write of the file.
+/// @throws what save_state of safetensors_state.hpp and write_safetensors throw
 template <class T, int Channels>
 void save_state(const std::string& path, const std::string& prefix,
                 const State<T, Channels>& state) {
@@ -231,7 +236,8 @@ void save_state(const std::string& path, const std::string& prefix, const State<
   write_safetensors(path, tensors);
 }
 
-/// Reads a checkpoint and takes one layer out of it, with the options in the file.
+/// Reads a checkpoint at that path and takes one layer out of it, the one of that prefix, with the
+/// options in the file. Cost: one read of the whole file.
 /// @throws std::runtime_error also when there are none: epsilon has no default.
 template <class T, int Channels = Eigen::Dynamic>
 State<T, Channels> load_state(const std::string& path, const std::string& prefix) {

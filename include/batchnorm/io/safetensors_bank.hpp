@@ -106,7 +106,8 @@ inline Options read_bank_options(const char* function, const Tensors& tensors,
 }  // namespace detail
 
 /// Puts a bank into a collection, in place of one that has this prefix. Loading gives back every
-/// bit. A domain that has seen nothing yet is one when it is loaded.
+/// bit. A domain that has seen nothing yet is one when it is loaded. Cost: a copy of its numbers
+/// into the tensors.
 /// @param prefix  what the layer is called, with its dot, such as "1."; may be empty
 /// @throws std::invalid_argument for a bank without domains, std::domain_error as save_state.
 ///         Nothing is changed then.
@@ -134,7 +135,8 @@ void save_bank(Tensors& tensors, const std::string& prefix,
   for (const auto& [key, text] : saved.metadata()) tensors.metadata()[key] = text;
 }
 
-/// Takes a bank out of a collection, converting it to the scalar asked for.
+/// Takes a bank out of a collection, the tensors, converting it to the scalar asked for. The prefix
+/// is that of save_bank. Cost: reads the elements of the bank.
 /// @throws std::runtime_error naming file and tensor when there is no domain, a tensor is missing
 ///         or has another shape, or the domains were saved with different epsilons;
 ///         std::invalid_argument and std::domain_error for what StatisticBank::set refuses

@@ -26,8 +26,9 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
-/// Which file has which tensor. Files are named relative to the folder of the index.
+/// Which file has which tensor.
 struct SafetensorsIndex {
+  /// The file of each tensor, relative to the folder of the index.
   std::map<std::string, std::string> file_of;
 };
 
@@ -171,6 +172,8 @@ inline SafetensorsIndex parse_index(const FileContext& context, const char* json
 }  // namespace detail
 
 /// Reads an index from memory. Every name of a file in it stays below the folder of the index.
+/// Cost: one pass over the bytes.
+/// @param bytes, size  the file
 /// @param name  what messages call these bytes
 /// @throws std::runtime_error whose text has the name, and the byte or the tensor where it is
 ///         wrong; std::invalid_argument when bytes is null and size is not 0.

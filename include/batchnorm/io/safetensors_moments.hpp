@@ -49,7 +49,8 @@ void read_moments_vector(const FileContext& context, const Tensors& tensors, con
 
 }  // namespace detail
 
-/// Puts moments into a collection that write_safetensors writes.
+/// Puts moments into a collection, the tensors, that write_safetensors writes. Shapes: of any
+/// number of channels. Cost: a copy of their numbers.
 /// @param prefix  what the layer is called, with its dot, such as "1."; may be empty
 /// @throws std::domain_error and std::invalid_argument as to_bytes. Nothing is changed then.
 template <class T, int Channels>
@@ -68,7 +69,8 @@ void save_moments(Tensors& tensors, const std::string& prefix,
   tensors.set(key("sum_of_squares"), moments.sum_of_squares.template cast<double>());
 }
 
-/// Takes moments out of a collection. Those that save_moments has put in come back to the last bit.
+/// Takes moments out of a collection, the tensors, from under a prefix. Those that save_moments has
+/// put in come back to the last bit. Cost: reads their elements.
 /// @throws std::runtime_error naming file and tensor when one is missing or has another shape
 /// @throws std::domain_error and std::invalid_argument as moments_from_bytes
 template <class T = double, int Channels = Eigen::Dynamic>

@@ -182,7 +182,9 @@ void save_layer(Tensors& tensors, const LayerPrefix& prefix, const State<T, Chan
 /// stored in the types of the state: gamma and beta of a float layer as F32, its running statistics
 /// as F64, so that loading gives back every bit. PyTorch and load_state read either type into
 /// either. Scalars that files do not have become F64. Without options the file does not carry
-/// epsilon, which has to be known when the layer is loaded.
+/// epsilon, which has to be known when the layer is loaded. Shapes: tensors of one number per
+/// channel. Cost: a copy of the numbers.
+/// @param tensors  the collection
 /// @param prefix  what the layer is called, with its dot: "1." or "encoder.bn3."
 /// @param stored  StoredStatistics::as_parameters for statistics in the type of gamma and beta
 /// @throws std::invalid_argument when the vectors differ in size or a counter is wrong;
@@ -202,8 +204,9 @@ void save_state(Tensors& tensors, const std::string& prefix, const State<T, Chan
   detail::save_layer(tensors, prefix, state, &options, Naming::pytorch(), stored);
 }
 
-/// The same under the names of another system. Where that has no counter, batches_seen is kept in
-/// the metadata. Systems that store another form than the variance get that; see stored_form.hpp.
+/// The same under the names of another system, its naming. Where that has no counter, batches_seen
+/// is kept in the metadata. Systems that store another form than the variance get that; see
+/// stored_form.hpp.
 /// @param prefix  for Flax's two trees a pair, such as {"params/bn1/", "batch_stats/bn1/"}
 /// @throws std::invalid_argument also when the system has no place for something of the layer: its
 ///         shift, its scale, two channels; std::domain_error when its form loses the variance
@@ -214,9 +217,13 @@ void save_state(Tensors& tensors, const LayerPrefix& prefix, const State<T, Chan
   detail::save_layer(tensors, prefix, state, &options, naming, stored);
 }
 
-/// A layer alone, under the names of a system and in the form that it stores; see save_state.
+/// A layer alone, under the names of a system and in the form that it stores; naming, prefix and
+/// stored are those of save_state.
 ///
 ///     write_safetensors("bn.safetensors", save_as(Naming::paddle(), "bn.", state, options));
+///
+/// Shapes: as there. Cost: as there.
+/// @throws what that throws
 template <class T, int Channels>
 Tensors save_as(const Naming& naming, const LayerPrefix& prefix, const State<T, Channels>& state,
                 const Options& options, StoredStatistics stored = StoredStatistics::exact) {
@@ -225,13 +232,14 @@ Tensors save_as(const Naming& naming, const LayerPrefix& prefix, const State<T, 
   return tensors;
 }
 
-/// Takes the state of a layer with PyTorch's names out of a collection, converting it to the scalar
-/// asked for.
+/// Takes the state of a layer with PyTorch's names behind a prefix out of a collection, converting
+/// it to the scalar asked for.
 ///
 /// Which tensors a layer has follows from its options: weight with scale, bias with shift. A tensor
 /// that is missing, or that should not be there, is an error: nothing is filled in silently. The
-/// counters alone may be missing, and are unknown then. See load_state.hpp for layers of other
-/// systems, for layers about which less is known, and for a report.
+/// counters alone may be missing, and are unknown then. Cost: reads the elements of the layer. See
+/// load_state.hpp for layers of other systems, for layers about which less is known, and for a
+/// report.
 /// @throws std::runtime_error naming file and tensor when a tensor is missing, unexpected or of
 ///         another shape or kind; std::domain_error when a variance is negative, a statistic is not
 ///         finite (unless options.non_finite is propagate) or a number does not fit.

@@ -26,6 +26,7 @@ enum class Role {
   input_bias   ///< bias of the layer in front, to be taken off the mean; one number per channel
 };
 
+/// Number of roles.
 inline constexpr std::size_t roles = 9;
 
 /// What stands in the place of the running variance v, with the epsilon e of the layer.

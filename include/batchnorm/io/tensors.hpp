@@ -26,9 +26,9 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 /// the bytes, which nobody changes; they may belong to a larger buffer, or to a mapped file.
 struct Tensor {
   std::string dtype;  ///< F64 F32 F16 BF16 I64 ..., or a name that this library does not know
-  std::vector<Index> shape;  ///< empty for a single number
-  std::shared_ptr<const unsigned char> bytes;
-  std::size_t size = 0;  ///< number of bytes
+  std::vector<Index> shape;                    ///< empty for a single number
+  std::shared_ptr<const unsigned char> bytes;  ///< of the elements
+  std::size_t size = 0;                        ///< number of bytes
 };
 
 /// The named tensors and the metadata of a checkpoint, in memory.
@@ -41,16 +41,23 @@ struct Tensor {
 /// Errors: std::runtime_error when the file is not what the caller expects (no such tensor, another
 /// dtype or rank), std::domain_error when a number does not fit, std::invalid_argument when the
 /// caller puts in what no file can hold. The text names file and tensor.
-/// Cost: values are converted at each call and copied once; nothing is cached.
-/// Threads: const member functions may run concurrently.
+/// Each call takes the key, the name of a tensor.
+/// Cost: values are converted at each call and copied once; nothing is cached. A name is looked up
+/// in a sorted map. Thread safety: const member functions may run concurrently. Shapes: as in the
+/// file, rank 0 and more, and row major.
 class Tensors {
  public:
+  /// No tensors.
   Tensors() = default;
+  /// No tensors, with a name.
   /// @param name  what messages call this collection, usually the path of its file
   explicit Tensors(std::string name) : name_(std::move(name)) {}
 
+  /// What messages call it.
   const std::string& name() const { return name_; }
+  /// Number of tensors.
   std::size_t size() const { return tensors_.size(); }
+  /// Whether there is a tensor of that name.
   bool contains(const std::string& key) const { return tensors_.count(key) != 0; }
 
   /// All names, sorted.
@@ -60,7 +67,7 @@ class Tensors {
     return names;
   }
 
-  /// The names that begin with a text, sorted. Cost: does not look at the others.
+  /// The names that begin with `beginning`, sorted. Cost: does not look at the others.
   std::vector<std::string> keys(const std::string& beginning) const {
     std::vector<std::string> names;
     auto entry = tensors_.lower_bound(beginning);
@@ -73,13 +80,16 @@ class Tensors {
 
   /// Texts that travel with the tensors.
   std::map<std::string, std::string>& metadata() { return metadata_; }
+  /// The same, to be looked at.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
   /// A tensor as stored. set() takes it again, so tensors of any dtype move between files.
   const Tensor& tensor(const std::string& key) const { return find("Tensors::tensor", key); }
+  /// The type of its elements, by the name that the format has for it.
   const std::string& dtype(const std::string& key) const {
     return find("Tensors::dtype", key).dtype;
   }
+  /// Its extents, the slowest axis first; empty for a single number.
   const std::vector<Index>& shape(const std::string& key) const {
     return find("Tensors::shape", key).shape;
   }
@@ -182,7 +192,7 @@ class Tensors {
     }
   }
 
-  /// A single number, of shape [].
+  /// A single number, the value, of shape [].
   template <class T>
   void set_value(const std::string& key, const T& value) {
     set(key, std::vector<Index>(), &value);

@@ -250,10 +250,10 @@ class TfjsReader {
 /// Quantised weights become float numbers, within scale 2^-20 of zero exactly zero. Statistics that
 /// are integers without min and scale are refused by load_state. Two layers of one name with
 /// different options have none, and want an Epsilon from the caller.
+/// @param path  of model.json
 /// @throws std::runtime_error naming the file and the weight; of a graph-model it says that no
-/// batch
-///         norm is left in it
-/// Cost: reads all weights, each once. Thread safe.
+///         batch norm is left in it
+/// Cost: reads all weights, each once. Source: the code of TensorFlow.js 4.22.0.
 inline Tensors open_tfjs(const std::string& path) {
   const detail::FileContext context{"open_tfjs", path};
   const detail::FileBytes model = detail::map_file(context);

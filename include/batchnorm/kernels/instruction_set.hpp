@@ -106,7 +106,8 @@ void run_unfused(const typename Kernel::Work& work) {
 }  // namespace detail
 
 /// Limits the vector instructions of every call in this process, whatever its Execution says: for
-/// bit-equal results on different processors, and for tests. Thread safe; calls that run already
+/// bit-equal results on different processors, and for tests. Errors: none; a limit that the
+/// processor does not reach changes nothing. Thread safety: from any thread; calls that run already
 /// are not affected.
 /// @return the limit that was in force before; at first InstructionSet::best, which is none
 inline InstructionSet limit_instruction_set(InstructionSet limit) {

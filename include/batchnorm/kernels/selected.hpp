@@ -155,7 +155,7 @@ SelectedPointer<T> selected_of(const char* function, const Input<T>& in) {
 /// How many values per channel count.
 template <class T>
 Index count_of(const SelectedPointer<T>& selected, const Input<T>& in) {
-  return selected != nullptr ? selected->count() : in.view().values_per_channel();
+  return selected ? selected->count() : in.view().values_per_channel();
 }
 
 }  // namespace detail

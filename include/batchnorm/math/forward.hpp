@@ -61,8 +61,7 @@ Moments<accumulator_t<T>, Channels> forward_pass(const ForwardCall<T, Channels>&
   const SelectedInput<T> chosen(call.function, call.in);
   if (chosen.count > 0) check_batch_size(call.function, call.options, chosen.count);
   // Where nothing can be rejected, a channel may be written before the next one is looked at.
-  if (chosen.selected == nullptr && chosen.count > 1 &&
-      call.options.non_finite == NonFinite::propagate &&
+  if (!chosen.selected && chosen.count > 1 && call.options.non_finite == NonFinite::propagate &&
       call.options.epsilon > min_invertible_variance) {
     if (call.step != nullptr) {
       check_running_start(call.function, call.options.running, chosen.count, call.state);

@@ -12,25 +12,28 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
-/// The gradients of the parameters. Zero for a parameter that the options leave out.
+/// The gradients of the parameters. Zero for a parameter that the options leave out. Thread safety:
+/// a plain value.
 template <class T, int Channels = Eigen::Dynamic>
 struct Gradients {
-  using Vector = ChannelVector<parameter_t<T>, Channels>;
-  Vector gamma;  ///< dL/dgamma, one per channel
-  Vector beta;   ///< dL/dbeta, one per channel
+  using Vector = ChannelVector<parameter_t<T>, Channels>;  ///< one number per channel
+  Vector gamma;                                            ///< dL/dgamma, one per channel
+  Vector beta;                                             ///< dL/dbeta, one per channel
 
+  /// Zeros for so many channels. Errors: none.
   explicit Gradients(Index channels) : gamma(Vector::Zero(channels)), beta(gamma) {}
 };
 
 /// What back-propagation has to know of a whole minibatch: two sums per channel. Those of pieces of
-/// it (BatchNorm::backward_sums) merge into those of the whole.
+/// it (BatchNorm::backward_sums) merge into those of the whole. Thread safety: a plain value.
+/// Source: Ioffe and Szegedy 2015, section 3; math/backward.hpp has the derivation.
 ///
 /// @tparam T         the type they are kept in, accumulator_t of the data
 /// @tparam Channels  number of channels when it is known to the compiler
 template <class T, int Channels = Eigen::Dynamic>
 struct GradientSums {
-  using Scalar = T;
-  using Vector = ChannelVector<T, Channels>;
+  using Scalar = T;                           ///< of the sums
+  using Vector = ChannelVector<T, Channels>;  ///< one number per channel
 
   Index count = 0;         ///< values per channel that were summed
   Vector output_gradient;  ///< sum f'(z) dL/dy, which is dL/dbeta
@@ -38,15 +41,18 @@ struct GradientSums {
 
   /// The sums of nothing; merging them with others gives exactly the others.
   GradientSums() : GradientSums(Channels == Eigen::Dynamic ? 0 : Channels) {}
+  /// The sums of nothing, of so many channels.
   /// @throws std::invalid_argument for fewer than zero, or another number than the type fixes
   explicit GradientSums(Index channels)
       : output_gradient(
             Vector::Zero(detail::checked_sum_channels<Channels>("GradientSums", channels))),
         normalized(output_gradient) {}
 
+  /// Number of channels.
   Index channels() const { return output_gradient.size(); }
 
-  /// The sums over both sets of values together.
+  /// The sums over both sets of values together, these and the other. Shapes: as many channels in
+  /// both. Cost: two additions per channel.
   /// @throws std::invalid_argument when the numbers of channels differ (sums of nothing that were
   ///         made without a number of channels merge with any), or a count is negative or gets too
   ///         large. Nothing is changed then.

@@ -73,9 +73,10 @@ auto make_masked(In&& in, const M& mask, Weights kind, MaskedOutput output) {
 ///                matrix or array of samples x positions, an expression of these, or a BatchView of
 ///                one channel
 /// @param output  what becomes of the elements that do not count
-/// The call that it is written in throws std::invalid_argument for a mask of another shape. Cost: a
-/// read of the mask, and 16 bytes for each run of elements that count and each that does not; where
-/// these are shorter than 16 elements, 9 bytes per eight elements more.
+/// Shapes: those of `mask` above. Errors: the call that it is written in throws
+/// std::invalid_argument for a mask of another shape. Cost: a read of the mask, and 16 bytes for
+/// each run of elements that count and each that does not; where these are shorter than 16
+/// elements, 9 bytes per eight elements more.
 template <class In, class Mask>
 auto masked(In&& in, const Mask& mask, MaskedOutput output = MaskedOutput::normalize) {
   return detail::make_masked<false>(std::forward<In>(in), mask, Weights::frequency, output);
@@ -92,7 +93,10 @@ auto masked(In&& in, const Mask& mask, MaskedOutput output = MaskedOutput::norma
 /// 1 give the bits of no weights at all. Weights do not weigh the loss: that is for dy to do.
 ///
 /// @param weights  as a mask of masked, but real numbers, in any type
-/// The call that it is written in throws std::domain_error for weights that are negative, NaN,
+/// @param kind     what they say
+/// @param output   what becomes of the elements of weight 0, as for masked
+/// Shapes: those of masked. Source: Kish, Survey Sampling (1965), 8.2. Errors: the call that it is
+/// written in throws std::domain_error for weights that are negative, NaN,
 /// infinite, or whose squares overflow; and for a sum of W - 1 that is not positive, where a
 /// running variance is divided by it. Cost: sums in double, a few times those without weights;
 /// 8 bytes more per value of a channel.

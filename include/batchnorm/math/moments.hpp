@@ -40,14 +40,15 @@ namespace detail {
 ///     mean = sum(w x) / W        sum_of_squares = sum(w (x - mean)^2)        W = sum(w)
 ///
 /// Where nothing was said about weights every w is 1, and W is the count n. Moments that were moved
-/// from may be assigned to and destroyed, as Eigen's vectors.
+/// from may be assigned to and destroyed, as Eigen's vectors. Thread safety: a plain value. Source:
+/// Chan, Golub and LeVeque 1979, eq. 2.1, for what merges.
 ///
 /// @tparam T         the type they are kept in, accumulator_t of the data
 /// @tparam Channels  number of channels when it is known to the compiler
 template <class T, int Channels = Eigen::Dynamic>
 struct Moments {
-  using Scalar = T;
-  using Vector = ChannelVector<T, Channels>;
+  using Scalar = T;                           ///< of the sums
+  using Vector = ChannelVector<T, Channels>;  ///< one number per channel
 
   Index count = 0;        ///< n: values per channel, the same for all channels
   Vector mean;            ///< one per channel
@@ -55,15 +56,18 @@ struct Moments {
 
   /// The moments of nothing; merging them with others gives exactly the others.
   Moments() : Moments(Channels == Eigen::Dynamic ? 0 : Channels) {}
+  /// The same for so many channels.
   /// @throws std::invalid_argument for fewer than zero, or another number than the type fixes
   explicit Moments(Index channels)
       : mean(Vector::Zero(detail::checked_sum_channels<Channels>("Moments", channels))),
         sum_of_squares(mean) {}
 
+  /// Number of channels.
   Index channels() const { return mean.size(); }
 
-  /// W, and the sum of the squares of all w: n, both, where every value counts once.
+  /// W, the sum of the weights: n where every value counts once.
   double weight() const { return is_weighted() ? weight_ : static_cast<double>(count); }
+  /// The sum of the squares of all weights: n where every value counts once.
   double squared_weight() const {
     return is_weighted() ? squared_weight_ : static_cast<double>(count);
   }
@@ -71,12 +75,14 @@ struct Moments {
   /// What the weights say; Weights::frequency where every value counts once.
   Weights weights() const { return kind_; }
 
-  /// Says what the values weigh that were counted. n for both is the same as never to have said
+  /// Says what the values weigh that were counted: weight is sum(w), squared_weight is sum(w^2),
+  /// and the kind decides the unbiased variance. n for both is the same as never to have said
   /// anything, to the bit.
   /// @throws std::invalid_argument unless `count` weights can have these sums
   void set_weight(double weight, double squared_weight, Weights kind = Weights::frequency);
 
-  /// The moments of both sets of values together (Chan, Golub and LeVeque 1979, eq. 2.1):
+  /// The moments of both sets of values together, these and the other (Chan, Golub and LeVeque
+  /// 1979, eq. 2.1):
   ///
   ///     d = mean_b - mean_a      mean = mean_a + d W_b / W
   ///     sum_of_squares = sum_of_squares_a + sum_of_squares_b + d^2 W_a W_b / W
@@ -84,9 +90,8 @@ struct Moments {
   /// Commutative to the bit: a.merge(b) and b.merge(a) are the same numbers, because the larger set
   /// is taken first. The mean is within half a unit in its last place of that of the given numbers,
   /// the variance within 4. Not associative to the bit: parties that want the same bits merge in
-  /// the same tree. Cost: a few operations per channel; allocates nothing but where these are
-  /// moments of no channels.
-  /// NaN and infinity pass into the result.
+  /// the same tree. Shapes: as many channels in both. Cost: a few operations per channel; allocates
+  /// nothing but where these are moments of no channels. NaN and infinity pass into the result.
   /// @throws std::invalid_argument when the numbers of channels differ (moments of nothing that
   ///         were made without a number of channels merge with any), or the kinds of weights; when
   ///         one of both has a negative count or fewer sums of squares than means, or there are too
@@ -115,7 +120,8 @@ struct Moments {
   /// Whether there is one.
   bool has_sample_variance() const { return count > 1 && divisor(1) > T(0); }
 
-  /// What a sum of squares is divided by: W for lost = 0, the divisor of sample_variance for 1.
+  /// The number that a sum of squares is divided by: W for lost = 0, the divisor of sample_variance
+  /// for 1. Errors: none.
   T divisor(Index lost) const {
     if (!is_weighted()) return detail::from_index<T>(count - lost);
     return T(lost == 0 ? weight_ : sample_divisor());
@@ -282,7 +288,9 @@ void Moments<T, Channels>::set_weight(double weight, double squared_weight, Weig
 /// double, the mean to as many standard deviations or to its own last bit. Bits do not depend on
 /// the number of threads.
 ///
-/// Cost: one read of the data. Allocates the result and one more number per channel. Thread safe.
+/// Shapes: `in` is samples x channels x positions, or features x examples; one result per channel.
+/// Cost: one read of the data, by the execution. Allocates the result and one more number per
+/// channel. Source: Chan, Golub and LeVeque 1983, for sums about a pivot.
 /// @throws std::invalid_argument as the makers of views do; an empty minibatch gives count 0.
 template <class In>
 auto moments_of(const In& in, const Execution& execution = {}) {

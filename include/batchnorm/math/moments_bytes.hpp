@@ -139,7 +139,7 @@ inline Index count_from_bytes(const char* function, std::uint64_t written) {
 /// Moments as bytes; the layout stands above. Reading them again gives the same bits.
 /// @throws std::domain_error when a number is not finite: others would take it for data
 /// @throws std::invalid_argument when the parts of the moments do not belong together
-/// Cost: 40 bytes and 16 per channel. Thread safe.
+/// Shapes: of any number of channels. Cost: 40 bytes and 16 per channel.
 template <class T, int Channels>
 std::vector<unsigned char> to_bytes(const Moments<T, Channels>& moments) {
   static_assert(std::is_floating_point<T>::value && std::numeric_limits<T>::digits <= 53,
@@ -172,6 +172,7 @@ std::vector<unsigned char> to_bytes(const Moments<T, Channels>& moments) {
 ///         another number of channels than the type fixes, or the sums of weights are impossible
 /// @throws std::domain_error when a number is not finite, a sum of squares is negative, or that of
 ///         one value is more than rounding
+/// Shapes: `size` bytes, which say the number of channels. Cost: one pass over the bytes.
 template <class T = double, int Channels = Eigen::Dynamic>
 Moments<T, Channels> moments_from_bytes(const void* bytes, std::size_t size) {
   static_assert(std::is_floating_point<T>::value && std::numeric_limits<T>::digits >= 53,
@@ -200,6 +201,7 @@ Moments<T, Channels> moments_from_bytes(const void* bytes, std::size_t size) {
   return moments;
 }
 
+/// The same from a vector.
 template <class T = double, int Channels = Eigen::Dynamic>
 Moments<T, Channels> moments_from_bytes(const std::vector<unsigned char>& bytes) {
   return moments_from_bytes<T, Channels>(bytes.data(), bytes.size());

@@ -158,6 +158,14 @@ void normalize_view(const Execution& execution, const FormulaOptions<parameter_t
   }
 }
 
+template <class T>
+void normalize_view(const Execution& execution, const Epilogue& epilogue,
+                    const CoefficientSource<parameter_t<T>>& source, const InputViews<T>& in,
+                    const BatchView<T>& out) {
+  normalize_view<T>(execution, formula_options<parameter_t<T>>(epilogue, in.residual != nullptr),
+                    source, in, out);
+}
+
 /// Normalises an input with statistics whose coefficients are computed channel by channel.
 template <class T, int Channels>
 void write_output(const Options& options, const State<T, Channels>& state,
@@ -173,14 +181,6 @@ void fill_output(const InputViews<T>& in, const BatchView<T>& out, const Executi
   if (in.selected == nullptr) return;
   const ForwardOperands<T> operands(in, out);
   in.selected->fill(execution, operands.data, &operands.output, operands.inputs, 0);
-}
-
-template <class T>
-void normalize_view(const Execution& execution, const Epilogue& epilogue,
-                    const CoefficientSource<parameter_t<T>>& source, const InputViews<T>& in,
-                    const BatchView<T>& out) {
-  normalize_view<T>(execution, formula_options<parameter_t<T>>(epilogue, in.residual != nullptr),
-                    source, in, out);
 }
 
 /// Whether a view is rows of neighbouring channels at one distance: examples, or positions of one.

@@ -27,6 +27,8 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 /// @param batch   k, counted from 1
 /// @param values  n_k, values per channel of this minibatch
 /// @param total   n_1 + ... + n_k
+/// Errors: none; the caller has checked that k and total are positive. Source: Kingma and Ba 2015,
+/// section 3, for the debiased rule; RunningUpdate for the others.
 inline double update_factor(const RunningUpdate& update, Index batch, Index values, Index total) {
   const double k = static_cast<double>(batch);
   const double weight = update.new_weight();
@@ -210,7 +212,9 @@ struct RunningWriter {
 
 /// Refuses to count on from a state that does not say what it has seen, when the rule divides by
 /// it: taken for zero, an unknown count would drop the statistics that are there at the first step.
-/// So would a zero that stands beside statistics which some data must have left behind.
+/// So would a zero that stands beside statistics which some data must have left behind. Shapes: any
+/// sound state. Cost: at most one pass over the channels.
+/// @param function  who asks, for the message; so for the checks below
 /// @throws std::domain_error naming rule and counter.
 template <class T, int Channels>
 void check_counter(const char* function, const RunningUpdate& rule,
@@ -240,7 +244,9 @@ void check_counter(const char* function, const RunningUpdate& rule,
 /// Refuses a state that no step can start from, be NaN propagated or not: one that does not know
 /// what its rule divides by, a counter that `values` more do not fit into, or a running variance
 /// below zero, which would be averaged on.
-/// @param values  per channel of the next minibatch
+/// @param function  who asks, for the message
+/// @param values    per channel of the next minibatch
+/// Shapes: any sound state.
 /// @throws std::domain_error naming the rule, or the first channel that breaks it
 /// @throws std::invalid_argument for the counter
 /// Cost: one pass over the channels.
@@ -257,7 +263,9 @@ void check_running_start(const char* function, const RunningUpdate& rule, Index 
 
 /// Refuses a step of the running statistics that cannot be taken, before anything is written: one
 /// whose result is not finite in the type of the parameters (unless that is to be propagated), or
-/// one from a state that check_running_start refuses.
+/// one from a state that check_running_start refuses by the rule of the options. The function is
+/// who asks, for the message. Shapes: the moments of the batch have the channels of the state.
+/// Cost: one pass over the channels.
 /// @throws what that does, and std::domain_error naming the first channel that is not finite
 template <class T, int Channels>
 void check_running_update(const char* function, const Options& options,
@@ -289,7 +297,9 @@ void check_running_update(const char* function, const Options& options,
 /// checked by check_running_update; this function cannot fail, so that a state never is half new. A
 /// counter that is unknown stays so.
 ///
-/// Cost: one pass over the channels; allocates nothing.
+/// Shapes: the moments of the batch have the channels of the state. Errors: none. Source: Ioffe and
+/// Szegedy 2015, algorithm 2, line 10; update_factor has the rules. Cost: one pass over the
+/// channels; allocates nothing.
 template <class T, int Channels>
 void apply_running_update(const Options& options, const Moments<accumulator_t<T>, Channels>& batch,
                           State<T, Channels>& state) {
@@ -311,6 +321,7 @@ void apply_running_update(const Options& options, const Moments<accumulator_t<T>
 /// @param batches   the minibatches that the moments come from, where that is known
 /// @throws std::invalid_argument for moments of another number of channels, or of too few values
 /// @throws std::domain_error for statistics that are not finite. Nothing is changed then.
+/// Shapes: the moments have the channels of the state. Cost: one pass over the channels.
 template <class T, int Channels, class A, int Other>
 void set_statistics(State<T, Channels>& state, const Moments<A, Other>& moments,
                     VarianceEstimator variance = VarianceEstimator::sample,

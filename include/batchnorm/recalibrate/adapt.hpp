@@ -76,7 +76,9 @@ Eigen::VectorXd shares_of(const char* function, const State<T, Channels>& source
 }  // namespace detail
 
 /// The share a of the target in the statistics of every channel: 0 plain inference, 1 the target
-/// alone. In values that the source counts as, it is N = n (1 - a) / a.
+/// alone. In values that the source counts as, it is N = n (1 - a) / a. `how` is the rule.
+/// Shapes: the target has the channels of the source, and so has the result. Cost: a few operations
+/// per channel.
 /// @throws as adapted
 template <class T, int Channels, int Other>
 Eigen::VectorXd target_shares(const State<T, Channels>& source,
@@ -91,11 +93,13 @@ Eigen::VectorXd target_shares(const State<T, Channels>& source,
 /// a target of no values changes nothing, to the bit.
 ///
 /// @param target  the moments of what enters the layer, of one value per channel or more
+/// @param how     the rule
+/// Shapes: the target has the channels of the source.
 /// @throws std::invalid_argument for another number of channels, or parts that do not belong
 ///         together
 /// @throws std::domain_error for statistics that are not finite, a negative variance, and a target
 ///         of one value per channel without a source
-/// Cost: a few operations per channel. Thread safe.
+/// Cost: a few operations per channel. Source: Adaptation names the papers.
 template <class T, int Channels, int Other>
 State<T, Channels> adapted(const State<T, Channels>& source,
                            const Moments<accumulator_t<T>, Other>& target, const Adaptation& how) {
@@ -111,8 +115,9 @@ State<T, Channels> adapted(const State<T, Channels>& source,
   return state;
 }
 
-/// The inference path of a layer, adapted to test data: `adapted`, frozen. With
-/// Adaptation::source(), or moments of nothing, the bits of layer.freeze().
+/// The inference path of a layer, adapted to the target, test data, as `how` says: `adapted`,
+/// frozen. With Adaptation::source(), or moments of nothing, the bits of layer.freeze(). Shapes: as
+/// adapted. Cost: as adapted and freeze.
 /// @throws what adapted throws, and what BatchNorm::freeze does
 template <class T, int Channels, int Other>
 FrozenBatchNorm<T, Channels> adapt(const BatchNorm<T, Channels>& layer,

@@ -57,16 +57,24 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 ///     away takes the answer away. Take source(), or a stream that has seen all classes.
 /// examples/11_corrupted_digits.cpp measures the first and the last.
 ///
-/// A plain value, made by the named functions; thread safe.
+/// A plain value, made by the named functions. Thread safety: immutable.
 class Adaptation {
  public:
-  enum class Rule { prior, share, automatic };
+  /// How a is found.
+  enum class Rule {
+    prior,     ///< from how many values the target has
+    share,     ///< it is given
+    automatic  ///< from how far the channel has moved
+  };
 
+  /// Plain inference, to the bit.
   static Adaptation source() {
     return Adaptation(Rule::prior, std::numeric_limits<double>::infinity());
   }
+  /// The statistics of the test data alone.
   static Adaptation target() { return Adaptation(Rule::prior, 0.0); }
 
+  /// The source counts as a number of values.
   /// @param values  N: as how many values per channel the source counts; infinity is allowed
   /// @throws std::invalid_argument when it is negative or NaN
   static Adaptation prior(double values) {
@@ -79,6 +87,7 @@ class Adaptation {
     return Adaptation(Rule::prior, values);
   }
 
+  /// The target has a given share.
   /// @param of_target  a: 0 is the source, 1 the target; other systems' alpha, prior and momentum
   ///                   mean either, so look which
   /// @throws std::invalid_argument unless 0 <= of_target <= 1
@@ -90,6 +99,7 @@ class Adaptation {
     return Adaptation(Rule::share, of_target);
   }
 
+  /// Every channel has the share that makes the error of its mean least.
   static Adaptation automatic() { return Adaptation(Rule::automatic, 0.0); }
 
   /// The same, but as the papers mix: without the term a (1 - a) (mu_t - mu_s)^2 between the means.
@@ -111,10 +121,11 @@ class Adaptation {
     return alike;
   }
 
-  Rule rule() const { return rule_; }
+  Rule rule() const { return rule_; }              ///< which of them it is
   double prior_values() const { return number_; }  ///< N of Rule::prior
   double target_share() const { return number_; }  ///< a of Rule::share
   bool is_exact() const { return is_exact_; }      ///< false for plain_mix
+  /// How many values are worth one independent value.
   double values_alike() const { return values_alike_; }
 
  private:

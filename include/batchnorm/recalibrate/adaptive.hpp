@@ -27,11 +27,13 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// How a stream forgets: what was seen n values ago weighs 2^(-n / half life), however the values
-/// came in batches. Made by the named functions.
+/// came in batches. Made by the named functions. Thread safety: immutable.
 class Forgetting {
  public:
+  /// Everything counts for ever.
   static Forgetting never() { return Forgetting(std::numeric_limits<double>::infinity()); }
 
+  /// Half of the weight is gone after so many values.
   /// @param values  per channel; in the long run the stream is worth about 3 times as many
   /// @throws std::invalid_argument unless it is finite and larger than 0
   static Forgetting half_life(double values) {
@@ -42,10 +44,11 @@ class Forgetting {
     return Forgetting(values);
   }
 
-  double half_life() const { return half_life_; }  ///< infinity for never
+  double half_life() const { return half_life_; }  ///< in values per channel; infinity for never
+  /// Whether nothing is forgotten.
   bool is_never() const { return !detail::is_finite(half_life_); }
 
-  /// What is left of old weights after so many new values.
+  /// The share that is left of old weights after so many new values. Errors: none.
   double kept_after(double values) const {
     return is_never() ? 1.0 : std::exp2(-values / half_life_);
   }
@@ -104,17 +107,19 @@ void forget(Moments<A, Channels>& seen, double kept) {
 /// never overwritten; forget_target() goes back to it, and all bits are those of layer.freeze()
 /// again. The way to keep a bad batch out is not to show it; NaN and infinity are refused.
 ///
-/// A plain value. Not for several threads at once, but what freeze() gives is. In a network of
-/// several norms adapt them in their order, as recalibrate/adapt.hpp says; it also says when not
-/// to.
+/// Shapes: moments have the channels of the layer. Cost: a few operations per channel in each call.
+/// Thread safety: a plain value, not for several threads at once; what freeze() gives is. In a
+/// network of several norms adapt them in their order, as recalibrate/adapt.hpp says; it also says
+/// when not to.
 ///
 /// @tparam T         scalar of the data
 /// @tparam Channels  number of channels when it is known to the compiler
 template <class T, int Channels = Eigen::Dynamic>
 class AdaptiveBatchNorm {
  public:
-  using Target = Moments<accumulator_t<T>, Channels>;
+  using Target = Moments<accumulator_t<T>, Channels>;  ///< of test data
 
+  /// From a layer: `how` its statistics are mixed with those of a stream, and the forgetting.
   /// @throws std::domain_error when the layer has no statistics, or what freeze() throws
   AdaptiveBatchNorm(const BatchNorm<T, Channels>& layer, const Adaptation& how,
                     const Forgetting& forgetting = Forgetting::never())
@@ -167,10 +172,10 @@ class AdaptiveBatchNorm {
   Eigen::VectorXd target_shares() const { return batchnorm::target_shares(source_, target_, how_); }
 
   const State<T, Channels>& source() const { return source_; }  ///< as it was given
-  const Target& target() const { return target_; }  ///< what was seen, and not forgotten
-  const Options& options() const { return options_; }
-  const Adaptation& adaptation() const { return how_; }
-  const Forgetting& forgetting() const { return forgetting_; }
+  const Target& target() const { return target_; }       ///< what was seen, and not forgotten
+  const Options& options() const { return options_; }    ///< those of the layer
+  const Adaptation& adaptation() const { return how_; }  ///< how statistics are mixed
+  const Forgetting& forgetting() const { return forgetting_; }  ///< how the stream is forgotten
 
  private:
   static const State<T, Channels>& checked(const BatchNorm<T, Channels>& layer) {

@@ -244,12 +244,14 @@ Diagnosis diagnose_state(const State<T, Channels>& state, const Options& options
 ///
 /// @throws std::invalid_argument when the parts of the state differ in size, or a series is of
 ///         other channels, of parts that do not belong together, or of fewer than two minibatches
-/// Cost: a few operations per channel. Thread safe. Sources: Kish, Survey Sampling (1965), 8.2, for
-/// effective numbers; the errors are those of means and variances of normal values.
+/// Shapes: one number per channel. Cost: a few operations per channel. Source: Kish, Survey
+/// Sampling (1965), 8.2, for effective numbers; the errors are those of means and variances of
+/// normal values.
 template <class T, int Channels>
 Diagnosis diagnose(const BatchNorm<T, Channels>& layer) {
   return detail::diagnose_state(layer.state(), layer.options(), nullptr);
 }
+/// The same with a series of minibatches of the layer.
 template <class T, int Channels>
 Diagnosis diagnose(const BatchNorm<T, Channels>& layer, const MinibatchSeries<double>& series) {
   return detail::diagnose_state(layer.state(), layer.options(), &series);
@@ -260,6 +262,7 @@ template <class T, int Channels>
 Diagnosis diagnose(const State<T, Channels>& state, const Options& options) {
   return detail::diagnose_state(state, options, nullptr);
 }
+/// The same with a series of minibatches.
 template <class T, int Channels>
 Diagnosis diagnose(const State<T, Channels>& state, const Options& options,
                    const MinibatchSeries<double>& series) {

@@ -21,12 +21,13 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// How good the running statistics of a layer are, and what is odd about it (recalibrate/
 /// diagnose.hpp makes it). Numbers that nobody can know are NaN, vectors of such numbers empty.
+/// Thread safety: a plain value.
 struct Diagnosis {
-  Index channels = 0;
-  RunningUpdate rule = RunningUpdate::population();
-  Index batches_seen = 0;
-  Index samples_seen = 0;
-  Staleness staleness = Staleness::fresh;
+  Index channels = 0;                                ///< number of channels
+  RunningUpdate rule = RunningUpdate::population();  ///< Options::running
+  Index batches_seen = 0;                            ///< number of minibatches, as in State
+  Index samples_seen = 0;                            ///< values per channel, as in State
+  Staleness staleness = Staleness::fresh;            ///< as in State
 
   /// The share that the mean 0 and variance 1 of a new layer still have in the running statistics:
   /// b^k after k minibatches with weight b on the old average.
@@ -37,12 +38,15 @@ struct Diagnosis {
   /// How many minibatches of equal weight would give an average as good as this one, (sum of
   /// weights)^2 / sum of squared weights (Kish 1965): (1 + b) / (1 - b) in the long run.
   double effective_batches = 0.0;
-  double effective_batches_in_the_long_run = 0.0;  ///< infinity for rules that weigh all alike
+  /// That number in the long run; infinity for rules that weigh all alike.
+  double effective_batches_in_the_long_run = 0.0;
 
-  /// Values per channel in an example, and how many independent ones are worth as much for its
-  /// mean: from the spread of minibatch means, so that it takes a series.
+  /// Values per channel in an example, and below how many independent ones are worth as much for
+  /// its mean: from the spread of minibatch means, so that it takes a series.
   double values_per_example = 0.0;
-  Index series_minibatches = 0;  ///< that the spread is of: few of them tell it roughly
+  /// Number of minibatches that the spread is of: few of them tell it roughly.
+  Index series_minibatches = 0;
+  /// Independent values that an example is worth, per channel.
   Eigen::VectorXd effective_values_per_example;
 
   Eigen::VectorXd variance;  ///< the running variance
@@ -51,7 +55,7 @@ struct Diagnosis {
   /// times the values of each; where a series was given times its effective values, and s^2 is the
   /// variance of all of it.
   Eigen::VectorXd mean_error;
-  Eigen::VectorXd variance_error;
+  Eigen::VectorXd variance_error;  ///< the error of the variance
   /// The error of the variance from the spread of minibatch variances, for values of any
   /// distribution. Takes a series.
   Eigen::VectorXd observed_variance_error;
@@ -61,8 +65,9 @@ struct Diagnosis {
   std::vector<Index> epsilon_rules;  ///< channels that vary, by less than epsilon
   std::vector<Index> not_usable;     ///< channels with NaN, infinity or a negative variance
   double largest_gain = 0.0;         ///< |gamma| / sqrt(variance + epsilon)
-  Index largest_gain_channel = -1;
+  Index largest_gain_channel = -1;   ///< the index of its channel
 
+  /// Whether the statistics are not those of the weights.
   bool is_stale() const { return staleness != Staleness::fresh; }
 
   /// All of it, for a person.

@@ -24,7 +24,8 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// The choices of a drift monitor.
 struct DriftOptions {
-  /// alpha: the most that the probability of a false alarm may be, from one restart to the next.
+  /// alpha, a share of 1: the most that the probability of a false alarm may be, from one restart
+  /// to the next.
   double alarm_probability = 0.05;
   /// How many values are worth one independent value: 1 for features of independent examples, the
   /// positions of an image divided by Diagnosis::effective_values_per_example.
@@ -54,17 +55,22 @@ struct DriftOptions {
 /// that they are worth says (Diagnosis::effective_batches times those of a minibatch): give it, or
 /// a long stream finds the error of the source.
 ///
-/// A plain struct. Not for several threads at once; report() and other const functions are. For the
-/// formulas see recalibrate/drift_score.hpp.
+/// Shapes: one channel or more, the same number everywhere. Cost: a few operations per channel in
+/// each call. Thread safety: not for several threads at once; report() and other const functions
+/// are. Source: Ramdas, Gruenwald, Vovk and Shafer 2023 (arXiv:2210.01948); recalibrate/
+/// drift_score.hpp has the formulas.
 struct DriftMonitor {
-  Eigen::VectorXd source_mean;
-  Eigen::VectorXd source_variance;
-  double source_values = std::numeric_limits<double>::infinity();  ///< that they come from
-  DriftOptions options;
+  Eigen::VectorXd source_mean;      ///< what the layer was trained on, per channel
+  Eigen::VectorXd source_variance;  ///< likewise
+  /// Independent values per channel that they come from.
+  double source_values = std::numeric_limits<double>::infinity();
+  DriftOptions options;  ///< the choices
   Moments<double> seen;  ///< of everything since the last restart
 
-  /// @param values  what the statistics are worth in independent values; infinity when they are
-  ///                taken as known
+  /// From the mean and variance of the source.
+  /// @param values   what the statistics are worth in independent values; infinity when they are
+  ///                 taken as known
+  /// @param choices  how careful it is
   /// @throws std::invalid_argument when sizes differ, or an option is outside of its range
   /// @throws std::domain_error when a number is not finite or a variance negative
   DriftMonitor(Eigen::VectorXd mean, Eigen::VectorXd variance,
@@ -95,7 +101,7 @@ struct DriftMonitor {
                      source.sample_variance().template cast<double>(),
                      values_of_equal_weight(source) / choices.values_alike, choices) {}
 
-  /// Takes note of test data.
+  /// Takes note of a batch of test data.
   /// @throws std::invalid_argument for another number of channels, and what Moments::merge throws
   /// @throws std::domain_error for NaN or infinity. Nothing is changed then.
   template <class A, int Channels>

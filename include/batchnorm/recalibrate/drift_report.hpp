@@ -19,27 +19,29 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// How far test data are from the source, channel by channel and in mean (recalibrate/drift.hpp
-/// makes it). A plain value. Channels that the source has no variance of are not judged: their
-/// entries are 0, and they count in no mean.
+/// makes it). Thread safety: a plain value. Channels that the source has no variance of are not
+/// judged: their entries are 0, and they count in no mean.
 struct DriftReport {
   double values = 0.0;  ///< n: independent values per channel seen since the last restart
-  double alarm_probability = 0.0;  ///< alpha
+  double alarm_probability = 0.0;  ///< alpha, a share of 1
   Eigen::VectorXd shift;           ///< of the means, in standard deviations of the source
   Eigen::VectorXd spread;          ///< standard deviation / that of the source
   Eigen::VectorXd kl;              ///< KL(target || source) in nats (kl_divergence)
   Eigen::VectorXd log_e;           ///< ln of the e-value (log_e_value)
-  std::vector<Index> not_judged;
-  double mean_kl = 0.0;
+  std::vector<Index> not_judged;   ///< channels whose source does not vary
+  double mean_kl = 0.0;            ///< mean of kl over the channels that are judged, in nats
   /// ln of the mean of the e-values, which is an e-value itself, however the channels depend on
   /// each other: no correction for their number.
   double log_mean_e = 0.0;
 
+  /// Number of channels.
   Index channels() const { return shift.size(); }
 
   /// Whether there is evidence of drift: the mean of the e-values has reached 1 / alpha.
   bool alarm() const { return log_mean_e >= -std::log(alarm_probability); }
 
-  /// The report for a person: the verdict, and a table of the channels with the largest e-values.
+  /// The report for a person: the verdict, and a table of so many rows, the channels with the
+  /// largest e-values. Errors: none.
   std::string text(std::size_t rows = 10) const;
 };
 

@@ -31,7 +31,8 @@ struct DriftSample {
 /// about as Exp(1), for few values a little wider: 95 % of samples are below 5.9, 4.0, 3.4, 3.2 and
 /// 3.0 for n = 2, 4, 8, 16 and 64 (the test drift_score measures it). That is said of one look: who
 /// looks again and again will see n KL above it sooner or later.
-/// Source: Kullback and Leibler 1951. Cost: constant. Thread safe.
+/// `seen` is what the channel shows. Errors: none; without variance it is infinite. Cost: constant.
+/// Source: Kullback and Leibler 1951.
 inline double kl_divergence(const DriftSample& seen) {
   const double q = seen.variance_ratio;
   if (!(q > 0.0)) return std::numeric_limits<double>::infinity();
@@ -83,11 +84,12 @@ inline double log_average_density(const DriftSample& seen, double k, double a) {
 /// With `source_values` its density is averaged over what N values leave open (k = N,
 /// a = (N - 1) / 2, s^2 the sample variance), which makes E a ratio of likelihoods again.
 ///
+/// @param seen           what the channel shows
 /// @param source_values  N, 2 or more; infinity for a source that is known
 /// @param k, a           the prior: as how many values it counts for the mean, and twice which for
 ///                       the variance; larger than 0
-/// Sources: the conjugate mixture is in Robbins 1970; e-values in Ramdas, Gruenwald, Vovk and
-/// Shafer 2023 (arXiv:2210.01948). Cost: constant. Thread safe.
+/// Errors: none; 0 for no values. Cost: constant. Source: the conjugate mixture is in Robbins 1970;
+/// e-values in Ramdas, Gruenwald, Vovk and Shafer 2023 (arXiv:2210.01948).
 inline double log_e_value(const DriftSample& seen,
                           double source_values = std::numeric_limits<double>::infinity(),
                           double k = 0.1, double a = 2.0) {

@@ -16,8 +16,8 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// How many values of equal weight have a mean of the same error: W where weights are frequencies,
-/// otherwise W^2 / sum(w^2) (Kish 1965, Survey Sampling, 8.2); n where nothing has a weight.
-/// Cost: constant. Thread safe.
+/// otherwise W^2 / sum(w^2); n where nothing has a weight. Shapes: `moments` of any number of
+/// channels. Errors: none. Cost: constant. Source: Kish 1965, Survey Sampling, 8.2.
 template <class T, int Channels>
 double values_of_equal_weight(const Moments<T, Channels>& moments) {
   const double weight = moments.weight();

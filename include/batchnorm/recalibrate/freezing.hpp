@@ -53,7 +53,8 @@ struct ForwardPass {
   /// The moments of the input; empty where they were not needed, for (running, keep).
   Moments<accumulator_t<T>, Channels> batch;
   /// For NormalizeWith::running, what was normalised with: the statistics before an update.
-  typename State<T, Channels>::Statistics running_mean, running_variance;
+  typename State<T, Channels>::Statistics running_mean,
+      running_variance;  ///< likewise
 };
 
 namespace detail {
@@ -70,6 +71,9 @@ using FromLayer = std::enable_if_t<true, A>;
 ///                                                   : NormalizeWith::minibatch, Running::keep);
 ///     const auto gradients = backward(layer, pass, x, dy, dx);
 ///
+/// @param statistics, running  the two choices
+/// @param in, out, execution   as for BatchNorm::train and infer
+/// Shapes: as for train. Source: the table at the top of recalibrate/freezing.hpp.
 /// @throws what train and infer throw; the layer is as before then, and so is an input in place
 /// Cost: that of the call that it is the same as; (running, update) reads the input twice.
 template <class T, int Channels>
@@ -109,8 +113,11 @@ ForwardPass<T, Channels> forward(BatchNorm<T, Channels>& layer,
 
 /// Back-propagates through a call of forward, whatever has happened to the statistics of the layer
 /// since.
-/// @param in  the input of that call
+/// @param pass  what forward returned
+/// @param in    the input of that call
+/// @param out_gradient, in_gradient, execution  as for BatchNorm::backward
 /// @return dL/dgamma and dL/dbeta, summed over the minibatch
+/// Shapes: as for backward. Cost: that of backward or backward_frozen.
 /// @throws what BatchNorm::backward and backward_frozen throw, and std::invalid_argument for a pass
 ///         of a layer with another number of channels
 template <class T, int Channels>

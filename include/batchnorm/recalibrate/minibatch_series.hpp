@@ -22,7 +22,8 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 ///     seen.add(layer.normalize(x, y), examples);   // or train, or moments_of
 ///
 /// The series of shards merge into that of all, in any order and tree; moments of the three kinds
-/// travel as all moments do (math/moments_bytes.hpp). A plain value.
+/// travel as all moments do (math/moments_bytes.hpp). Shapes: one number of channels. Cost: a few
+/// operations per channel in each call. Thread safety: a plain value.
 ///
 /// @tparam T  the type that moments are kept in, double for float data
 template <class T>
@@ -30,19 +31,23 @@ struct MinibatchSeries {
   Moments<T> pooled;     ///< of all values: the spread between minibatches is in it
   Moments<T> means;      ///< of the minibatches' means, each counted once
   Moments<T> variances;  ///< of the sample variances of those that have one, each counted once
-  Index examples = 0;
+  Index examples = 0;    ///< number of examples in all of them
 
+  /// Of nothing, and of no channels yet.
   MinibatchSeries() = default;
+  /// Of nothing, with so many channels.
   /// @throws std::invalid_argument for fewer than zero
   explicit MinibatchSeries(Index channels)
       : pooled(detail::checked_sum_channels<Eigen::Dynamic>("MinibatchSeries", channels)),
         means(pooled),
         variances(pooled) {}
 
+  /// Number of channels.
   Index channels() const { return pooled.channels(); }
+  /// Number of minibatches.
   Index minibatches() const { return means.count; }
 
-  /// One minibatch more. An empty one counts as none.
+  /// One batch more: the moments of a minibatch. An empty one counts as none.
   /// @param examples_of_batch  how many examples it has; an image is one, of many values
   /// @throws std::invalid_argument for moments of another number of channels, or a negative number
   ///         of examples, or a series whose parts do not belong together
@@ -73,7 +78,7 @@ struct MinibatchSeries {
     variances.merge(one);
   }
 
-  /// Both series as one.
+  /// Both series, this and the other, as one.
   /// @throws std::invalid_argument when the numbers of channels differ, of the series or of the
   ///         parts of one, and what else Moments::merge refuses. Nothing is changed then.
   void merge(const MinibatchSeries& other) {

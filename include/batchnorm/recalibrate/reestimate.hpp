@@ -36,14 +36,15 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 /// @param layers    addresses of the layers; for layer_after_layer in the order of their first use
 /// @param data      how many examples there are, and how many fit into a minibatch
 /// @param forward   runs the network on examples first ... first + count - 1
+/// @param options   estimator, order of the layers, and who does the work
 /// @param progress  called after each minibatch with a ReestimationProgress; returns nothing, or
 ///                  Proceed::no to stop
 /// @return what the running averages were off by, per layer and channel; `completed` is false when
 ///         it was stopped
 /// @throws what Reestimation throws, and whatever `forward` throws. All layers are changed together
 ///         at the end; after an exception or a stop none is.
-/// Cost: one forward pass over the data, or one per layer. Source: Ioffe and Szegedy 2015, section
-/// 3.1; both orders: Reestimation.
+/// Shapes: those of the network. Cost: one forward pass over the data, or one per layer. Source:
+/// Ioffe and Szegedy 2015, section 3.1; both orders: Reestimation.
 template <class T, class Forward, class Callback>
 ReestimationReport reestimate(std::vector<LayerHandle<T>> layers, const Minibatches& data,
                               Forward&& forward, const ReestimationOptions& options,
@@ -55,6 +56,7 @@ ReestimationReport reestimate(std::vector<LayerHandle<T>> layers, const Minibatc
   }
   return run.commit();
 }
+/// The same without progress.
 template <class T, class Forward>
 ReestimationReport reestimate(std::vector<LayerHandle<T>> layers, const Minibatches& data,
                               Forward&& forward, const ReestimationOptions& options = {}) {
@@ -71,6 +73,9 @@ ReestimationReport reestimate(std::vector<LayerHandle<T>> layers, const Minibatc
 ///                expression, of one sample for each example, or of several where positions were
 ///                flattened into columns. That makes any multiple of `count` a right number of
 ///                samples: more examples than were asked for cannot be told from it, and are taken.
+///
+/// The options and the progress are those of the other form. Shapes: inputs are as for train. Cost:
+/// one read of the inputs.
 /// @throws what the other form does, and std::invalid_argument for inputs whose number of samples
 ///         is not a multiple of that of the examples
 template <class T, int Channels, class Inputs, class Callback>
@@ -90,6 +95,7 @@ ReestimationReport reestimate(BatchNorm<T, Channels>& layer, const Minibatches& 
   };
   return reestimate<T>({&layer}, data, forward, options, progress);
 }
+/// The same without progress.
 template <class T, int Channels, class Inputs>
 ReestimationReport reestimate(BatchNorm<T, Channels>& layer, const Minibatches& data,
                               Inputs&& inputs, const ReestimationOptions& options = {}) {

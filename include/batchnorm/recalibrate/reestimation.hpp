@@ -10,7 +10,6 @@
 
 #include "batchnorm/detail/check.hpp"
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/execution.hpp"
 #include "batchnorm/frozen.hpp"
 #include "batchnorm/layer.hpp"
 #include "batchnorm/math/check_batch.hpp"
@@ -35,22 +34,17 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
-/// The choices of a re-estimation.
-struct ReestimationOptions {
-  Estimator estimator = Estimator::population();
-  ReestimationOrder order = ReestimationOrder::one_pass;
-  Execution execution;  ///< who normalises and sums; with a Synchronize, minibatches of all ranks
-};
-
 template <class T>
 class Reestimation;
 
 /// Stands for the layers while a network runs on a minibatch: wherever the network would call one
-/// of its batch norm layers, it calls pass(layer, in) instead, and gets its output.
+/// of its batch norm layers, it calls pass(layer, in) instead, and gets its output. Shapes: as for
+/// BatchNorm::normalize. Cost: as there. Thread safety: that of the Reestimation.
 template <class T>
 class ReestimationPass {
  public:
-  /// Notes the statistics of `in`, a view, a matrix or with_residual of two, and normalises it.
+  /// Notes the statistics of `in`, a view, a matrix or with_residual of two, and normalises it to
+  /// `out`.
   /// @throws std::invalid_argument for a layer that is not on the list, or a copy of one that is,
   ///         and what BatchNorm::normalize throws
   template <int Channels>
@@ -67,6 +61,7 @@ class ReestimationPass {
   }
 
   /// Notes the statistics of `in` and does no more: for the last layer, whose output nobody needs.
+  /// @throws what operator() throws
   template <int Channels>
   void see(const BatchNorm<T, Channels>& layer, const Input<T>& in) {
     run_.see(layer, in);
@@ -98,17 +93,18 @@ class ReestimationPass {
 /// inputs; for Estimator::paper() each use is a minibatch. Layers that `forward` does not call with
 /// a pass stay as they are. Augmentation is a matter of taste, dropout is not: it belongs off.
 ///
-/// Not for several threads at once: give each one its own, and merge.
+/// Shapes: those of the layers. Cost: settle, merge and share a few operations per channel. Thread
+/// safety: not for several threads at once: give each one its own, and merge.
 template <class T>
 class Reestimation {
   using A = accumulator_t<T>;
   using Size = std::size_t;
 
  public:
-  using Series = MinibatchSeries<A>;
+  using Series = MinibatchSeries<A>;  ///< what a pass leaves of a layer
 
-  /// @param layers  addresses of layers, which must stay where they are; for layer_after_layer in
-  ///                the order in which the network uses them first
+  /// Of layers given by their addresses, which must stay where they are, for layer_after_layer in
+  /// the order in which the network uses them first; the options are its choices.
   /// @throws std::invalid_argument when there are none, one is empty, or one is there twice
   explicit Reestimation(std::vector<LayerHandle<T>> layers, const ReestimationOptions& options = {})
       : options_(options), layers_(std::move(layers)) {
@@ -134,6 +130,7 @@ class Reestimation {
   ///                  nothing
   /// @return whether the pass was completed. After one that was stopped, or that an exception
   ///         ended, this object is of no more use.
+  /// @throws what `forward` throws, std::invalid_argument when everything is settled
   template <class Forward, class Callback>
   bool collect(const Minibatches& data, Forward&& forward, Callback&& progress) {
     check_whole("Reestimation::collect");
@@ -154,6 +151,7 @@ class Reestimation {
     is_broken_ = false;
     return true;
   }
+  /// The same without progress.
   template <class Forward>
   bool collect(const Minibatches& data, Forward&& forward) {
     return collect(data, forward, [](const ReestimationProgress&) {});
@@ -173,6 +171,7 @@ class Reestimation {
     for (Size i = 0; i < both.size(); ++i) both[i].merge(other[i]);
     series_ = std::move(both);
   }
+  /// The same of another run.
   void merge(const Reestimation& other) {
     other.check_whole("Reestimation::merge");
     merge(other.series_);
@@ -324,10 +323,8 @@ class Reestimation {
     constexpr const char* function = "ReestimationPass::see";
     if (i < frozen_.size()) return detail::check_channels(function, in.view(), layer.channels());
     const auto check = [&] { detail::check_channels(function, in.view(), layer.channels()); };
-    note(i,
-         detail::moments_seen<Channels>(function, layer, in, options_.execution.with_layer(i + 1),
-                                        check),
-         in);
+    const Execution numbered = options_.execution.with_layer(i + 1);
+    note(i, detail::moments_seen<Channels>(function, layer, in, numbered, check), in);
   }
 
   template <int Channels>

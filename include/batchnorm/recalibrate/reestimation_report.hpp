@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/execution.hpp"
 #include "batchnorm/recalibrate/minibatch_series.hpp"
 #include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
@@ -19,7 +20,8 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
-/// How the statistics of a training set are made from those of its minibatches.
+/// How the statistics of a training set are made from those of its minibatches. Thread safety:
+/// immutable.
 class Estimator {
  public:
   /// The mean and variance of all values, the spread between minibatches included: what one
@@ -31,11 +33,14 @@ class Estimator {
   /// being the values of a minibatch (Ioffe and Szegedy 2015, algorithm 2, line 10).
   static Estimator paper() { return Estimator(false); }
 
+  /// Whether all values are pooled.
   bool is_population() const { return is_population_; }
 
+  /// Whether both are the same.
   friend bool operator==(const Estimator& a, const Estimator& b) {
     return a.is_population_ == b.is_population_;
   }
+  /// Whether they differ.
   friend bool operator!=(const Estimator& a, const Estimator& b) { return !(a == b); }
 
  private:
@@ -50,13 +55,22 @@ enum class ReestimationOrder {
   layer_after_layer  ///< their new statistics, as at test time: one pass for every layer
 };
 
-/// The root mean square of one number per channel, and the number of largest magnitude.
-struct ChannelSummary {
-  double rms = 0.0;
-  double largest = 0.0;  ///< with its sign
-  Index channel = -1;    ///< where that is; -1 without channels
+/// The choices of a re-estimation.
+struct ReestimationOptions {
+  Estimator estimator = Estimator::population();          ///< what statistics are made
+  ReestimationOrder order = ReestimationOrder::one_pass;  ///< what normalises meanwhile
+  Execution execution;  ///< who normalises and sums; with a Synchronize, minibatches of all ranks
 };
 
+/// The root mean square of one number per channel, and the number of largest magnitude.
+struct ChannelSummary {
+  double rms = 0.0;      ///< the root mean square, in the unit of the numbers
+  double largest = 0.0;  ///< the number of largest magnitude, with its sign
+  Index channel = -1;    ///< the index of its channel; -1 without channels
+};
+
+/// Sums up numbers, one per channel; NaN counts as largest. Shapes: any number of channels, none
+/// too. Errors: none. Cost: one pass over the channels.
 inline ChannelSummary summarize(const Eigen::VectorXd& numbers) {
   ChannelSummary summary;
   double squares = 0.0;
@@ -78,14 +92,18 @@ inline ChannelSummary summarize(const Eigen::VectorXd& numbers) {
 ///
 ///     mean = (other mean - mean) / s      deviation = other s / s - 1
 ///     s^2 = variance + epsilon
+///
+/// Thread safety: a plain value. Source: the definition of batch normalisation: this is by how much
+/// its output is off.
 struct StatisticsGap {
   Eigen::VectorXd mean;       ///< in standard deviations
   Eigen::VectorXd deviation;  ///< 0.02 where the other standard deviation is 2 % larger
 
+  /// Whether there are numbers.
   bool is_measured() const { return mean.size() > 0; }
 };
 
-/// One layer after a re-estimation.
+/// One layer after a re-estimation. Thread safety: a plain value.
 struct LayerReestimate {
   Eigen::VectorXd mean;            ///< the new running mean
   Eigen::VectorXd variance;        ///< the new running variance
@@ -93,6 +111,7 @@ struct LayerReestimate {
   StatisticsGap one_pass;          ///< those of one pass; measured by layer_after_layer only
   MinibatchSeries<double> series;  ///< what they come from, for diagnose
 
+  /// Number of channels.
   Index channels() const { return mean.size(); }
 };
 
@@ -160,10 +179,10 @@ inline void append_gaps(std::string& to, const std::vector<LayerReestimate>& lay
 
 }  // namespace detail
 
-/// What a re-estimation did. A plain value.
+/// What a re-estimation did. Thread safety: a plain value.
 struct ReestimationReport {
-  Estimator estimator = Estimator::population();
-  ReestimationOrder order = ReestimationOrder::one_pass;
+  Estimator estimator = Estimator::population();          ///< what statistics were made
+  ReestimationOrder order = ReestimationOrder::one_pass;  ///< what normalised meanwhile
   bool completed = false;  ///< false when a callback stopped it: no layer was changed, none is here
   std::vector<LayerReestimate> layers;  ///< in the order in which they were given
 

@@ -52,9 +52,11 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 /// have the same shape.
 template <class T>
 struct Modulation {
+  /// channels x 1, or channels x examples.
   using Matrix = Eigen::Matrix<parameter_t<T>, Eigen::Dynamic, Eigen::Dynamic>;
-  Matrix gamma;
-  Matrix beta;
+
+  Matrix gamma;  ///< the factor of the normalised value
+  Matrix beta;   ///< the summand, of the same shape
 };
 
 namespace detail {
@@ -263,9 +265,10 @@ void check_modulated_backward(const char* function, const BatchNorm<T, Channels>
 /// @throws as BatchNorm::train, but that one value per channel is an error always; and
 ///         std::invalid_argument for gamma and beta of another shape, a mask beside those of each
 ///         example, and a Synchronize
-/// Source: Dumoulin, Shlens and Kudlur 2017 (arXiv:1610.07629), section 2.2; Perez and others 2018
-/// (FiLM, arXiv:1709.07871), section 2. Cost: as train; per example besides, a call of the loops
-/// and work per channel.
+/// Shapes: `in` and `out` as for train, `given` as Modulation says. Cost: as train; per example
+/// besides, a call of the loops and work per channel, by the execution. Source: Dumoulin, Shlens
+/// and Kudlur 2017 (arXiv:1610.07629), section 2.2; Perez and others 2018 (FiLM, arXiv:1709.07871),
+/// section 2.
 template <class T, int Channels>
 detail::MomentsOf<T, Channels> train_conditional(BatchNorm<T, Channels>& layer,
                                                  const Modulation<detail::Exactly<T>>& given,
@@ -289,7 +292,9 @@ detail::MomentsOf<T, Channels> train_conditional(BatchNorm<T, Channels>& layer,
   return std::move(checked.batch);
 }
 
-/// Normalises with the running statistics, and with gamma and beta that are given.
+/// Normalises with the running statistics of the layer, and with gamma and beta that are given,
+/// `in` into `out`, by the execution. Shapes: as train_conditional. Cost: one read and one write;
+/// per example as train_conditional.
 /// @throws as BatchNorm::infer, and std::invalid_argument as train_conditional
 template <class T, int Channels>
 void infer_conditional(const BatchNorm<T, Channels>& layer,
@@ -311,7 +316,9 @@ void infer_conditional(const BatchNorm<T, Channels>& layer,
 ///
 /// @param batch  what train_conditional returned for `in`
 /// @param given  its gamma and beta
+/// @param out_gradient, in_gradient, execution  as for BatchNorm::backward, and so the layer
 /// @return dL/dgamma and dL/dbeta, of the shape of `given`
+/// Shapes: as train_conditional. Cost: as backward; per example as train_conditional.
 /// @throws as BatchNorm::backward, and std::invalid_argument as train_conditional; where gamma and
 ///         beta are given per example also for an epilogue (multiply dy by its slope) and a
 ///         residual (its gradient is dy)
@@ -339,7 +346,10 @@ Modulation<T> backward_conditional(const BatchNorm<T, Channels>& layer,
                                      chosen.views, out_gradient, in_gradient, execution);
 }
 
-/// Back-propagates through infer_conditional, whose statistics are constants.
+/// Back-propagates through infer_conditional, whose statistics are constants. The layer, `given`,
+/// `in`, out_gradient, in_gradient and execution are those of backward_conditional. Shapes: as
+/// there. Cost: one read of `in` and out_gradient, one write.
+/// @throws what that does for wrong arguments, and std::domain_error as BatchNorm::infer
 template <class T, int Channels>
 Modulation<T> backward_conditional_frozen(const BatchNorm<T, Channels>& layer,
                                           const Modulation<detail::Exactly<T>>& given,

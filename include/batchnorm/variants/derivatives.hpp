@@ -107,8 +107,9 @@ void check_jvp(const char* function, const BatchNorm<T, Channels>& layer, const 
 /// @throws std::invalid_argument for wrong shapes, overlapping memory, moments of another number of
 ///         values than `in`, a layer with an epilogue (multiply dy by its slope), a residual (add
 ///         its tangent); std::domain_error as BatchNorm::backward
-/// Cost: two reads of `in` and `tangent`, one write, as backward. Allocates numbers per channel.
-/// Thread safe.
+/// Shapes: `in`, `tangent` and `out` are of one shape, parameters of one number per channel. Cost:
+/// two reads of `in` and `tangent`, one write, as backward, by the execution. Allocates numbers per
+/// channel. Source: math/second_order.hpp has the derivation.
 template <class T, int Channels>
 void jvp(const BatchNorm<T, Channels>& layer, const detail::MomentsOf<T, Channels>& batch,
          const Input<detail::Exactly<T>>& in, const Input<detail::Exactly<T>>& tangent,
@@ -125,7 +126,9 @@ void jvp(const BatchNorm<T, Channels>& layer, const detail::MomentsOf<T, Channel
 }
 
 /// The same for BatchNorm::infer, whose statistics are constants: dy = gamma r dx + dgamma h +
-/// dbeta.
+/// dbeta. The layer, in, tangent, parameters, out and execution are those of jvp. Shapes: as there.
+/// Cost: one read of `in` and `tangent`, one write.
+/// @throws what jvp does for wrong arguments, and std::domain_error as BatchNorm::infer
 template <class T, int Channels>
 void jvp_frozen(const BatchNorm<T, Channels>& layer, const Input<detail::Exactly<T>>& in,
                 const Input<detail::Exactly<T>>& tangent, const Gradients<T, Channels>& parameters,
@@ -205,7 +208,9 @@ typename Gradients<T, Channels>::Vector run_double_backward(
 /// @return the gradient to gamma
 /// @throws as jvp
 /// Cost: two reads of `in`, `out_gradient` and `cotangent`, two writes: about 1.8 x backward,
-/// with weights up to 3.5 (tests/benchmarks/README.md). Allocates numbers per channel. Thread safe.
+/// with weights up to 3.5 (tests/benchmarks/README.md), by the execution. Allocates numbers per
+/// channel. Shapes: all views have the shape of the layer's input, parameters one number per
+/// channel. Source: math/second_order.hpp has the derivation.
 template <class T, int Channels>
 [[nodiscard]] typename Gradients<T, Channels>::Vector double_backward(
     const BatchNorm<T, Channels>& layer, const detail::MomentsOf<T, Channels>& batch,
@@ -226,7 +231,9 @@ template <class T, int Channels>
 }
 
 /// The same for BatchNorm::backward_frozen: to dy gamma r v + u h + t, to gamma r sum(v dy), to x
-/// u r dy.
+/// u r dy. The layer, in, out_gradient, cotangent, parameters, to_input, to_gradient and execution
+/// are those of double_backward. Shapes: as there. Cost: one read of the three inputs, two writes.
+/// @throws what that does for wrong arguments, and std::domain_error as BatchNorm::infer
 template <class T, int Channels>
 [[nodiscard]] typename Gradients<T, Channels>::Vector double_backward_frozen(
     const BatchNorm<T, Channels>& layer, const Input<detail::Exactly<T>>& in,

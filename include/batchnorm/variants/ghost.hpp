@@ -37,16 +37,19 @@ enum class GhostUpdate {
   each_ghost_scaled  ///< one step per ghost with weight w / k; for take_new and keep_old alone
 };
 
-/// Minibatches that are normalised in parts. A plain value.
+/// Minibatches that are normalised in parts. Errors: none; train_ghosts checks the size. Thread
+/// safety: a plain value.
 struct GhostBatches {
-  Index size;  ///< examples of a ghost, 2 or more
-  GhostUpdate update = GhostUpdate::pooled;
+  Index size;                                ///< examples of a ghost, 2 or more
+  GhostUpdate update = GhostUpdate::pooled;  ///< how the running statistics follow
 
   /// How many ghosts a minibatch of that many examples has: examples / size, and at least 1. What
   /// is left over joins the last one, so that none is smaller than `size`, and a ghost of one
   /// example does not exist.
   Index ghosts(Index examples) const { return (std::max<Index>)(1, examples / size); }
+  /// The first example of a ghost, both counted from 0.
   Index first(Index ghost) const { return ghost * size; }
+  /// How many examples a ghost has, of those of the minibatch.
   Index count(Index ghost, Index examples) const {
     return ghost + 1 == ghosts(examples) ? examples - first(ghost) : size;
   }
@@ -117,12 +120,14 @@ void with_samples(const Input<T>& in, Index first, Index count, const Body& body
 /// Which examples meet in a ghost is decided by their order: what is sorted should be shuffled
 /// first. Inference knows no ghosts.
 ///
+/// @param in, out, execution  as for BatchNorm::train of the layer
 /// @return what backward_ghosts wants to have
+/// Shapes: `in` and `out` are of one shape; examples beyond the last whole ghost join it.
 /// @throws as BatchNorm::train, and std::invalid_argument for a size below 2, a mask or weights,
 ///         GhostUpdate::each_ghost_scaled beside another rule than take_new and keep_old, and a
 ///         Synchronize
-/// Source: Hoffer, Hubara and Soudry 2017 (arXiv:1705.08741), algorithm 1. Cost: two reads and one
-/// write of the data; allocates numbers per channel and ghost.
+/// Source: Hoffer, Hubara and Soudry 2017 (arXiv:1705.08741), algorithm 1.
+/// Cost: two reads and one write of the data; allocates numbers per channel and ghost.
 template <class T, int Channels>
 GhostMoments<accumulator_t<T>, Channels> train_ghosts(BatchNorm<T, Channels>& layer,
                                                       const GhostBatches& ghosts,
@@ -168,7 +173,9 @@ GhostMoments<accumulator_t<T>, Channels> train_ghosts(BatchNorm<T, Channels>& la
 /// Back-propagates through train_ghosts: through the statistics of each ghost by itself.
 ///
 /// @param batch  what train_ghosts returned for `in`
+/// @param out_gradient, in_gradient, execution  as for BatchNorm::backward of the layer
 /// @return dL/dgamma and dL/dbeta, summed over all ghosts
+/// Shapes: as for BatchNorm::backward. Cost: two reads of `in` and out_gradient, one write.
 /// @throws as BatchNorm::backward
 template <class T, int Channels>
 Gradients<T, Channels> backward_ghosts(

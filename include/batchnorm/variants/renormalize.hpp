@@ -45,12 +45,16 @@ enum class RenormAverage {
 /// value; a schedule is the caller's, as a function of the step:
 ///
 ///     train_renormalized(layer, Renormalization::ioffe(step), x, y);
+///
+/// Units: r is a ratio of deviations, d a number of deviations. Errors: none; train_renormalized
+/// checks them. Thread safety: a plain value.
 struct Renormalization {
-  double r_max = 1.0;  ///< r is at most this; 1 with d_max 0 is plain training
-  double d_max = 0.0;  ///< |d| is at most this
-  double r_min = 0.0;  ///< r is at least this; 0 stands for 1 / r_max
-  RenormAverage average = RenormAverage::variance;
+  double r_max = 1.0;  ///< the ratio r is at most this; 1 with d_max 0 is plain training
+  double d_max = 0.0;  ///< |d| is at most this many deviations
+  double r_min = 0.0;  ///< the ratio r is at least this; 0 stands for 1 / r_max
+  RenormAverage average = RenormAverage::variance;  ///< what the running variance averages
 
+  /// The least ratio r: r_min, or 1 / r_max.
   double least_r() const { return r_min > 0.0 ? r_min : 1.0 / r_max; }
 
   /// The schedule of the paper: plain training for 5000 steps, then r_max rises to 3 at step 40000
@@ -65,28 +69,29 @@ struct Renormalization {
     return limits;
   }
 
-  /// Keras: three limits, each by itself, and an average of standard deviations. Its layer has
-  /// epsilon 1e-3 and keeps 0.99 of the old average (Options::keras()).
+  /// Keras: three limits, r_min, r_max and d_max, each by itself, and an average of standard
+  /// deviations. Its layer has epsilon 1e-3 and keeps 0.99 of the old average (Options::keras()).
   static Renormalization keras(double r_min, double r_max, double d_max) {
     return {r_max, d_max, r_min, RenormAverage::standard_deviation};
   }
 };
 
-/// What train_renormalized leaves for its backward.
+/// What train_renormalized leaves for its backward. Errors: none. Thread safety: a plain value.
 ///
 /// @tparam A         the type it is kept in, accumulator_t of the data
 /// @tparam Channels  number of channels when it is known to the compiler
 template <class A, int Channels = Eigen::Dynamic>
 struct RenormalizedBatch {
-  using Vector = ChannelVector<A, Channels>;
+  using Vector = ChannelVector<A, Channels>;  ///< one number per channel
 
   Moments<A, Channels> batch;  ///< of the minibatch
   Vector r;                    ///< deviation of the minibatch / running one, clipped
-  Vector d;             ///< (mean of the minibatch - running one) / running deviation, clipped
-  Vector running_mean;  ///< as they were before the update
-  Vector running_variance;
+  Vector d;                 ///< (mean of the minibatch - running one) / running deviation, clipped
+  Vector running_mean;      ///< as it was before the update
+  Vector running_variance;  ///< likewise
   ChannelVector<bool, Channels> clipped;  ///< whether r or d was
 
+  /// Of nothing, for so many channels.
   explicit RenormalizedBatch(Index channels)
       : batch(channels),
         r(Vector::Ones(channels)),
@@ -257,10 +262,12 @@ inline void check_average(const char* function, const Renormalization& limits,
 /// d_max 0 (the default) call and update have those of train. A channel that is constant in the
 /// minibatch keeps its offset, gamma d + beta.
 ///
+/// @param in, out, execution  as for BatchNorm::train of the layer
 /// @return what backward_renormalized wants to have
+/// Shapes: as for train.
 /// @throws as BatchNorm::train, which it is like in all else, but that one value per channel is an
 ///         error always; and std::invalid_argument for limits that are none, and a Synchronize
-/// Source: Ioffe 2017 (arXiv:1702.03275), algorithm 1. Cost: two reads and one write of the data.
+/// Cost: two reads and one write of the data. Source: Ioffe 2017 (arXiv:1702.03275), algorithm 1.
 template <class T, int Channels>
 RenormalizedBatch<accumulator_t<T>, Channels> train_renormalized(
     BatchNorm<T, Channels>& layer, const Renormalization& limits,
@@ -300,6 +307,9 @@ RenormalizedBatch<accumulator_t<T>, Channels> train_renormalized(
 ///     dL/dgamma = sum dL/dy (h r + d)     dL/dbeta = sum dL/dy
 ///
 /// @param batch  what train_renormalized returned for `in`
+/// @param out_gradient, in_gradient, execution  as for BatchNorm::backward of the layer
+/// Shapes: as for backward. Cost: two reads of `in` and out_gradient, one write. Source: Ioffe 2017
+/// (arXiv:1702.03275), section 3, where r and d are constants.
 /// @throws as BatchNorm::backward
 template <class T, int Channels>
 Gradients<T, Channels> backward_renormalized(

@@ -43,7 +43,8 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
 /// How much the moments of an example count in the statistics it is normalised with. Made by the
-/// named functions below only. Shares of 0 are inference as it is.
+/// named functions below only. Shares of 0 are inference as it is. Units: shares are from 0 to 1.
+/// Thread safety: immutable.
 class ExampleWeighing {
  public:
   /// One share for mean and mean of squares: "inference example weighing" of Summers and Dinneen
@@ -55,7 +56,7 @@ class ExampleWeighing {
     return ExampleWeighing(share, share, true);
   }
 
-  /// A share of the mean and one of the variance: the mixture of EvalNorm (Singh and Shrivastava
+  /// One share_of_mean and one share_of_variance: the mixture of EvalNorm (Singh and Shrivastava
   /// 2019, arXiv:1904.06031). The paper learns them, per layer, while the network is trained; that
   /// is left to the caller.
   /// @throws std::invalid_argument unless both are from 0 to 1
@@ -65,7 +66,9 @@ class ExampleWeighing {
     return ExampleWeighing(share_of_mean, share_of_variance, false);
   }
 
+  /// The share a of the example's mean.
   double share_of_mean() const { return mean_; }
+  /// The share b of its variance.
   double share_of_variance() const { return variance_; }
   /// Whether the distance of the means is part of the variance.
   bool mixes_second_moments() const { return second_moments_; }
@@ -149,10 +152,13 @@ inline constexpr const char* no_mask_of_example =
 ///
 ///     y = f(gamma (x - m') / sqrt(v' + epsilon) + beta)
 ///
-/// with m' and v' of one example, as ExampleWeighing says. Its output depends on no other example.
+/// with m' and v' of one example, as the weighing says. Its output depends on no other example.
 ///
+/// @param in, out, execution  as for BatchNorm::infer of the layer
+/// Shapes: as for infer.
 /// @throws as BatchNorm::infer, and std::invalid_argument for a mask or weights
-/// Cost: two reads and one write; per example a call of the loops and work per channel.
+/// Cost: two reads and one write; per example a call of the loops and work per channel. Source:
+/// Summers and Dinneen 2020 (arXiv:1906.03548); Singh and Shrivastava 2019 (arXiv:1904.06031).
 template <class T, int Channels>
 void infer_weighing_examples(const BatchNorm<T, Channels>& layer, const ExampleWeighing& weighing,
                              const Input<detail::Exactly<T>>& in,
@@ -174,7 +180,11 @@ void infer_weighing_examples(const BatchNorm<T, Channels>& layer, const ExampleW
 
 /// Back-propagates through infer_weighing_examples, the shares of the examples' moments included.
 ///
+/// @param weighing  the one of that call, and so the layer and `in`
+/// @param out_gradient, in_gradient, execution  as for BatchNorm::backward_frozen
 /// @return dL/dgamma and dL/dbeta
+/// Shapes: as for backward_frozen. Cost: two reads of `in` and out_gradient, one write; per example
+/// as infer_weighing_examples.
 /// @throws as BatchNorm::backward_frozen, and std::invalid_argument for a mask, weights or a
 ///         residual (its gradient is that of the output before f)
 template <class T, int Channels>

@@ -27,15 +27,19 @@ enum class PositionOrder {
 /// transpose, NCHW, NHWC, NCDHW, a block of a larger matrix. Nothing is copied to get in. Strides
 /// are counted in elements and may be negative.
 ///
-/// Cost: six numbers and a pointer; trivially copyable. The memory must outlive the view.
+/// Shapes: samples x channels x positions; a plain matrix has one position. Cost: constant; six
+/// numbers and a pointer, trivially copyable. The memory must outlive the view. Thread safety:
+/// immutable; the elements are as safe as the memory that they lie in.
 ///
 /// @tparam T  scalar of the elements; const T for a view that only reads
 template <class T>
 class BatchView {
  public:
-  using Element = T;
-  using Scalar = std::remove_const_t<T>;
+  using Element = T;                      ///< with its const
+  using Scalar = std::remove_const_t<T>;  ///< without
 
+  /// From a pointer to element (0, 0, 0), the three sizes, and the three strides sample_stride,
+  /// channel_stride and position_stride: elements from one to the next.
   /// @throws std::invalid_argument when samples or positions are negative, channels not positive,
   ///         data null although there are elements, or the number of elements overflows Index.
   BatchView(T* data, Index samples, Index channels, Index positions, Index sample_stride,
@@ -62,24 +66,34 @@ class BatchView {
         position_stride_(other.position_stride()),
         position_order_(other.position_order()) {}
 
+  /// Element (0, 0, 0).
   T* data() const { return data_; }
+  /// Number of examples.
   Index samples() const { return samples_; }
+  /// Number of channels, which have statistics of their own.
   Index channels() const { return channels_; }
+  /// Number of places in an example, H * W of an image.
   Index positions() const { return positions_; }
+  /// Elements from one sample to the next; so for the others.
   Index sample_stride() const { return sample_stride_; }
+  /// Elements from one channel to the next.
   Index channel_stride() const { return channel_stride_; }
+  /// Elements from one position to the next.
   Index position_stride() const { return position_stride_; }
+  /// How several spatial axes have become positions.
   PositionOrder position_order() const { return position_order_; }
 
   /// n of the formulas: how many values each channel has.
   Index values_per_channel() const { return samples_ * positions_; }
+  /// Whether there is no element.
   bool empty() const { return values_per_channel() == 0; }
 
+  /// One element, sample and all counted from 0. Errors: none; nothing is checked.
   T& operator()(Index sample, Index channel, Index position) const {
     return data_[sample * sample_stride_ + channel * channel_stride_ + position * position_stride_];
   }
 
-  /// The same memory, its positions declared to be counted in the given order.
+  /// The same memory, its positions declared to be counted in the given order. Errors: none.
   BatchView counted(PositionOrder order) const {
     BatchView view = *this;
     view.position_order_ = order;
@@ -159,7 +173,8 @@ struct ViewShape {
 }  // namespace detail
 
 /// View of a densely packed array with the channel before the positions: NC, NCL, NCHW, NCDHW (the
-/// default of PyTorch and ONNX). `positions` is H * W and the like, 1 when there are none.
+/// default of PyTorch and ONNX). Shapes: `data` is samples x channels x positions, the last
+/// fastest; `positions` is H * W and the like, 1 when there are none. Cost: constant.
 /// @throws std::invalid_argument as BatchView does
 template <class T>
 BatchView<T> channels_first(T* data, Index samples, Index channels, Index positions) {
@@ -168,7 +183,8 @@ BatchView<T> channels_first(T* data, Index samples, Index channels, Index positi
 }
 
 /// View of a densely packed array with the channel last: NC, NLC, NHWC, NDHWC (the default of
-/// Keras and Flax). `positions` is H * W and the like, 1 when there are none.
+/// Keras and Flax). Shapes: `data` is samples x positions x channels, the last fastest; `positions`
+/// is H * W and the like, 1 when there are none. Cost: constant.
 /// @throws std::invalid_argument as BatchView does
 template <class T>
 BatchView<T> channels_last(T* data, Index samples, Index channels, Index positions) {

@@ -12,16 +12,16 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 /// What train(in) returns: `auto [output, batch] = layer.train(in);`
 template <class Output, class Batch>
 struct TrainResult {
-  Output output;
-  Batch batch;
+  Output output;  ///< of the shape of the input
+  Batch batch;    ///< the moments of the minibatch
 };
 
 /// What backward without an output returns: `auto [in_gradient, gamma, beta] = ...`
 template <class Output, class Vector>
 struct BackwardResult {
-  Output in_gradient;
-  Vector gamma;
-  Vector beta;
+  Output in_gradient;  ///< dL/dx, of the shape of the input
+  Vector gamma;        ///< dL/dgamma, one per channel
+  Vector beta;         ///< dL/dbeta, one per channel
 };
 
 namespace detail {

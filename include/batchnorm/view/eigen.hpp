@@ -23,11 +23,15 @@ enum class Examples {
 /// its kind, for calls that allocate their output. Made by examples_in_columns and
 /// examples_in_rows.
 ///
+/// Shapes: rows x columns of the matrix, of which `Side` counts the examples; one position. Cost:
+/// constant, but for make_owner. Errors: as BatchView. Thread safety: immutable, as BatchView.
+///
 /// @tparam T      element, const when the matrix is
 /// @tparam Owner  the plain Eigen type of the same shape and storage order
 template <class T, class Owner, Examples Side>
 class MatrixView : public BatchView<T> {
  public:
+  /// Of a matrix whose first element lies at `data`.
   template <class Derived>
   MatrixView(T* data, const Derived& matrix)
       : BatchView<T>(data, by_columns ? matrix.cols() : matrix.rows(),
@@ -44,7 +48,7 @@ class MatrixView : public BatchView<T> {
     return owner;
   }
 
-  /// The view of such a matrix.
+  /// The view of such a matrix, `owner`.
   static MatrixView<typename Owner::Scalar, Owner, Side> view_of(Owner& owner) {
     return {owner.data(), owner};
   }
@@ -123,14 +127,17 @@ auto lasting_view(M&& matrix) {
 ///
 /// Takes anything of Eigen's that has memory: Matrix, Array, Map with any strides, Ref, Block,
 /// transpose(), row- or column-major, fixed or dynamic. A temporary matrix and an expression
-/// without memory are refused when compiled. The matrix must outlive the view.
+/// without memory are refused when compiled. The matrix must outlive the view. Shapes: `matrix` is
+/// channels x samples. Cost: constant.
+/// @throws std::invalid_argument as BatchView, for a matrix without features
 template <class Matrix>
 auto examples_in_columns(Matrix&& matrix) {
   return detail::lasting_view<Examples::in_columns>(std::forward<Matrix>(matrix));
 }
 
 /// View of an examples x features matrix, one example per row, as PyTorch and NumPy users hold it.
-/// Takes what examples_in_columns takes.
+/// Takes what examples_in_columns takes, and throws what it throws. Shapes: `matrix` is samples x
+/// channels. Errors: as examples_in_columns. Cost: constant.
 template <class Matrix>
 auto examples_in_rows(Matrix&& matrix) {
   return detail::lasting_view<Examples::in_rows>(std::forward<Matrix>(matrix));

@@ -103,22 +103,31 @@ class InputArray {
 /// BatchViews, Eigen objects of features x examples, with_residual of two such, and masked or
 /// weighted of any, as Eigen::Ref and std::string_view take what they refer to. Not for keeping: it
 /// refers to its argument.
+///
+/// Shapes: as BatchView, examples_in_columns for Eigen objects; a residual has the shape of what it
+/// is added to, which the call that takes this checks. Cost: constant; an expression such as W * h
+/// is evaluated into memory of its own. Errors: std::invalid_argument as BatchView, and for a mask
+/// of another shape. Thread safety: immutable, for one call.
 template <class T>
 class Input {
  public:
+  /// From a view or an Eigen object.
   template <class A, detail::if_operand<A, Input> = 0>
   Input(const A& argument) : x_(argument) {}
+  /// From a pair of with_residual.
   template <class First, class Residual>
   Input(const WithResidual<First, Residual>& pair)
       : x_(detail::without_mask(pair.first)),
         residual_(pair.residual),
         has_residual_(true),
         mask_(detail::mask_of<T>(pair.first)) {}
+  /// From what masked and weighted return.
   template <class In, class Scalar>
   Input(const MaskedInput<In, Scalar>& masked) : Input(masked.in) {
     set_mask(detail::mask_of<T>(masked));
   }
 
+  /// What is normalised, or the gradient.
   const BatchView<const T>& view() const { return x_.view(); }
   /// Null without a residual.
   const BatchView<const T>* residual() const { return has_residual_ ? &residual_.view() : nullptr; }
@@ -135,33 +144,42 @@ class Input {
 };
 
 /// The parameter type of outputs: a BatchView that writes, or an Eigen object with memory of its
-/// own.
+/// own. Shapes: that of the Input of the call. Cost: constant. Errors: std::invalid_argument as
+/// BatchView; what cannot be written is refused when compiled. Thread safety: immutable, for one
+/// call.
 template <class T>
 class Output {
  public:
+  /// Of the argument, which must outlive the call.
   template <class A, detail::if_operand<A, Output> = 0>
   Output(A&& argument) : view_(detail::as_output<T>(std::forward<A>(argument))) {}
 
+  /// Where it is written.
   const BatchView<T>& view() const { return view_; }
 
  private:
   BatchView<T> view_;
 };
 
-/// Where gradients with respect to an Input go: one output, or with_residual of two.
+/// Where gradients with respect to an Input go: one output, or with_residual of two. Shapes: those
+/// of the Input. Cost: constant. Errors: as Output. Thread safety: immutable, for one call.
 template <class T>
 class GradientOutput {
  public:
+  /// From an argument that an Output can be made of.
   template <class A, detail::if_operand<A, GradientOutput> = 0,
             std::enable_if_t<!detail::is_with_residual<std::decay_t<A>>, int> = 0>
   GradientOutput(A&& argument) : x_(std::forward<A>(argument)), residual_(x_.view()) {}
+  /// From a pair of with_residual: of the input first, then of the residual.
   template <class First, class Residual>
   GradientOutput(const WithResidual<First, Residual>& pair)
       : x_(std::forward<First>(pair.first)),
         residual_(std::forward<Residual>(pair.residual)),
         has_residual_(true) {}
 
+  /// Where the gradient of the input goes.
   const BatchView<T>& view() const { return x_.view(); }
+  /// Where that of the residual goes; null without one.
   const BatchView<T>* residual() const { return has_residual_ ? &residual_.view() : nullptr; }
 
  private:
