@@ -34,7 +34,10 @@ inline PerChannel mean(const Batch& x) {
 
 inline PerChannel variance(const Batch& x, const PerChannel& mu) {  // of the population: / n
   PerChannel sigma2(x.channels, 0);
-  x.each([&](Size n, Size c, Size p) { sigma2[c] += std::pow(x.at(n, c, p) - mu[c], 2.0L); });
+  x.each([&](Size n, Size c, Size p) {
+    const Real deviation = x.at(n, c, p) - mu[c];
+    sigma2[c] += deviation * deviation;
+  });
   for (Real& value : sigma2) value /= x.count();
   return sigma2;
 }
@@ -89,7 +92,7 @@ inline Gradients backward(const Layer& l, const Batch& x, const Batch& residual,
     d.gamma[c] += dz * deviation / l.root(c);
     d.beta[c] += dz;
     dmu[c] -= dxhat / l.root(c);
-    dsigma2[c] -= dxhat * deviation / (2 * std::pow(l.root(c), 3.0L));
+    dsigma2[c] -= dxhat * deviation / (2 * (l.root(c) * l.root(c) * l.root(c)));
   });
   if (own_statistics)
     x.each([&](Size n, Size c, Size p) {

@@ -276,12 +276,12 @@ class Synchronize : private detail::Collective {
   }
 
   /// The nodes that each rank's leaves are made of.
-  std::vector<std::vector<detail::ShareNode>> nodes_of_ranks(Index own_samples) const {
+  std::vector<std::vector<detail::ShareNode>> nodes_of_ranks(Index own) const {
     const detail::CallHeaders headers(headers_.data(), ranks_);
     std::vector<std::vector<detail::ShareNode>> nodes;
     Index begin = 0;
     for (int rank = 0; rank < ranks_; ++rank) {
-      const Index end = begin + leaves_of(rank == rank_ ? own_samples : headers[rank].samples);
+      const Index end = begin + leaves_of(rank == rank_ ? own : Index(headers[rank].samples));
       nodes.push_back(detail::nodes_of(begin, end));
       begin = end;
     }

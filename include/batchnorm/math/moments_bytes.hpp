@@ -123,6 +123,17 @@ inline Index check_moments_bytes(const char* function, const unsigned char* byte
   return static_cast<Index>(channels);
 }
 
+/// The count, which comes from a system whose Index may have more bits.
+inline Index count_from_bytes(const char* function, std::uint64_t written) {
+  const auto count = static_cast<std::int64_t>(written);
+  constexpr Index most = (std::numeric_limits<Index>::max)();
+  if (count < 0 || count > most) {
+    fail_argument(function, "count of the moments",
+                  count < 0 ? std::string("zero or more") : text("at most ", most), text(count));
+  }
+  return static_cast<Index>(count);
+}
+
 }  // namespace detail
 
 /// Moments as bytes; the layout stands above. Reading them again gives the same bits.
@@ -176,7 +187,7 @@ Moments<T, Channels> moments_from_bytes(const void* bytes, std::size_t size) {
   Moments<T, Channels> moments(channels);
   detail::ByteReader kind(begin + sizeof detail::moments_magic + 2);
   detail::ByteReader reader(begin + sizeof detail::moments_magic + 4 + 8);
-  moments.count = static_cast<Index>(reader.whole());
+  moments.count = detail::count_from_bytes(function, reader.whole());
   const double weight = reader.real();
   const double squared_weight = reader.real();
   for (auto* numbers : {&moments.mean, &moments.sum_of_squares}) {

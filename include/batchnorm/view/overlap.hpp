@@ -118,7 +118,7 @@ struct AddressRange {
       : begin(view.address()), end(begin + static_cast<std::uintptr_t>(view.bytes)) {
     for (int axis = 0; axis < 3; ++axis) {
       const Index step = view.stride(axis);
-      const Index distance = step * (view.size(axis) - 1) * view.bytes;
+      const Index distance = step * (view.size(axis) - 1) * static_cast<Index>(view.bytes);
       (step < 0 ? begin : end) += static_cast<std::uintptr_t>(distance);
     }
   }
@@ -132,8 +132,8 @@ inline bool overlap(const ViewMemory& a, const ViewMemory& b) {
   const AddressRange range_a(a);
   const AddressRange range_b(b);
   if (range_a.end <= range_b.begin || range_b.end <= range_a.begin) return false;
-  // The distance from an element of b to one of a, in bytes.
-  OverlapQuestion distance(static_cast<std::int64_t>(a.address() - b.address()));
+  // The distance from an element of b to one of a, in bytes; it may be negative.
+  OverlapQuestion distance(static_cast<std::intptr_t>(a.address() - b.address()));
   for (int axis = 0; axis < 3; ++axis) {
     distance.add(a.size(axis), a.stride(axis) * a.bytes);
     distance.add(b.size(axis), -b.stride(axis) * b.bytes);
