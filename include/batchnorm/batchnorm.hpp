@@ -45,6 +45,7 @@
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/moments_bytes.hpp"
 #include "batchnorm/math/normalize.hpp"
+#include "batchnorm/math/normalize_few.hpp"
 #include "batchnorm/math/running.hpp"
 #include "batchnorm/math/second_order.hpp"
 #include "batchnorm/math/shares.hpp"

@@ -13,6 +13,7 @@
 #include "batchnorm/kernels/aligned_tables.hpp"
 #include "batchnorm/math/check_inference.hpp"
 #include "batchnorm/math/normalize.hpp"
+#include "batchnorm/math/normalize_few.hpp"
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"

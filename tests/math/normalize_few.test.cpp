@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The short way of small matrices, against the oracle: what goes it, and that it writes no more.
-#include "batchnorm/math/normalize.hpp"
+#include "batchnorm/math/normalize_few.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -20,6 +20,8 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
+// Longer than most: one kernel, all of whose loops share its vectors.
+
 /// Maps a tile with a formula (unit.hpp).
 template <class Formula, class T>
 class MapKernel {
