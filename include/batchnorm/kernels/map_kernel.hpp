@@ -148,10 +148,17 @@ class MapKernel {
       }
       while (at < end) {
         const Index rest = end - at;
+        if (streamed.has(at) && rest >= width) {
+          for (const Index stop = streamed.stop(end); at < stop; at += width) {
+            Base::load_table(k, tables, at, setting.options);
+            map_unit(row, at, k, setting, 0, width, true);
+          }
+          continue;
+        }
         const Index from = rest < width ? end - width : at;
         const Index count = rest < width ? rest : streamed.count(at);
         Base::load_table(k, tables, from, setting.options);
-        map_unit(row, from, k, setting, at - from, count, streamed.has(at));
+        map_unit(row, from, k, setting, at - from, count, false);
         at += count;
       }
     }
@@ -172,8 +179,13 @@ class MapKernel {
       Index end = tile.columns;
       for (Index r = 0;; ++r) {
         while (at + width <= end) {
+          if (streamed.has(at)) {
+            const Index stop = streamed.stop(end);
+            for (; at < stop; at += width) map_unit(row, at, k, setting, 0, width, true);
+            continue;
+          }
           const Index count = streamed.count(at);
-          map_unit(row, at, k, setting, 0, count, streamed.has(at));
+          map_unit(row, at, k, setting, 0, count, false);
           at += count;
         }
         const bool shared = packed && r < last_row;
@@ -224,6 +236,11 @@ class MapKernel {
       /// Whether the unit at an element is streamed.
       [[gnu::always_inline]] bool has(Index at) const {
         return !none && at >= begin && at < end;
+      }
+      /// Where the streamed units of the elements up to `last` end. They have loops that ask
+      /// nothing, so that memory is all that is waited for.
+      [[gnu::always_inline]] Index stop(Index last) const {
+        return end <= last - width ? end : last - width + 1;
       }
       /// How many elements of the unit at an element are stored.
       [[gnu::always_inline]] Index count(Index at) const {
