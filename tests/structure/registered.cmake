@@ -63,7 +63,7 @@ endforeach()
 file(GLOB_RECURSE sources RELATIVE "${TREE}/tests" "${TREE}/tests/*.cpp")
 list(FILTER sources EXCLUDE REGEX "[.]test[.]cpp$")
 set(no_unit_tests support compile_fail consumers cross examples flags module no_exceptions benchmarks
-    fuzz distributed/mpi single_header)
+    fuzz distributed/mpi single_header web)
 list(JOIN no_unit_tests "|" no_unit_tests)
 list(FILTER sources EXCLUDE REGEX "^(${no_unit_tests})/")
 list(REMOVE_ITEM sources structure/whole_library_main.cpp)

@@ -178,16 +178,7 @@ class MapKernel {
       Index at = 0;
       Index end = tile.columns;
       for (Index r = 0;; ++r) {
-        while (at + width <= end) {
-          if (streamed.has(at)) {
-            const Index stop = streamed.stop(end);
-            for (; at < stop; at += width) map_unit(row, at, k, setting, 0, width, true);
-            continue;
-          }
-          const Index count = streamed.count(at);
-          map_unit(row, at, k, setting, 0, count, false);
-          at += count;
-        }
+        at = whole_units(row, at, end, k, setting, streamed);
         const bool shared = packed && r < last_row;
         if (r < last_row) Base::broadcast_row(next, tile, r + 1);
         while (at < end) {
@@ -247,6 +238,25 @@ class MapKernel {
         return !none && at < begin && begin - at < width ? begin - at : width;
       }
     };
+
+    /// All units up to `end` that are whole. @return the element behind them
+    template <bool Plain>
+    [[gnu::always_inline]] static Index whole_units(const Row& row, Index at, Index end,
+                                                    const RowCoefficients& k,
+                                                    const Setting<Plain>& setting,
+                                                    const Streamed<Plain>& streamed) {
+      while (at + width <= end) {
+        if (streamed.has(at)) {
+          const Index stop = streamed.stop(end);
+          for (; at < stop; at += width) map_unit(row, at, k, setting, 0, width, true);
+          continue;
+        }
+        const Index count = streamed.count(at);
+        map_unit(row, at, k, setting, 0, count, false);
+        at += count;
+      }
+      return at;
+    }
 
     [[gnu::always_inline]] static bool is_packed(const Tile<T>& tile) {
       bool packed = tile.columns >= width;  // a unit has at most two rows
