@@ -146,15 +146,15 @@ class FrozenBatchNorm {
   Index channels() const { return made_ ? tables_.channels() : 0; }
 
   /// The three numbers per channel of the map y = f((x - pivot) scale + shift), where they lie in
-  /// this layer; of one that goes away, a copy.
+  /// this layer.
   Eigen::Map<const Vector> pivot() const& { return table(0); }
-  Vector pivot() const&& { return table(0); }
   /// gamma / sqrt(running_variance + epsilon)
   Eigen::Map<const Vector> scale() const& { return table(1); }
-  Vector scale() const&& { return table(1); }
   /// beta, and what rounding the mean to the pivot has lost, times the scale.
   Eigen::Map<const Vector> shift() const& { return table(2); }
-  Vector shift() const&& { return table(2); }
+  Vector pivot() const&& { return table(0); }  ///< of a layer that goes away: a copy
+  Vector scale() const&& { return table(1); }  ///< likewise
+  Vector shift() const&& { return table(2); }  ///< likewise
   /// f of that map.
   const Epilogue& epilogue() const { return epilogue_; }
 
