@@ -264,7 +264,7 @@ class ListedValues final : public SelectedValues<T> {
     const bool streaming = streams(call, data, outputs, inputs);
     const bool in_pieces = counted.is_along_channels() || !what().masked.is_fragmented();
     const Index all = inputs[0].channels;
-    if (is_in_place(data) || (streaming && in_pieces)) {
+    if (data.is_in_place() || (streaming && in_pieces)) {
       GatheredMap<T>(counted, call, data, all, streaming).run(execution, channels);
       return;
     }
@@ -275,15 +275,6 @@ class ListedValues final : public SelectedValues<T> {
       mapper.run_channels(execution.instruction_set(), channels.first, channels.last,
                           channels.next == 0 ? channels.last : all);
     }
-  }
-
-  static bool is_in_place(const Operands<T>& data) {
-    for (std::size_t o = 0; o < data.outputs; ++o) {
-      for (std::size_t i = 0; i < data.inputs; ++i) {
-        if (data.to[o] == data.from[i]) return true;
-      }
-    }
-    return false;
   }
 };
 

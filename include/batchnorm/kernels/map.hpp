@@ -118,11 +118,7 @@ class Mapper {
  private:
   /// Lines of an output in place have just been read; those of two outputs are streamed in step.
   bool can_stream_outputs() const {
-    for (std::size_t o = 0; o < data_.outputs; ++o) {
-      for (std::size_t i = 0; i < data_.inputs; ++i) {
-        if (data_.to[o] == data_.from[i]) return false;
-      }
-    }
+    if (data_.is_in_place()) return false;
     if (data_.outputs < 2) return true;
     const auto line = [](const T* at) {
       return reinterpret_cast<std::uintptr_t>(at) % cache_line_bytes;

@@ -141,27 +141,25 @@ class MapKernel {
       const Index end = tile.columns;
       const Row row = row_of(tile, r, setting);
       const Streamed<Plain> streamed(row, setting, end);
+      const FromTables load{tables, setting.options};
       Coefficients k;
-      for (; Streamed<Plain>::none && at + width <= end; at += width) {
-        Base::load_table(k, tables, at, setting.options);
-        map_unit(row, at, k, setting, 0, width, false);
-      }
-      while (at < end) {
-        const Index rest = end - at;
-        if (streamed.has(at) && rest >= width) {
-          for (const Index stop = streamed.stop(end); at < stop; at += width) {
-            Base::load_table(k, tables, at, setting.options);
-            map_unit(row, at, k, setting, 0, width, true);
-          }
-          continue;
-        }
-        const Index from = rest < width ? end - width : at;
-        const Index count = rest < width ? rest : streamed.count(at);
-        Base::load_table(k, tables, from, setting.options);
-        map_unit(row, from, k, setting, at - from, count, false);
-        at += count;
-      }
+      at = whole_units(row, at, end, k, load, setting, streamed);
+      if (at == end) return;
+      load(k, end - width);
+      map_unit(row, end - width, k, setting, at - (end - width), end - at, false);
     }
+
+    /// How whole_units gets coefficients: from tables for every unit, or those that are there.
+    struct FromTables {
+      const C* const (&tables)[coefficients];
+      const FormulaOptions<V>& options;
+      [[gnu::always_inline]] void operator()(Coefficients& k, Index at) const {
+        Base::load_table(k, tables, at, options);
+      }
+    };
+    struct Loaded {
+      [[gnu::always_inline]] void operator()(RowCoefficients&, Index) const {}
+    };
 
     /// Along channels: the coefficients of a row stay in registers. Rows that follow one another
     /// are walked as one; a unit in which one ends and the next begins has the coefficients of
@@ -178,7 +176,7 @@ class MapKernel {
       Index at = 0;
       Index end = tile.columns;
       for (Index r = 0;; ++r) {
-        at = whole_units(row, at, end, k, setting, streamed);
+        at = whole_units(row, at, end, k, Loaded(), setting, streamed);
         const bool shared = packed && r < last_row;
         if (r < last_row) Base::broadcast_row(next, tile, r + 1);
         while (at < end) {
@@ -240,18 +238,20 @@ class MapKernel {
     };
 
     /// All units up to `end` that are whole. @return the element behind them
-    template <bool Plain>
-    [[gnu::always_inline]] static Index whole_units(const Row& row, Index at, Index end,
-                                                    const RowCoefficients& k,
-                                                    const Setting<Plain>& setting,
+    template <bool Plain, class K, class Load>
+    [[gnu::always_inline]] static Index whole_units(const Row& row, Index at, Index end, K& k,
+                                                    const Load& load, const Setting<Plain>& setting,
                                                     const Streamed<Plain>& streamed) {
       while (at + width <= end) {
         if (streamed.has(at)) {
-          const Index stop = streamed.stop(end);
-          for (; at < stop; at += width) map_unit(row, at, k, setting, 0, width, true);
+          for (const Index stop = streamed.stop(end); at < stop; at += width) {
+            load(k, at);
+            map_unit(row, at, k, setting, 0, width, true);
+          }
           continue;
         }
         const Index count = streamed.count(at);
+        load(k, at);
         map_unit(row, at, k, setting, 0, count, false);
         at += count;
       }

@@ -32,6 +32,15 @@ struct Operands {
   /// Of a reduction that reads only a list of values: how. Null where it reads them all.
   const Gathered<T>* gathered = nullptr;
 
+  /// Whether an output is the memory of an input.
+  bool is_in_place() const {
+    for (std::size_t o = 0; o < outputs; ++o) {
+      for (std::size_t i = 0; i < inputs; ++i) {
+        if (to[o] == from[i]) return true;
+      }
+    }
+    return false;
+  }
   /// In a plan, the layouts of outputs come first.
   const Layout& input_layout(const Plan& plan, std::size_t i) const {
     return plan.layout(outputs + i);

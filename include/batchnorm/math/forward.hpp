@@ -60,7 +60,7 @@ bool may_write_early(const ForwardCall<T, Channels>& call, const SelectedInput<T
   }
   const bool never_rejects = call.options.non_finite == NonFinite::propagate &&
                              call.options.epsilon > min_invertible_variance;
-  return never_rejects || !is_in_place(chosen.views, call.out.view());
+  return never_rejects || !ForwardOperands<T>(chosen.views, call.out.view()).data.is_in_place();
 }
 
 /// Normalises a minibatch with its own statistics: of this rank, or of all.

@@ -197,12 +197,6 @@ void normalize_with_tables(const Options& options, const State<T, Channels>& sta
   normalize_view<T>(execution, options.epilogue, TableSource<C>{to[0], to[1], to[2]}, in, out);
 }
 
-/// Whether the output is the memory of an input.
-template <class T>
-bool is_in_place(const InputViews<T>& in, const BatchView<T>& out) {
-  return out.data() == in.x.data() || (in.residual != nullptr && out.data() == in.residual->data());
-}
-
 /// Moments of a minibatch that nothing is selected of; and its output where that saves a pass over
 /// memory: a channel is written before the next one is read.
 /// @param batch  moments of zeros, of as many channels
