@@ -45,10 +45,7 @@ if(NOT HEADERS)
   endif()
 endif()
 
-file(STRINGS "${source_dir}/include/batchnorm/version.hpp" numbers
-     REGEX "^#define BATCHNORM_VERSION_(MAJOR|MINOR|PATCH) ")
-string(REGEX MATCHALL "[0-9]+" numbers "${numbers}")
-list(JOIN numbers "." version)
+include("${CMAKE_CURRENT_LIST_DIR}/version.cmake")
 configure_file("${CMAKE_CURRENT_LIST_DIR}/docs/Doxyfile.in" "${BUILD_DIR}/Doxyfile" @ONLY)
 execute_process(COMMAND "${doxygen}" "${BUILD_DIR}/Doxyfile" WORKING_DIRECTORY "${source_dir}"
                 RESULT_VARIABLE failed ERROR_VARIABLE warnings)

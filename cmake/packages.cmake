@@ -11,13 +11,7 @@
 cmake_minimum_required(VERSION 3.22)
 
 get_filename_component(source_dir "${CMAKE_CURRENT_LIST_DIR}" DIRECTORY)
-# -DNAME=VALUE behind the script counts as well as before -P.
-math(EXPR last_argument "${CMAKE_ARGC} - 1")
-foreach(at RANGE ${last_argument})
-  if("${CMAKE_ARGV${at}}" MATCHES "^-D(REPOSITORY|COMMIT|ARCHIVE|OUTPUT)=(.*)$")
-    set(${CMAKE_MATCH_1} "${CMAKE_MATCH_2}")
-  endif()
-endforeach()
+include("${CMAKE_CURRENT_LIST_DIR}/script_arguments.cmake")
 if(NOT OUTPUT)
   set(OUTPUT "${source_dir}/build/packages")
 endif()
@@ -53,10 +47,8 @@ endfunction()
 
 # ---- what the recipes leave open
 
-file(STRINGS "${source_dir}/include/batchnorm/version.hpp" VERSION
-     REGEX "^#define BATCHNORM_VERSION_[MP]")
-string(REGEX REPLACE "[^0-9]*([0-9]+)[^0-9]+([0-9]+)[^0-9]+([0-9]+)" "\\1.\\2.\\3"
-       VERSION "${VERSION}")
+include("${CMAKE_CURRENT_LIST_DIR}/version.cmake")
+set(VERSION "${version}")
 string(REGEX REPLACE "[.]git$" "" HOMEPAGE "${REPOSITORY}")
 file(REMOVE_RECURSE "${OUTPUT}")
 set(archive_file "${OUTPUT}/archive.tar.gz")

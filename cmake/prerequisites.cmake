@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Shared by the scripts demo.cmake, test.cmake, benchmark.cmake, fuzz.cmake, cross.cmake and
-# docs.cmake: looks for what they need, installs what is missing, configures and builds. What cannot
+# Shared by the scripts demo.cmake, test.cmake, benchmark.cmake, fuzz.cmake, cross.cmake, onnx.cmake,
+# docs.cmake and web.cmake: looks for what they need, installs what is missing, configures and builds. What cannot
 # be installed is downloaded later, with pinned hashes and into the build folder, by the project
 # itself (dependencies.cmake).
 #
@@ -13,13 +13,7 @@
 get_filename_component(source_dir "${CMAKE_CURRENT_LIST_DIR}" DIRECTORY)
 cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
 
-# -DNAME=VALUE behind the script counts as well as before -P.
-math(EXPR last_argument "${CMAKE_ARGC} - 1")
-foreach(at RANGE ${last_argument})
-  if("${CMAKE_ARGV${at}}" MATCHES "^-D([A-Za-z0-9_]+)(:[A-Z]+)?=(.*)$")
-    set(${CMAKE_MATCH_1} "${CMAKE_MATCH_3}")
-  endif()
-endforeach()
+include("${CMAKE_CURRENT_LIST_DIR}/script_arguments.cmake")
 
 function(say text)
   execute_process(COMMAND "${CMAKE_COMMAND}" -E echo "${text}")

@@ -12,13 +12,7 @@ cmake_minimum_required(VERSION 3.22)
 
 get_filename_component(source_dir "${CMAKE_CURRENT_LIST_DIR}" DIRECTORY)
 set(include_dir "${source_dir}/include")
-# -DNAME=VALUE behind the script counts as well as before -P.
-math(EXPR last_argument "${CMAKE_ARGC} - 1")
-foreach(at RANGE ${last_argument})
-  if("${CMAKE_ARGV${at}}" MATCHES "^-DOUTPUT=(.*)$")
-    set(OUTPUT "${CMAKE_MATCH_1}")
-  endif()
-endforeach()
+include("${CMAKE_CURRENT_LIST_DIR}/script_arguments.cmake")
 if(NOT OUTPUT)
   set(OUTPUT "${source_dir}/build/single_header/batchnorm/batchnorm.hpp")
 endif()
@@ -63,9 +57,7 @@ append(batchnorm/batchnorm.hpp)
 
 string(REGEX REPLACE "\n\n\n+" "\n\n" body "${body}")
 
-file(STRINGS "${include_dir}/batchnorm/version.hpp" version REGEX "^#define BATCHNORM_VERSION_[MP]")
-string(REGEX REPLACE "[^0-9]*([0-9]+)[^0-9]+([0-9]+)[^0-9]+([0-9]+)" "\\1.\\2.\\3"
-       version "${version}")
+include("${CMAKE_CURRENT_LIST_DIR}/version.cmake")
 file(READ "${source_dir}/LICENSE" licence)
 string(REGEX REPLACE "\n$" "" licence "${licence}")
 string(REGEX REPLACE "\n" "\n// " licence "\n${licence}")
