@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "batchnorm/layer.hpp"
+#include "batchnorm/math/masked.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
 #include "support/layouts.hpp"
@@ -19,6 +20,8 @@
 using batchnorm::BatchNorm;
 using batchnorm::FrozenBatchNorm;
 using batchnorm::Index;
+using batchnorm::masked;
+using batchnorm::MaskedOutput;
 using batchnorm::Options;
 using batchnorm::State;
 using batchnorm::with_residual;
@@ -434,4 +437,19 @@ TEST_CASE("the numbers of a layer that goes away are copied") {
   CHECK(pivot == Eigen::Vector2f(3, 0));
   CHECK(FrozenBatchNorm<float>().scale().size() == 0);
   CHECK(FrozenBatchNorm<float>().shift().size() == 0);
+}
+
+TEST_CASE("a mask decides on the output of one example, too") {
+  State<float> state(40);
+  state.running_mean.setConstant(1);
+  const FrozenBatchNorm<float> frozen(state, Options());
+  const Eigen::VectorXf x = Eigen::VectorXf::Constant(40, 3);
+  const Eigen::Array<bool, 1, 1> none(false);
+  Eigen::VectorXf y(40);
+  frozen(masked(x, none, MaskedOutput::zero), y);
+  CHECK(y.isZero(0));
+  frozen(masked(x, none, MaskedOutput::keep), y);
+  CHECK(y == x);
+  frozen(masked(x, none), y);
+  CHECK(y == frozen(x));
 }

@@ -240,7 +240,7 @@ TEST_CASE(
       for (Index n = 0; n < some.samples; ++n) {
         for (Index p = 0; p < some.positions; ++p) {
           for (Index c = first; c < channels && !some.mask(n, p); c += step) {
-            some.dy[some.at(n, c, p)] = 0;
+            some.dy[some.at(n, c, p)] = p % 2 == 0 ? -0.0f : 0.0f;
           }
         }
       }
