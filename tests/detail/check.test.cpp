@@ -9,17 +9,26 @@
 using namespace batchnorm;
 using batchnorm_test::says;
 
+namespace {
+template <class... Parts>
+std::string joined(const Parts&... parts) {
+  return detail::text(parts...);
+}
+}  // namespace
+
 TEST_CASE("text joins words and numbers") {
-  CHECK(detail::text("a", std::string("b"), 3, -4L) == "ab3-4");
-  CHECK(detail::text().empty());
-  CHECK(detail::text(9223372036854775807LL) == "9223372036854775807");
+  CHECK(joined("a", std::string("b"), 3, -4L) == "ab3-4");
+  CHECK(joined(18446744073709551615ULL) == "18446744073709551615");
+  CHECK(joined("a", detail::text(1, "b"), 2) == "a1b2");
+  CHECK(joined(std::string("a\0b", 3)) == std::string("a\0b", 3));
+  CHECK(joined(9223372036854775807LL) == "9223372036854775807");
 }
 
 TEST_CASE("text writes fractions so that they are recognised") {
-  CHECK(detail::text(0.1) == "0.1");
-  CHECK(detail::text(1.5f) == "1.5");
-  CHECK(detail::text(-1e-5) == "-1e-05");
-  CHECK(detail::text(2.0L) == "2");
+  CHECK(joined(0.1) == "0.1");
+  CHECK(joined(1.5f) == "1.5");
+  CHECK(joined(-1e-5) == "-1e-05");
+  CHECK(joined(2.0L) == "2");
 }
 
 TEST_CASE("a refused argument names function, rule, expected and got") {

@@ -3,6 +3,7 @@
 #define BATCHNORM_DETAIL_CHECK_HPP
 
 #include <atomic>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
@@ -77,47 +78,110 @@ namespace detail {
 #endif
 }
 
-inline void append(std::string& text, const char* part) {
-  text += part;
-}
-inline void append(std::string& text, const std::string& part) {
-  text += part;
-}
+template <std::size_t Count>
+struct Text;
 
-template <class Number, std::enable_if_t<std::is_arithmetic<Number>::value, int> = 0>
-void append(std::string& text, Number number) {
-  if constexpr (std::is_integral<Number>::value) {
-    text += std::to_string(number);
-  } else {
-    char digits[40];
-    std::snprintf(digits, sizeof digits, "%.9Lg", static_cast<long double>(number));
-    text += digits;
+/// A part of a message: words, a number, or a text of such parts. It refers to them, so it belongs
+/// into the expression that it is written in. Destroying it takes no code: what checks would have
+/// to carry with them for a message that is hardly ever wanted.
+class MessagePart {
+ public:
+  MessagePart(const char* words) : kind_(Kind::words) { value_.words = words; }
+  MessagePart(const std::string& words) : size_(words.size()), kind_(Kind::sized_words) {
+    value_.words = words.data();
   }
-}
+  template <std::size_t Count>
+  MessagePart(const Text<Count>& text) : size_(Count), kind_(Kind::parts) {
+    value_.parts = text.parts;
+  }
+  template <class Number, std::enable_if_t<std::is_arithmetic<Number>::value, int> = 0>
+  MessagePart(Number number) {
+    if constexpr (!std::is_integral<Number>::value) {
+      kind_ = Kind::real;
+      value_.real = static_cast<double>(number);
+    } else if constexpr (std::is_signed<Number>::value) {
+      kind_ = Kind::whole;
+      value_.whole = number;
+    } else {
+      kind_ = Kind::natural;
+      value_.natural = number;
+    }
+  }
 
-/// Joins words and numbers into one text, without streams.
+  [[gnu::cold, gnu::noinline]] void append_to(std::string& message) const {
+    switch (kind_) {
+      case Kind::words:
+        message += value_.words;
+        break;
+      case Kind::sized_words:
+        message.append(value_.words, size_);
+        break;
+      case Kind::parts:
+        for (std::size_t i = 0; i < size_; ++i) value_.parts[i].append_to(message);
+        break;
+      case Kind::whole:
+        message += std::to_string(value_.whole);
+        break;
+      case Kind::natural:
+        message += std::to_string(value_.natural);
+        break;
+      case Kind::real:
+        char digits[32];
+        std::snprintf(digits, sizeof digits, "%.9g", value_.real);
+        message += digits;
+    }
+  }
+
+ private:
+  enum class Kind { words, sized_words, parts, whole, natural, real };
+  union Value {
+    const char* words;
+    const MessagePart* parts;
+    long long whole;
+    unsigned long long natural;
+    double real;
+  };
+  Value value_;
+  std::size_t size_ = 0;
+  Kind kind_;
+};
+
+/// Words and numbers, joined where a string is wanted.
+template <std::size_t Count>
+struct Text {
+  MessagePart parts[Count];
+
+  operator std::string() const {
+    std::string joined;
+    MessagePart(*this).append_to(joined);
+    return joined;
+  }
+};
+
 template <class... Parts>
-std::string text(const Parts&... parts) {
-  std::string joined;
-  (append(joined, parts), ...);
-  return joined;
+Text<sizeof...(Parts)> text(const Parts&... parts) {
+  return {{MessagePart(parts)...}};
 }
 
 /// Every message of the library has this form: who refuses, the rule, what was expected, what came.
-inline std::string rule_text(const char* function, const std::string& rule,
-                             const std::string& expected, const std::string& got) {
+inline std::string rule_text(const char* function, const MessagePart& rule,
+                             const MessagePart& expected, const MessagePart& got) {
   return text(function, ": ", rule, ": expected ", expected, ", got ", got);
 }
 
 /// An argument breaks a rule that the caller can check beforehand: shapes, ranges, null data.
-[[noreturn]] inline void fail_argument(const char* function, const std::string& rule,
-                                       const std::string& expected, const std::string& got) {
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_argument(const char* function,
+                                                                 const MessagePart& rule,
+                                                                 const MessagePart& expected,
+                                                                 const MessagePart& got) {
   raise_invalid_argument(rule_text(function, rule, expected, got));
 }
 
 /// The numbers themselves are outside the domain of the formula: NaN, no variance, no statistics.
-[[noreturn]] inline void fail_domain(const char* function, const std::string& rule,
-                                     const std::string& expected, const std::string& got) {
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_domain(const char* function,
+                                                               const MessagePart& rule,
+                                                               const MessagePart& expected,
+                                                               const MessagePart& got) {
   raise_domain_error(rule_text(function, rule, expected, got));
 }
 

@@ -169,7 +169,7 @@ OnnxModel onnx_of_numbers(const char* function, const Numbers& numbers, Index ra
       if (axis == 1) {
         dimension.set_dim_value(static_cast<Index>(numbers.channels()));
       } else {
-        dimension.set_dim_param(axis == 0 ? "examples" : text("positions_", axis - 1));
+        dimension.set_dim_param(axis == 0 ? "examples" : std::string(text("positions_", axis - 1)));
       }
     }
   };

@@ -193,7 +193,7 @@ inline bool check_neighbours(SafetensorsHeader& header, Refusal& refusal) {
     if (info.begin != header.data_size) {
       const bool overlap = info.begin < header.data_size;
       const std::string where =
-          before == nullptr ? "the header" : text("tensor ", in_quotes(*before));
+          before == nullptr ? "the header" : std::string(text("tensor ", in_quotes(*before)));
       refusal = Refusal{entry->first,
                         text(overlap ? "overlaps " : "leaves a hole after ", where, ", begins"),
                         text("at byte ", header.data_size, " of the data"), text(info.begin)};

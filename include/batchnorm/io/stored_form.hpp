@@ -141,7 +141,7 @@ class FormConversion {
     if (!(factor > 0.0)) {
       refuse(report_, Finding::wrong_number, layer_.key(Role::factor),
              "factor of mean and variance", "a number above 0",
-             is_exactly(factor, 0.0) ? "0: never trained" : text(factor));
+             is_exactly(factor, 0.0) ? "0: never trained" : std::string(text(factor)));
       return;
     }
     for (const Role role : {Role::mean, Role::variance}) {

@@ -3,7 +3,6 @@
 #define BATCHNORM_KERNELS_CHANNELS_HPP
 
 #include <Eigen/Core>
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <type_traits>
@@ -24,35 +23,23 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// Neighbouring channels: as many as a vector has lanes, or fewer at the end.
+/// Neighbouring channels: as many as a vector has lanes, from this one on.
 struct ChannelGroup {
   Index first;
-  Index count;
 };
 
-/// Reads the entries of some channels. Unused lanes repeat the first channel, so that they cannot
-/// trap or fail a check.
+/// Reads the entries of some channels.
 template <class C, int Lanes, class T>
 [[gnu::always_inline]] inline void load_channels(simd::Vector<C, Lanes>& numbers, const T* table,
                                                  const ChannelGroup& group) {
-  const T* const from = table + group.first;
-  if (group.count == Lanes) {
-    simd::load<C, Lanes>(numbers, from);
-  } else {
-    simd::broadcast<C, Lanes>(numbers, convert<C>(*from));
-    simd::load_some<C, Lanes>(numbers, from, group.count);
-  }
+  simd::load<C, Lanes>(numbers, table + group.first);
 }
 
 /// Writes the results of some channels; that of the first one goes to *to.
 template <class C, int Lanes, class T>
-[[gnu::always_inline]] inline void store_channels(T* to, const ChannelGroup& group,
+[[gnu::always_inline]] inline void store_channels(T* to, const ChannelGroup&,
                                                   const simd::Vector<C, Lanes>& numbers) {
-  if (group.count == Lanes) {
-    simd::store<C, Lanes>(to, numbers);
-  } else {
-    simd::store_some<C, Lanes>(to, numbers, group.count);
-  }
+  simd::store<C, Lanes>(to, numbers);
 }
 
 /// Rounds every lane to a narrower type.
@@ -143,7 +130,8 @@ class AllLanes {
   Words holds_;
 };
 
-/// A body and the channels it is run on.
+/// A body and the channels it is run on: in vectors, and the last ones alone. Processors without
+/// AVX2 have it without vectors, which is less to compile, where others do not need that.
 template <class C, class Body>
 class ChannelKernel {
  public:
@@ -155,16 +143,22 @@ class ChannelKernel {
 
   template <int Bytes>
   [[gnu::always_inline]] static void run(const Work& work) {
-    constexpr int lanes = simd::lanes_of<C, Bytes>;
-    for (Index channel = work.first; channel < work.last; channel += lanes) {
-      const Index count = (std::min<Index>)(lanes, work.last - channel);
-      if (!work.body.template run<lanes>(ChannelGroup{channel, count})) return;
+    constexpr int lanes =
+        Bytes == simd::baseline_bytes && compiled_sets > 1 ? 1 : simd::lanes_of<C, Bytes>;
+    Index channel = work.first;
+    if constexpr (lanes > 1) {
+      for (; channel + lanes <= work.last; channel += lanes) {
+        if (!work.body.template run<lanes>(ChannelGroup{channel})) return;
+      }
+    }
+    for (; channel < work.last; ++channel) {
+      if (!work.body.template run<1>(ChannelGroup{channel})) return;
     }
   }
 };
 
 /// Calls body.run<Lanes>(group) for the channels [first, last), as many at a time as a vector of C
-/// has lanes, until it returns false.
+/// has lanes, or one, until it returns false.
 template <class C, class Body>
 void for_channels(Index first, Index last, const Body& body) {
   run_unfused<ChannelKernel<C, Body>>({first, last, body});

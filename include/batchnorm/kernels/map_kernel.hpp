@@ -39,6 +39,7 @@ class MapKernel {
   struct Loop : Unit<Formula, T, Lanes> {
     using Base = Unit<Formula, T, Lanes>;
     using Base::coefficients;
+    using Base::has_own_loops;
     using Base::inputs;
     using Base::vectors;
     using Base::width;
@@ -47,9 +48,6 @@ class MapKernel {
     using typename Base::V;
     static constexpr int outputs = Formula::outputs;
     static constexpr bool can_stream = simd::can_stream<T> && !across_only<T, Lanes>;
-    /// Whether loops of their own are worth compiling: not in a kernel for processors without AVX2
-    /// where there is one for those that have it.
-    static constexpr bool has_own_loops = simd::is_avx<V> || compiled_sets == 1;
 
     /// Where the current row begins in every operand.
     struct Row {
@@ -81,17 +79,19 @@ class MapKernel {
     };
 
     [[gnu::always_inline]] static void run(const Tile<T>& tile) {
-      if (!Base::is_plain(tile) || (can_stream && tile.streaming)) {
+      if (!has_own_loops || !Base::is_plain(tile) || (can_stream && tile.streaming)) {
         return Base::template walk<Loop>(tile, Setting<false>(tile));
       }
-      using Plain = Setting<true>;
-      if constexpr (has_own_loops && Formula::plain_with_epilogue && !Base::always_plain) {
-        // A loop that need not ask for an epilogue.
-        if (!tile.options->rectified) {
-          return Base::template walk<Loop>(tile, Plain(tile, typename Plain::NoEpilogue()));
+      if constexpr (has_own_loops) {
+        using Plain = Setting<true>;
+        if constexpr (Formula::plain_with_epilogue && !Base::always_plain) {
+          // A loop that need not ask for an epilogue.
+          if (!tile.options->rectified) {
+            return Base::template walk<Loop>(tile, Plain(tile, typename Plain::NoEpilogue()));
+          }
         }
+        Base::template walk<Loop>(tile, Plain(tile));
       }
-      Base::template walk<Loop>(tile, Plain(tile));
     }
 
     /// Across channels: the coefficients of a unit are read from the tables, for the whole units of

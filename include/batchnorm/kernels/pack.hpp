@@ -86,7 +86,9 @@ struct Operands {
 template <class T, Index Elements = packed_elements>
 class PackedTile {
  public:
-  PackedTile(const Plan& plan, const Operands<T>& data) : plan_(plan), data_(data) {
+  // Noinline, as what several drivers call once per tile or block: it is compiled once.
+  [[gnu::noinline]] PackedTile(const Plan& plan, const Operands<T>& data)
+      : plan_(plan), data_(data) {
     for (std::size_t i = 0; i < data.inputs; ++i) std::fill_n(inputs_[i], capacity, T(0));
     for (std::size_t i = 0; i < data.outputs; ++i) std::fill_n(outputs_[i], capacity, T(0));
   }
@@ -123,7 +125,7 @@ class PackedTile {
   }
 
   /// Writes the outputs to where they belong.
-  void unpack(const Tile<T>& tile, Index column, Index row) const {
+  [[gnu::noinline]] void unpack(const Tile<T>& tile, Index column, Index row) const {
     for (std::size_t i = 0; i < data_.outputs; ++i) {
       copy(data_.to[i], tile.to[i], plan_.layout(i), column, row, tile, tile.to_step[i], 1);
     }

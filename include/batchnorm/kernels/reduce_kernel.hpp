@@ -75,7 +75,9 @@ class ReduceKernel {
     using Sums = V[parts][vectors][sums];
 
     [[gnu::always_inline]] static void run(const Tile<T>& tile) {
-      if (Base::is_plain(tile)) return Base::template walk<Loop>(tile, Setting<true>(tile));
+      if constexpr (Base::always_plain || Base::has_own_loops) {
+        if (Base::is_plain(tile)) return Base::template walk<Loop>(tile, Setting<true>(tile));
+      }
       if constexpr (!Base::always_plain) Base::template walk<Loop>(tile, Setting<false>(tile));
     }
 

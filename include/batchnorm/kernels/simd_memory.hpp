@@ -61,31 +61,6 @@ template <class C, int Lanes, class T>
   }
 }
 
-/// Reads `count` numbers into the first lanes; the others keep what they hold.
-template <class C, int Lanes, class T>
-[[gnu::always_inline]] inline void load_some(Vector<C, Lanes>& vector, const T* from, Index count) {
-  if constexpr (Lanes == 1) {
-    if (count > 0) vector = convert<C>(*from);
-  } else {
-    C lanes[Lanes];
-    copy_bits(lanes, vector);
-    for (Index lane = 0; lane < count; ++lane) lanes[lane] = static_cast<C>(from[lane]);
-    copy_bits(vector, lanes);
-  }
-}
-
-/// Writes the first `count` lanes, rounded to T.
-template <class C, int Lanes, class T>
-[[gnu::always_inline]] inline void store_some(T* to, const Vector<C, Lanes>& vector, Index count) {
-  if constexpr (Lanes == 1) {
-    if (count > 0) *to = convert<T>(vector);
-  } else {
-    C lanes[Lanes];
-    copy_bits(lanes, vector);
-    for (Index lane = 0; lane < count; ++lane) to[lane] = static_cast<T>(lanes[lane]);
-  }
-}
-
 #if defined(__x86_64__) && (defined(__clang__) || defined(__GNUC__))
 /// Writes a vector past the cache, to memory aligned to its size.
 template <class V>

@@ -61,6 +61,9 @@ struct Unit {
   static constexpr std::size_t required_inputs = Formula::required_inputs;
   static constexpr std::size_t required_coefficients = Formula::required_coefficients;
   using V = simd::Vector<C, lanes>;
+  /// Whether loops of their own for plain tiles are worth compiling: not in a kernel for processors
+  /// without AVX2 where there is one for those that have it.
+  static constexpr bool has_own_loops = simd::is_avx<V> || compiled_sets == 1;
   /// Of a unit across channels.
   struct Coefficients {
     V of[vectors][coefficients];

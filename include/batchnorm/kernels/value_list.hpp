@@ -152,12 +152,13 @@ class Selector {
   void check_shape() const {
     const bool of_positions = mask_.one_axis && samples_ == 1 && mask_.samples == positions_;
     if (of_positions || (mask_.samples == samples_ && mask_.positions == positions_)) return;
-    fail_argument(function_, "shape of a mask or of weights must be that of the input",
-                  text(samples_, " samples x ", positions_, " positions"),
-                  mask_.one_axis
-                      ? text("a vector of ", mask_.samples,
-                             positions_ > 1 ? "; give a matrix of samples x positions" : "")
-                      : text(mask_.samples, " samples x ", mask_.positions, " positions"));
+    fail_argument(
+        function_, "shape of a mask or of weights must be that of the input",
+        text(samples_, " samples x ", positions_, " positions"),
+        mask_.one_axis
+            ? std::string(text("a vector of ", mask_.samples,
+                               positions_ > 1 ? "; give a matrix of samples x positions" : ""))
+            : text(mask_.samples, " samples x ", mask_.positions, " positions"));
   }
 
   void add(bool counts, Index begin, Index end) {

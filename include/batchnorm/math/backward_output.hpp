@@ -90,7 +90,8 @@ void check_invertible(const char* function, const Options& options,
   if (!(slope > 0.0) || !is_finite_as<parameter_t<T>>(1.0 / slope)) {
     fail_argument(function, "the epilogue has to be undone",
                   "none, or a leaky ReLU with a slope larger than 0",
-                  slope > 0.0 ? text("a slope of ", slope, ", whose inverse overflows") : "ReLU");
+                  slope > 0.0 ? std::string(text("a slope of ", slope, ", whose inverse overflows"))
+                              : "ReLU");
   }
   // Not half of epsilon(): that of half is an eighth of what it should be in Eigen 3.4.0.
   const A unit(std::ldexp(1.0, -std::numeric_limits<T>::digits));

@@ -281,7 +281,7 @@ void check_running_update(const char* function, const Options& options,
                                          detail::FiniteRunning<T, Channels>{step, reached});
   for (Index channel = reached; channel < state.channels(); ++channel) {
     accumulator_t<T> mean, variance;
-    step.template next<1>({channel, 1}, mean, variance);
+    step.template next<1>({channel}, mean, variance);
     if (detail::is_finite_as<P>(mean) && detail::is_finite_as<P>(variance)) continue;
     detail::fail_domain(function, detail::text("new running statistics of channel ", channel),
                         "finite numbers", "NaN, infinity or overflow");
