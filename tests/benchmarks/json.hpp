@@ -29,9 +29,9 @@ inline std::string json_number(double value) {
   return text;
 }
 
-inline std::string json_timing(const Timing& timing) {
+inline std::string json_timing(const Timing& timing, double error) {
   return "{\"seconds\": " + json_number(timing.seconds) +
-         ", \"noise\": " + json_number(timing.noise) + "}";
+         ", \"noise\": " + json_number(timing.noise) + ", \"error\": " + json_number(error) + "}";
 }
 
 inline std::string json_row(const RowResult& result) {
@@ -46,10 +46,10 @@ inline std::string json_row(const RowResult& result) {
   text += ", \"read\": " + json_number(result.streams.read);
   text += ", \"triad\": " + json_number(result.streams.triad);
   text += ", \"limit\": " + json_number(result.limit_seconds);
-  text += ", \"ours\": " + json_timing(result.ours) + ", \"rivals\": {";
+  text += ", \"ours\": " + json_timing(result.ours, result.error) + ", \"rivals\": {";
   for (std::size_t at = 0; at < result.rivals.size(); ++at) {
     text += (at == 0 ? "" : ", ") + json_text(result.rivals[at].name) + ": " +
-            json_timing(result.rivals[at].timing);
+            json_timing(result.rivals[at].timing, result.rivals[at].error);
   }
   return text + "}}";
 }

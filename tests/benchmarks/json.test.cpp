@@ -12,7 +12,7 @@ using namespace batchnorm_benchmarks;
 TEST_CASE("the results are JSON that another reader understands") {
   const Facts facts = {{"machine", "a \"quoted\" name\\with\nmore"}, {"date", "2026-01-02"}};
   const auto read = nlohmann::json::parse(
-      json(facts, {made_up(Work::infer, 1, 0.0025, {{"oneDNN*", {0.004, 0.25}}}),
+      json(facts, {made_up(Work::infer, 1, 0.0025, {{"oneDNN*", {0.004, 0.25}, 7e-5}}),
                    made_up(Work::train_checked, 2, 0.004, {})}));
   CHECK(read["machine"] == "a \"quoted\" name\\with more");
   CHECK(read["date"] == "2026-01-02");
@@ -25,6 +25,8 @@ TEST_CASE("the results are JSON that another reader understands") {
   CHECK_THAT(row["limit"].get<double>(), WithinRel(0.002, 1e-9));
   CHECK_THAT(row["triad"].get<double>(), WithinRel(0.004, 1e-9));
   CHECK_THAT(row["rivals"]["oneDNN*"]["noise"].get<double>(), WithinRel(0.25, 1e-9));
+  CHECK_THAT(row["rivals"]["oneDNN*"]["error"].get<double>(), WithinRel(7e-5, 1e-9));
+  CHECK(row["ours"]["error"].get<double>() == 0.0);
   CHECK(read["rows"][1]["work"] == "train, checked");
   CHECK(read["rows"][1]["threads"] == 2);
   CHECK(read["rows"][1]["rivals"].empty());

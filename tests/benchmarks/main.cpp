@@ -88,6 +88,7 @@ int run(const Arguments& arguments) {
     std::printf("%s\n", alignment_section().c_str());
     std::printf("%s\n", masks_section().c_str());
     std::printf("%s\n", derivatives_section().c_str());
+    std::printf("%s\n", possible_section().c_str());
     std::printf("%s\n", handover_section(facts).c_str());
     std::printf("%s\n", latency_section(facts).c_str());
     std::printf("%s\n", build_cost_section(facts).c_str());

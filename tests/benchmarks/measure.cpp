@@ -3,7 +3,7 @@
 
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstring>
 #include <map>
@@ -33,20 +33,18 @@ class Collector : public benchmark::BenchmarkReporter {
 struct Ready {
   std::string name;
   std::unique_ptr<Runner> runner;
+  double error;
 };
 
-/// The answer of the second of two runs, because the second is what is timed. What the output held
-/// before is spoilt first, so that nobody passes with another's answer.
-std::string complaint(const Problem& problem, const Reference& reference, Runner& runner) {
+/// The error of the second of two runs, because the second is what is timed. What the output held
+/// before is spoilt first, so that nobody passes with another's answer. NaN stays.
+double largest_error(const Problem& problem, const Reference& reference, Runner& runner) {
   std::memset(problem.out, 0x7f, static_cast<std::size_t>(bytes(problem.row)));
   runner.run();
   runner.run();
-  const double allowed = tolerance(problem.row.element);
   const double error = reference.error(runner.result());
   const double gradient_error = reference.gradient_error(runner.parameter_gradients());
-  const double worst = (std::max)(error, gradient_error);
-  if (error <= allowed && gradient_error <= allowed) return "";
-  return "differs from the naive answer by " + digits(worst) + ", allowed " + digits(allowed);
+  return std::isnan(error) || gradient_error <= error ? error : gradient_error;
 }
 
 std::vector<Ready> ready_contenders(const Problem& problem, const Contender& ours,
@@ -56,13 +54,17 @@ std::vector<Ready> ready_contenders(const Problem& problem, const Contender& our
   const auto add = [&](const Contender& contender) {
     std::unique_ptr<Runner> runner = contender.prepare(problem);
     if (runner == nullptr) return false;
-    const std::string fault = complaint(problem, reference, *runner);
-    if (fault.empty()) {
-      ready.push_back({contender.name(), std::move(runner)});
+    const double error = largest_error(problem, reference, *runner);
+    const double allowed = tolerance(problem.row.element);
+    const bool right = error <= allowed;
+    if (right) {
+      ready.push_back({contender.name(), std::move(runner), error});
     } else {
-      row.left_out.push_back(name_of(problem.row) + ": " + contender.name() + " " + fault);
+      row.left_out.push_back(name_of(problem.row) + ": " + contender.name() +
+                             " differs from the naive answer by " + digits(error) + ", allowed " +
+                             digits(allowed));
     }
-    return fault.empty();
+    return right;
   };
   if (!add(ours)) {
     row.ours_is_wrong = !row.left_out.empty();
@@ -132,8 +134,9 @@ MeasuredRow measure_row(const Problem& problem, const Contender& ours, const Eff
     const Timing timing = timing_of(seconds[ways.size() + i]);
     if (i == 0) {
       row.result.ours = timing;
+      row.result.error = ready[i].error;
     } else {
-      row.result.rivals.push_back({ready[i].name, timing});
+      row.result.rivals.push_back({ready[i].name, timing, ready[i].error});
     }
   }
   row.measured = true;

@@ -29,10 +29,22 @@ void each_element(const Shape& shape, const Body& body) {
   }
 }
 
+using Wide = long double;
+using Numbers = std::vector<Wide>;
+
+/// NaN stays.
+void raise_to(double& worst, double error) {
+  if (!std::isnan(worst) && !(error <= worst)) worst = error;
+}
+
+Numbers widened(const std::vector<double>& numbers) {
+  return {numbers.begin(), numbers.end()};
+}
+
 /// The sum over each channel of value(channel, index).
 template <class Value>
-std::vector<double> sums(const Shape& shape, const Value& value) {
-  std::vector<double> all(size(shape.channels), 0.0);
+Numbers sums(const Shape& shape, const Value& value) {
+  Numbers all(size(shape.channels), 0.0L);
   each_element(shape,
                [&](std::size_t channel, std::size_t at) { all[channel] += value(channel, at); });
   return all;
@@ -46,43 +58,56 @@ auto with_type(Element element, const Body& body) {
   return body(Eigen::bfloat16());
 }
 
+/// Mean and variance of every channel.
+struct Statistics {
+  Numbers mean;
+  Numbers variance;
+};
+
 template <class T>
-void set_statistics_as(Problem& problem) {
+Statistics statistics_as(const Problem& problem) {
   const Shape& shape = problem.row.shape;
   const T* x = static_cast<const T*>(problem.in);
-  const auto n = static_cast<double>(shape.values_per_channel());
-  std::vector<double>& mean = problem.batch_mean;
-  mean = sums(shape, [&](std::size_t, std::size_t at) { return static_cast<double>(x[at]); });
-  for (double& value : mean) value /= n;
-  problem.batch_variance = sums(shape, [&](std::size_t channel, std::size_t at) {
-    const double deviation = static_cast<double>(x[at]) - mean[channel];
+  const auto n = static_cast<Wide>(shape.values_per_channel());
+  Statistics all;
+  all.mean = sums(shape, [&](std::size_t, std::size_t at) { return static_cast<Wide>(x[at]); });
+  for (Wide& value : all.mean) value /= n;
+  all.variance = sums(shape, [&](std::size_t channel, std::size_t at) {
+    const Wide deviation = static_cast<Wide>(x[at]) - all.mean[channel];
     return deviation * deviation;
   });
-  for (double& value : problem.batch_variance) value /= n;
+  for (Wide& value : all.variance) value /= n;
+  return all;
+}
+
+Statistics statistics_of(const Problem& problem) {
+  return with_type(problem.row.element,
+                   [&](auto zero) { return statistics_as<decltype(zero)>(problem); });
 }
 
 }  // namespace
 
 void set_batch_statistics(Problem& problem) {
-  with_type(problem.row.element, [&](auto zero) { set_statistics_as<decltype(zero)>(problem); });
+  const Statistics all = statistics_of(problem);
+  problem.batch_mean.assign(all.mean.begin(), all.mean.end());
+  problem.batch_variance.assign(all.variance.begin(), all.variance.end());
 }
 
 Reference::Reference(const Problem& problem) : problem_(problem) {
   if (problem.row.work == Work::backward) {
     set_backward();
   } else if (infers(problem.row.work)) {
-    set_forward(problem.running_mean, problem.running_variance);
+    set_forward(widened(problem.running_mean), widened(problem.running_variance));
   } else {
-    Problem trained = problem;
-    set_batch_statistics(trained);
-    set_forward(trained.batch_mean, trained.batch_variance);
+    const Statistics trained = statistics_of(problem);
+    set_forward(trained.mean, trained.variance);
   }
 }
 
-void Reference::set_forward(const std::vector<double>& mean, const std::vector<double>& variance) {
-  const double added = problem_.row.work == Work::infer_add_relu ? 1.0 : 0.0;
+void Reference::set_forward(const Numbers& mean, const Numbers& variance) {
+  const Wide added = problem_.row.work == Work::infer_add_relu ? 1.0L : 0.0L;
   for (std::size_t c = 0; c < mean.size(); ++c) {
-    const double scale = problem_.gamma[c] / std::sqrt(variance[c] + epsilon);
+    const Wide scale = problem_.gamma[c] / std::sqrt(variance[c] + epsilon);
     channels_.push_back({{scale, problem_.beta[c] - scale * mean[c], added}});
   }
 }
@@ -91,21 +116,21 @@ void Reference::set_forward(const std::vector<double>& mean, const std::vector<d
 // 2015, section 3, simplified).
 void Reference::set_backward() {
   const Shape& shape = problem_.row.shape;
-  const auto n = static_cast<double>(shape.values_per_channel());
-  const std::vector<double>& mean = problem_.batch_mean;
-  std::vector<double> beta, products;
+  const auto n = static_cast<Wide>(shape.values_per_channel());
+  const Numbers mean = widened(problem_.batch_mean);
+  Numbers beta, products;
   with_type(problem_.row.element, [&](auto zero) {
     const auto* x = static_cast<const decltype(zero)*>(problem_.in);
     const auto* dy = static_cast<const decltype(zero)*>(problem_.out_gradient);
-    beta = sums(shape, [&](std::size_t, std::size_t at) { return static_cast<double>(dy[at]); });
+    beta = sums(shape, [&](std::size_t, std::size_t at) { return static_cast<Wide>(dy[at]); });
     products = sums(shape, [&](std::size_t channel, std::size_t at) {
-      return static_cast<double>(dy[at]) * (static_cast<double>(x[at]) - mean[channel]);
+      return static_cast<Wide>(dy[at]) * (static_cast<Wide>(x[at]) - mean[channel]);
     });
   });
   for (std::size_t c = 0; c < mean.size(); ++c) {
-    const double root = std::sqrt(problem_.batch_variance[c] + epsilon);
-    const double scale = problem_.gamma[c] / root;
-    const double slope = scale * products[c] / (root * root * n);
+    const Wide root = std::sqrt(static_cast<Wide>(problem_.batch_variance[c]) + epsilon);
+    const Wide scale = problem_.gamma[c] / root;
+    const Wide slope = scale * products[c] / (root * root * n);
     channels_.push_back({{-slope, slope * mean[c] - scale * beta[c] / n, scale}});
     gradients_.push_back(products[c] / root);
   }
@@ -117,18 +142,18 @@ double Reference::error_as(const void* result) const {
   const T* x = static_cast<const T*>(problem_.in);
   const T* second = static_cast<const T*>(problem_.residual);
   const T* got = static_cast<const T*>(result);
-  const bool uses_second = channels_[0].k[2] > 0.0;
+  const bool uses_second = channels_[0].k[2] > 0.0L;
   const bool relu =
       problem_.row.work == Work::infer_relu || problem_.row.work == Work::infer_add_relu;
   double worst = 0.0;
   each_element(problem_.row.shape, [&](std::size_t channel, std::size_t at) {
-    const double* k = channels_[channel].k;
-    double expected = k[0] * static_cast<double>(x[at]) + k[1];
-    if (uses_second) expected += k[2] * static_cast<double>(second[at]);
-    if (relu) expected = (std::max)(expected, 0.0);
-    const double error = std::abs(static_cast<double>(got[at]) - expected);
-    const double relative = error / (1.0 + std::abs(expected));
-    if (!(relative <= worst)) worst = relative;  // NaN stays
+    const Wide* k = channels_[channel].k;
+    Wide expected = k[0] * static_cast<Wide>(x[at]) + k[1];
+    if (uses_second) expected += k[2] * static_cast<Wide>(second[at]);
+    if (relu) expected = (std::max)(expected, 0.0L);
+    const Wide error = std::abs(static_cast<Wide>(got[at]) - expected);
+    const auto relative = static_cast<double>(error / (1.0L + std::abs(expected)));
+    raise_to(worst, relative);
   });
   return worst;
 }
@@ -143,9 +168,9 @@ double Reference::gradient_error(const std::vector<double>& gradients) const {
   const double root = std::sqrt(static_cast<double>(problem_.row.shape.values_per_channel()));
   double worst = 0.0;
   for (std::size_t i = 0; i < gradients.size(); ++i) {
-    const double error = std::abs(gradients[i] - gradients_[i]);
-    const double relative = error / (root + std::abs(gradients_[i]));
-    if (!(relative <= worst)) worst = relative;
+    const Wide error = std::abs(static_cast<Wide>(gradients[i]) - gradients_[i]);
+    const auto relative = static_cast<double>(error / (root + std::abs(gradients_[i])));
+    raise_to(worst, relative);
   }
   return worst;
 }

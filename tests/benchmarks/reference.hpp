@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The right answer, from the formulas and in double, sharing nothing with this library or a rival.
+// The right answer, from the formulas and in long double, sharing nothing with this library or a
+// rival.
 #ifndef BATCHNORM_TESTS_BENCHMARKS_REFERENCE_HPP
 #define BATCHNORM_TESTS_BENCHMARKS_REFERENCE_HPP
 
@@ -26,18 +27,19 @@ class Reference {
   double gradient_error(const std::vector<double>& gradients) const;
 
  private:
+  using Numbers = std::vector<long double>;
   struct Coefficients {
-    double k[3];
+    long double k[3];
   };
 
-  void set_forward(const std::vector<double>& mean, const std::vector<double>& variance);
+  void set_forward(const Numbers& mean, const Numbers& variance);
   void set_backward();
   template <class T>
   double error_as(const void* result) const;
 
   const Problem& problem_;
   std::vector<Coefficients> channels_;
-  std::vector<double> gradients_;
+  Numbers gradients_;
 };
 
 /// How large an error may be. Inputs are normal numbers: single precision that is summed naively

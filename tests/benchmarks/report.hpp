@@ -53,6 +53,26 @@ inline std::string main_table(const Results& results) {
   return table.text();
 }
 
+/// Of everybody, the time over the limit and the largest error: speed and accuracy in one table.
+inline std::string accuracy_table(const Results& results) {
+  const std::vector<std::string> names = rival_names(results);
+  Table::Line heading = {"time over limit, largest error", "ours"};
+  heading.insert(heading.end(), names.begin(), names.end());
+  Table table(heading);
+  for (const RowResult& result : results) {
+    const auto cell = [&](const Timing& timing, double error) {
+      return ratio(timing.seconds / result.limit_seconds) + ", " + power(error);
+    };
+    Table::Line line = {name_of(result.row), cell(result.ours, result.error)};
+    for (const std::string& name : names) {
+      const Rival* rival = rival_named(result, name);
+      line.push_back(rival == nullptr ? "" : cell(rival->timing, rival->error));
+    }
+    table.add(line);
+  }
+  return table.text();
+}
+
 /// The means are those of single precision.
 inline bool is_single_precision(const Row& row) {
   return row.element == Element::f32;
@@ -162,8 +182,8 @@ inline std::string listed(const std::string& heading, const std::vector<std::str
 }
 
 inline std::string report(const Results& results) {
-  return main_table(results) + "\n" + summary_table(results) + "\n" +
-         listed("rows that miss their bar", missed_bars(results)) +
+  return main_table(results) + "\n" + accuracy_table(results) + "\n" + summary_table(results) +
+         "\n" + listed("rows that miss their bar", missed_bars(results)) +
          listed("rows that gain too little from threads", missed_threads(results)) +
          listed("rows that are slower than a rival by more than the noise", lost_rows(results));
 }

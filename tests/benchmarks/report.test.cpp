@@ -34,6 +34,17 @@ TEST_CASE("the table has a line for every row and a column for every rival") {
         "        2.00 |                   |\n");
 }
 
+TEST_CASE("a cell has the time over the limit and the largest error") {
+  Results results = {made_up(Work::infer, 1, 0.0023, {{"Eigen", {0.004, 0.0}, 7.3e-5}}),
+                     made_up(Work::train, 1, 0.003, {{"oneDNN", {0.008, 0.0}, 2e-3}})};
+  results[0].error = 1.4e-7;
+  CHECK(accuracy_table(results) ==
+        "| time over limit, largest error |          ours |         Eigen |        oneDNN |\n"
+        "| ------------------------------ | ------------: | ------------: | ------------: |\n"
+        "| infer nc 16384x512 f32 1t      | 1.15, 1.4e-07 | 2.00, 7.3e-05 |               |\n"
+        "| train nc 16384x512 f32 1t      | 1.50, 0.0e+00 |               | 4.00, 2.0e-03 |\n");
+}
+
 TEST_CASE("means are taken over the rows that have the rival") {
   const Results results = some_results();
   CHECK_THAT(mean_gain(results, is_training_work), WithinAbs(4.0, 1e-12));

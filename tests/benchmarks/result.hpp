@@ -17,6 +17,7 @@ namespace batchnorm_benchmarks {
 struct Rival {
   std::string name;
   Timing timing;
+  double error = 0.0;  ///< as RowResult::error
 };
 
 struct RowResult {
@@ -25,6 +26,9 @@ struct RowResult {
   double limit_seconds = 0.0;
   Timing ours;
   std::vector<Rival> rivals;
+  /// The largest error of an element or a parameter's gradient beside the reference
+  /// (reference.hpp).
+  double error = 0.0;
 };
 
 /// The fastest rival for which `counts` holds; null when there is none.

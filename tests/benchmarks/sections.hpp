@@ -29,6 +29,10 @@ std::string masks_section();
 /// What forward mode and double backward take, in times of backward.
 std::string derivatives_section();
 
+/// What loops reach that are written for single rows; nothing on other processors than x86-64 with
+/// AVX2.
+std::string possible_section();
+
 /// What the headers cost to compile, and what one layer adds to a program. Adds its numbers to the
 /// facts.
 std::string build_cost_section(Facts& facts);

@@ -38,6 +38,13 @@ inline std::string ratio(double value) {
   return text;
 }
 
+/// Two digits and a power of ten: 1.4e-07.
+inline std::string power(double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.1e", value);
+  return text;
+}
+
 /// A table of cells with a heading; the first column stands left, the others right.
 class Table {
  public:

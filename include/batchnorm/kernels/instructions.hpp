@@ -23,6 +23,9 @@
 //   vsqrtpd              square roots                  in halves
 //   vcvtph2ps, vcvtps2ph half to float, and back       has no operation on vectors for it
 //   vpmovzxwd            16 bits to 32                 in halves, shuffled: four instructions
+//   vbroadcasti128, vpshufb
+//                        bfloat16 to float, AVX2       shuffles of halves
+//   vcmpunordps          which lanes are NaN           assumes with -ffast-math that none is
 //   vptestmd, vcmpunordps, vpaddd, vpternlogd
 //                        float to bfloat16, AVX-512    8 instructions without masks, in place of 5
 //   vpermt2w             odd words of two vectors      shuffles and blends of halves
@@ -101,6 +104,24 @@ template <class Wide, class Bits>
 [[gnu::always_inline]] inline void vpmovzxwd(Wide& wide, const Bits& bits) {
   asm("vpmovzxwd %1, %0" : "=v"(wide) : "vm"(bits));
 }
+/// The 16 bytes at an address, twice.
+template <class V>
+[[gnu::always_inline]] inline void vbroadcasti128(V& vector, const void* from) {
+  struct Memory {
+    unsigned char bytes[16];
+  };
+  asm("vbroadcasti128 %1, %0" : "=x"(vector) : "m"(*static_cast<const Memory*>(from)));
+}
+/// Bytes of each half of a vector, chosen by their numbers; zero where these are above 127.
+template <class V, class Bytes>
+[[gnu::always_inline]] inline void vpshufb(V& vector, const Bytes& bytes, const Bytes& chosen) {
+  asm("vpshufb %2, %1, %0" : "=x"(vector) : "x"(bytes), "x"(chosen));
+}
+/// All bits of the lanes that are NaN.
+template <class Words, class V>
+[[gnu::always_inline]] inline void vcmpunordps(Words& nan, const V& x) {
+  asm("vcmpunordps %1, %1, %0" : "=x"(nan) : "x"(x));
+}
 /// The lower halves of the lanes of two vectors whose upper halves are zero, side by side.
 template <class Bits, class Wide>
 [[gnu::always_inline]] inline void vpackusdw(Bits& bits, const Wide& first, const Wide& second) {
@@ -153,6 +174,12 @@ template <class... Operands>
 void vcvtps2ph(Operands&...);
 template <class... Operands>
 void vpmovzxwd(Operands&...);
+template <class... Operands>
+void vbroadcasti128(Operands&...);
+template <class... Operands>
+void vpshufb(Operands&...);
+template <class... Operands>
+void vcmpunordps(Operands&...);
 template <class... Operands>
 void vpackusdw(Operands&...);
 template <class... Operands>

@@ -84,8 +84,9 @@ class Mapper {
          bool written_twice = false)
       : call_(call), data_(data), plan_(plan), shape_(plan_.traversal()) {
     const Index bytes = shape_.elements() * bytes_per_element();
-    streaming_ =
-        simd::can_stream<T> && !written_twice && worth_streaming(bytes) && can_stream_outputs();
+    const bool long_enough = shape_.along_rows || shape_.inner >= min_streamed_run;
+    streaming_ = simd::can_stream<T> && !written_twice && long_enough && worth_streaming(bytes) &&
+                 can_stream_outputs();
   }
 
   const Traversal& traversal() const { return shape_; }

@@ -68,6 +68,12 @@ class MapKernel {
           : options(Base::load_options(tile)), prefetch(tile), streaming(tile.streaming) {
         if (Plain) options.residual = streaming = prefetch.active = false;
       }
+      /// Of what is streamed of a tile without a residual.
+      [[gnu::always_inline]] explicit Setting(const Setting<false>& streamed)
+          : options(streamed.options), prefetch(streamed.prefetch), streaming(true) {
+        options.residual = false;
+        if (!Formula::plain_with_epilogue) options.rectified = false;
+      }
       /// Of a plain tile without an epilogue.
       struct NoEpilogue {};
       [[gnu::always_inline]] Setting(const Tile<T>& tile, NoEpilogue)
@@ -244,16 +250,32 @@ class MapKernel {
                                                     const Streamed<Plain>& streamed) {
       while (at + width <= end) {
         if (streamed.has(at)) {
-          for (const Index stop = streamed.stop(end); at < stop; at += width) {
-            load(k, at);
-            map_unit(row, at, k, setting, 0, width, true);
-          }
+          at = streamed_units(row, at, streamed.stop(end), k, load, setting);
           continue;
         }
         const Index count = streamed.count(at);
         load(k, at);
         map_unit(row, at, k, setting, 0, count, false);
         at += count;
+      }
+      return at;
+    }
+
+    /// All units up to `stop`, streamed. Elements that are converted have a loop of their own for
+    /// plain tiles: they are bound by instructions out of the cache, too.
+    template <bool Plain, class K, class Load>
+    [[gnu::always_inline]] static Index streamed_units(const Row& row, Index at, Index stop, K& k,
+                                                       const Load& load,
+                                                       const Setting<Plain>& setting) {
+      if constexpr (!Plain && has_own_loops && simd::is_16_bit<T>) {
+        if (!setting.options.residual &&
+            (Formula::plain_with_epilogue || !setting.options.rectified)) {
+          return streamed_units(row, at, stop, k, load, Setting<true>(setting));
+        }
+      }
+      for (; at < stop; at += width) {
+        load(k, at);
+        map_unit(row, at, k, setting, 0, width, true);
       }
       return at;
     }
@@ -311,7 +333,7 @@ class MapKernel {
           } else {
             simd::store_last<C, Lanes, vectors>(row.to[i] + at, y[i], count);
           }
-        } else if constexpr (can_stream && !Plain) {
+        } else if constexpr (can_stream && (!Plain || simd::is_16_bit<T>)) {
           simd::store_or_stream<C, Lanes, vectors>(row.to[i] + at, y[i], stream);
         } else {
           simd::store_unit<C, Lanes, vectors>(row.to[i] + at, y[i]);

@@ -36,9 +36,13 @@ template <class C, int Lanes, class T>
     widen_lanes<C, float, Lanes>(vector, narrow);
   } else {
     static_assert(is_16_bit<T> && std::is_same<C, float>::value, "half and bfloat16 become float");
-    Vector<std::uint16_t, Lanes> bits;
-    read<std::uint16_t, Lanes>(bits, from);
-    widen_bits<Lanes>(vector, bits, T());
+    if constexpr (widens_from_memory<T, Lanes>) {
+      widen_from<Lanes>(vector, from);
+    } else {
+      Vector<std::uint16_t, Lanes> bits;
+      read<std::uint16_t, Lanes>(bits, from);
+      widen_bits<Lanes>(vector, bits, T());
+    }
   }
 }
 

@@ -119,6 +119,10 @@ inline bool worth_streaming(Index bytes) {
   return bytes > last_level_bytes() / 4 * 3;
 }
 
+/// Elements of a run from which on streaming pays: in shorter ones, the many vectors that two runs
+/// share take longer than memory, and a cache hides them (row nchw32x2048x7x7).
+inline constexpr Index min_streamed_run = 64;
+
 /// Elements of a run, and bytes of neighbouring runs, from which on working channel by channel in
 /// cache beats two passes in the order of memory: planes of 14 x 14 of 32 samples gain a fifth,
 /// those of 256 samples would lose two fifths (rows nchw32x1024x14x14, nchw256x1024x14x14).

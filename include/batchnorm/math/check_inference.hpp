@@ -25,6 +25,22 @@ inline void check_number(const char* function, const char* name, Index channel, 
               "NaN, infinity or overflow");
 }
 
+/// The sum of |mean|, |gamma| and |beta| over all channels, in four parts that do not wait for one
+/// another. Not finite where one of them is not.
+template <class T, int Channels>
+accumulator_t<T> size_of_numbers(const Options& options, const State<T, Channels>& state,
+                                 const accumulator_t<T>* mean) {
+  using A = accumulator_t<T>;
+  using std::abs;
+  A parts[4] = {A(0), A(0), A(0), A(0)};
+  for (Index channel = 0; channel < state.channels(); ++channel) {
+    const A gamma = gamma_of(options, state, channel);
+    const A beta = beta_of(options, state, channel);
+    parts[channel % 4] += abs(mean[channel]) + abs(gamma) + abs(beta);
+  }
+  return (parts[0] + parts[1]) + (parts[2] + parts[3]);
+}
+
 /// Refuses channels without a deviation (check_deviation), parameters that are not finite, and maps
 /// with a number that is not finite in the type computed in: what a diverged training leaves
 /// behind. Under NonFinite::propagate it is what the caller asked to see. Under
@@ -37,19 +53,18 @@ StatisticsView<accumulator_t<T>> check_inference(
     const StatisticsView<accumulator_t<T>>& statistics) {
   using A = accumulator_t<T>;
   using C = parameter_t<T>;
-  using std::abs;
   check_deviation<C>(function, options.epsilon, state.channels(), statistics);
   if (options.non_finite == NonFinite::propagate) return statistics;
   // A mean, gamma and beta of 1e15 and a root of 1e-15 leave float room: scale is at most 1e30, and
   // the rounding of the mean times it 1e38.
-  const bool rooted = options.epsilon >= 1e-30;
-  const A most(1e15);
+  if (options.epsilon >= 1e-30) {
+    const A size = size_of_numbers(options, state, statistics.mean);
+    if (is_finite(size) && size <= A(1e15)) return statistics;
+  }
   for (Index channel = 0; channel < state.channels(); ++channel) {
     const A& mean = statistics.mean[channel];
     const A gamma = gamma_of(options, state, channel);
     const A beta = beta_of(options, state, channel);
-    const A sum = abs(mean) + abs(gamma) + abs(beta);
-    if (rooted && is_finite(sum) && sum <= most) continue;
     check_number(function, "gamma", channel, is_finite(gamma));
     check_number(function, "beta", channel, is_finite(beta));
     const A variance = statistics.variance[channel] / statistics.divisor;
