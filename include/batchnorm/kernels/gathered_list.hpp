@@ -71,8 +71,11 @@ class GatheredList final : public Gathered<T> {
   void sum(const Reducing& reducer, InstructionSet set, const Region& region, bool in_accumulator,
            const Targets& into) const override {
     if (weights_ != nullptr && layout_.is_along_channels() && !shape_.channels_wrap()) {
-      sum_weighted_rows(layout_, data_, reducer.call_, weights_, region, into);
-    } else if (in_accumulator || weights_ != nullptr) {
+      WeightedRowSums<T>(layout_, data_, reducer.call_, weights_)
+          .sum(set, region, reducer.from_memory_, into);
+    } else if (weights_ != nullptr) {
+      sum_weighted_lines(reducer, set, region, into);
+    } else if (in_accumulator) {
       sum_in_accumulator(reducer, region, into);
     } else {
       sum_runs(reducer, set, region, into);
@@ -339,7 +342,7 @@ class GatheredList final : public Gathered<T> {
                     lines.packed[operand] + margin);
   }
 
-  // ---- in the accumulator: weights, and sums beyond the range of the lanes
+  // ---- in the accumulator: sums beyond the range of the lanes
 
   void sum_in_accumulator(const Reducing& reducer, const Region& region,
                           const Targets& into) const {
@@ -360,20 +363,43 @@ class GatheredList final : public Gathered<T> {
         for (std::size_t j = 0; j < reducer.sums_; ++j) tile.sums[j] = into[j] + c;
         // Packed, whatever the strides.
         if (!locate_line(tile, lines, first + c, packed_elements + 1)) continue;
-        if (weights_ == nullptr) {
-          reducer.call_.kernels.in_accumulator(tile);
-        } else {
-          add_weighted(tile, weights_ + rank);
-        }
+        reducer.call_.kernels.in_accumulator(tile);
       }
     }
   }
 
-  static void add_weighted(const Tile<T>& tile, const double* weights) {
-    A values[packed_elements];
-    for (Index i = 0; i < tile.columns; ++i) values[i] = convert<A>(tile.from[0][i]);
-    add_weighted_deviations(values, weights, tile.columns, convert<A>(*tile.k[0]), *tile.sums[0],
-                            *tile.sums[1]);
+  // ---- with weights, along the values of a channel
+
+  void sum_weighted_lines(const Reducing& reducer, InstructionSet set, const Region& region,
+                          const Targets& into) const {
+    const bool wraps = shape_.channels_wrap();
+    const Index first = wraps ? 0 : region.first_column;
+    const Index channels = wraps ? shape_.channels : region.columns();
+    const Index end = (std::min)(layout_.list().count(), region.last_row * per_row_);
+    C pivots[max_block_columns];
+    C* to[max_coefficients] = {pivots};
+    reducer.call_.source.write(first, first + channels, to);
+    Tile<T> tile;
+    set_run_steps(tile, reducer);
+    Lines lines(*this);
+    Pieces pieces(layout_);
+    for (Index rank = region.first_row * per_row_; rank < end; rank += lines.line.length()) {
+      const Index row_end = (std::min)(end, pieces.row_end(rank));
+      lines.line.locate(rank, (std::min)(packed_elements, row_end - rank));
+      const bool direct = layout_.is_along_values() && lines.line.is_one_piece();
+      for (Index c = 0; c < channels; ++c) {
+        const T* x = lines.packed[0] + margin;
+        if (direct) {
+          x = data_.from[0] + (first + c) * layout_.of(0).column_stride +
+              layout_.offset(0, lines.line.place());
+        } else {
+          copy_line(lines, 0, first + c);
+        }
+        run_for_masks<WeightedLineKernel<T>>(
+            set, {x, weights_ + rank, lines.line.length(), pivots[c], into[0] + c, into[1] + c,
+                  direct && tile.prefetch ? tile.ahead[0] : 0});
+      }
+    }
   }
 
   const double* weights_;

@@ -48,7 +48,7 @@ class ListLayout {
 
   const ValueList& list() const { return list_; }
   /// Whether values are found by the bits of the list.
-  bool has_bits() const { return list_.is_fragmented() && is_along_values(); }
+  bool has_bits() const { return !list_.bits().empty() && is_along_values(); }
   /// Of all values of another fragmented list, for any channel; null where intervals are long
   /// enough to be copied one by one.
   const Index* offsets(std::size_t operand) const {
