@@ -85,7 +85,9 @@ class BlendedMap {
   struct Results {
     T of[max_outputs][longest];
     T others[max_outputs][longest];
+    T zeros[longest];
     Results() {
+      std::fill_n(zeros, longest, T(0));
       for (T(&each)[longest] : of) std::fill_n(each, longest, T(0));
       for (T(&each)[longest] : others) std::fill_n(each, longest, T(0));
     }
@@ -127,19 +129,25 @@ class BlendedMap {
     data_.fill_unused(tile);
     call_.kernels(set, tile);
     tile.prefetch = false;
+    // Past the cache in one piece, else as it is joined.
+    T* to[max_outputs];
+    for (std::size_t o = 0; o < data_.outputs; ++o) {
+      to[o] = streaming_ ? results.of[o] : data_.to[o] + offset(o);
+    }
     if (others_.weights != nullptr) {
-      add_weighted(set, tile, others_.weights + row * row_places_ + place, results);
+      add_weighted(set, tile, others_.weights + row * row_places_ + place, results, to);
     } else {
       replace(set, tile, row * layout_.list().bits().row_bytes() + place / PlaceBits::per_byte,
-              results);
+              results, to);
     }
-    for (std::size_t o = 0; o < data_.outputs; ++o) {
-      run_for_masks<DeliverKernel<T>>(
-          set, {data_.to[o] + offset(o), results.of[o], tile.columns, streaming_});
+    for (std::size_t o = 0; streaming_ && o < data_.outputs; ++o) {
+      run_for_masks<DeliverKernel<T>>(set,
+                                      {data_.to[o] + offset(o), results.of[o], tile.columns, true});
     }
   }
 
-  void replace(InstructionSet set, Tile<T>& tile, Index first_byte, Results& results) const {
+  void replace(InstructionSet set, Tile<T>& tile, Index first_byte, Results& results,
+               T* const (&to)[max_outputs]) const {
     if (others_.call != nullptr) {
       tile.options = &others_.call->options;
       for (std::size_t o = 0; o < data_.outputs; ++o) tile.to[o] = results.others[o];
@@ -152,21 +160,24 @@ class BlendedMap {
       const T* const by = others_.call != nullptr ? results.others[o]
                           : copies ? tile.from[static_cast<std::size_t>(others_.input)]
                                    : nullptr;
-      run_for_masks<ReplaceKernel<T>>(set, {results.of[o], by, bits, tile.columns});
+      run_for_masks<ReplaceKernel<T>>(set, {results.of[o], by, bits, tile.columns, to[o]});
     }
   }
 
   /// dL/dx = a g + w (a (centred b + c)): the second term is what the formula gives for dy = 0. The
   /// gradient of a residual is there already; that of this call, 0, goes where nobody looks.
-  void add_weighted(InstructionSet set, Tile<T>& tile, const C* weights, Results& results) const {
-    std::fill_n(results.others[1], tile.columns, T(0));
-    tile.from[1] = results.others[1];
+  void add_weighted(InstructionSet set, Tile<T>& tile, const C* weights, Results& results,
+                    T* const (&to)[max_outputs]) const {
+    tile.from[1] = results.zeros;
     tile.options = &others_.call->options;
     tile.to[0] = results.others[0];
     tile.to[1] = results.others[1];
     others_.call->kernels(set, tile);
     run_for_masks<WeightedTermsKernel<T>>(
-        set, {results.of[0], results.others[0], weights, C(0), tile.columns});
+        set, {results.of[0], results.others[0], weights, C(0), tile.columns, to[0]});
+    if (data_.outputs > 1 && !streaming_) {
+      std::copy(results.of[1], results.of[1] + tile.columns, to[1]);
+    }
   }
 
   const ListLayout& layout_;

@@ -59,12 +59,10 @@ class GatheredList final : public Gathered<T> {
   void pack(std::size_t operand, T* to, Index step, Index column, Index row, Index lines,
             Index length, Index row_step) const override {
     Pieces pieces(layout_);
+    if (!shape_.along_rows)
+      return pack_values(pieces, operand, to, step, column, row, lines, length);
     for (Index line = 0; line < lines; ++line) {
-      if (shape_.along_rows) {
-        pack_row(pieces, operand, to + line * step, column, row + line * row_step, length);
-      } else {
-        pack_values(pieces, operand, to + line * step, column + line, row, length);
-      }
+      pack_row(pieces, operand, to + line * step, column, row + line * row_step, length);
     }
   }
 
@@ -91,6 +89,7 @@ class GatheredList final : public Gathered<T> {
     const Index width = packed_list / max_terms_per_total;
     const bool can_be_direct =
         are_rows_in_place() && columns >= reducer.call_.kernels.width_of(set);
+    RowPlaces<T> places;
     Index rows = 0;
     for (Index row = begin; row < end; row += rows) {
       rows = (std::min)(together, end - row);
@@ -105,10 +104,16 @@ class GatheredList final : public Gathered<T> {
         continue;
       }
       tile.prefetch = false;
+      const bool by_row = can_be_direct && per_row_ == 1;
+      if (by_row) locate_each(places, pieces, row, rows);
       for (Index first = 0; first < columns; first += width) {
         Reducing::shift(tile, model, first, first);
-        packed.pack(tile, region.first_column + first, (std::min)(width, columns - first), row,
-                    rows);
+        const Index some = (std::min)(width, columns - first);
+        if (by_row) {
+          packed.pack_rows(tile, places, region.first_column + first, some, rows);
+        } else {
+          packed.pack(tile, region.first_column + first, some, row, rows);
+        }
         if (only_gradients_) leave_out(tile, data_.inputs);
         reducer.call_.kernels(set, tile);
       }
@@ -118,18 +123,27 @@ class GatheredList final : public Gathered<T> {
  private:
   // ---- packing
 
-  void pack_values(Pieces& pieces, std::size_t operand, T* to, Index channel, Index rank,
-                   Index count) const {
+  /// Some values of neighbouring channels, which are looked up once.
+  void pack_values(Pieces& pieces, std::size_t operand, T* to, Index step, Index channel,
+                   Index rank, Index channels, Index count) const {
     const Layout& layout = layout_.of(operand);
-    const T* const from = data_.from[operand] + channel * layout.column_stride;
-    while (count > 0) {
-      const Piece piece = pieces.at(rank);
-      const Index some = (std::min)(piece.length, count);
-      const T* const at = from + layout_.offset(operand, piece.place);
-      for (Index i = 0; i < some; ++i) to[i] = at[i * layout.inner_stride];
-      to += some;
-      rank += some;
-      count -= some;
+    Index offsets[packed_elements];
+    for (Index done = 0; done < count;) {
+      const Index some = (std::min)(packed_elements, count - done);
+      for (Index i = 0; i < some;) {
+        const Piece piece = pieces.at(rank + done + i);
+        Index at = layout_.offset(operand, piece.place);
+        for (const Index end = (std::min)(some, i + piece.length); i < end; ++i) {
+          offsets[i] = at;
+          at += layout.inner_stride;
+        }
+      }
+      for (Index c = 0; c < channels; ++c) {
+        const T* const from = data_.from[operand] + (channel + c) * layout.column_stride;
+        T* const line = to + c * step + done;
+        for (Index i = 0; i < some; ++i) line[i] = from[offsets[i]];
+      }
+      done += some;
     }
   }
 
@@ -194,6 +208,16 @@ class GatheredList final : public Gathered<T> {
     return true;
   }
 
+  /// Where some rows begin, one value each.
+  void locate_each(RowPlaces<T>& places, Pieces& pieces, Index rank, Index rows) const {
+    for (Index r = 0; r < rows; ++r) {
+      const Piece piece = pieces.at(rank + r);
+      for (std::size_t i = 0; i < data_.inputs; ++i) {
+        places.of[i][r] = data_.from[i] + layout_.offset(i, piece.place);
+      }
+    }
+  }
+
   /// Whether any gradient of some rows is not 0.
   bool has_gradients(Pieces& pieces, Index column, Index columns, Index row, Index rows) const {
     const Layout& layout = layout_.of(1);
@@ -214,11 +238,13 @@ class GatheredList final : public Gathered<T> {
   /// A line, and room for its operands.
   struct Lines {
     explicit Lines(const GatheredList& list) : line(list.layout_) {
-      for (T(&each)[room] : packed) std::fill_n(each, room, T(0));
+      for (auto& of_input : packed) {
+        for (T(&each)[room] : of_input) std::fill_n(each, margin, T(0));
+      }
     }
-    static constexpr Index room = margin + ListLine::capacity + margin;
+    static constexpr Index room = margin + ListLine::capacity + PlaceBits::per_byte;
     ListLine line;
-    T packed[max_inputs][room];
+    T packed[max_inputs][lines_together][room];
   };
 
   /// How many values are taken at a time: so many that the kernel's own cuts stay where they are,
@@ -302,7 +328,25 @@ class GatheredList final : public Gathered<T> {
   void sum_line(const KernelTable<T>& kernels, InstructionSet set, const Tile<T>& model,
                 Lines& lines, Index channel) const {
     const Index lanes = kernels.lanes_of(set);
-    for (Index c = 0; c < model.rows; ++c) {
+    Index c = 0;
+    for (; lines.line.has_bits() && !only_gradients_ && c + lines_together <= model.rows;
+         c += lines_together) {
+      Tile<T> tile = model;
+      tile.rows = lines_together;
+      tile.columns = lines.line.length();
+      tile.prefetch = false;
+      Reducing::shift(tile, model, c, c * lanes);
+      for (std::size_t i = 0; i < data_.inputs; ++i) {
+        const Index step = layout_.of(i).column_stride;
+        lines.line.pack_together(i, data_.from[i] + (channel + c) * step,
+                                 lines.packed[i][0] + margin, Lines::room);
+        tile.from[i] = lines.packed[i][0] + margin;
+        tile.from_step[i] = Lines::room;
+      }
+      data_.fill_unused(tile);
+      kernels(set, tile);
+    }
+    for (; c < model.rows; ++c) {
       Tile<T> tile = model;
       tile.rows = 1;
       Reducing::shift(tile, model, c, c * lanes);
@@ -319,7 +363,7 @@ class GatheredList final : public Gathered<T> {
     tile.columns = lines.line.length();
     if (only_gradients_) {
       copy_line(lines, 1, channel);
-      const T* const dy = lines.packed[1] + margin;
+      const T* const dy = lines.packed[1][0] + margin;
       if (std::all_of(dy, dy + tile.columns, adds_nothing<T>)) return false;
     }
     for (std::size_t i = 0; i < data_.inputs; ++i) {
@@ -328,7 +372,7 @@ class GatheredList final : public Gathered<T> {
                        layout_.offset(i, lines.line.place());
       } else {
         if (!only_gradients_ || i != 1) copy_line(lines, i, channel);
-        tile.from[i] = lines.packed[i] + margin;
+        tile.from[i] = lines.packed[i][0] + margin;
       }
     }
     tile.prefetch = tile.prefetch && direct;
@@ -339,7 +383,7 @@ class GatheredList final : public Gathered<T> {
 
   void copy_line(Lines& lines, std::size_t operand, Index channel) const {
     lines.line.copy(operand, data_.from[operand] + channel * layout_.of(operand).column_stride,
-                    lines.packed[operand] + margin);
+                    lines.packed[operand][0] + margin);
   }
 
   // ---- in the accumulator: sums beyond the range of the lanes
@@ -388,7 +432,7 @@ class GatheredList final : public Gathered<T> {
       lines.line.locate(rank, (std::min)(packed_elements, row_end - rank));
       const bool direct = layout_.is_along_values() && lines.line.is_one_piece();
       for (Index c = 0; c < channels; ++c) {
-        const T* x = lines.packed[0] + margin;
+        const T* x = lines.packed[0][0] + margin;
         if (direct) {
           x = data_.from[0] + (first + c) * layout_.of(0).column_stride +
               layout_.offset(0, lines.line.place());

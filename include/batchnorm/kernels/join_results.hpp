@@ -3,17 +3,15 @@
 #define BATCHNORM_KERNELS_JOIN_RESULTS_HPP
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <type_traits>
-#include <vector>
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/kernels/instruction_set.hpp"
-#include "batchnorm/kernels/place_bits.hpp"
+#include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/kernels/tuning.hpp"
@@ -27,79 +25,171 @@ namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// Elements of which bits choose some that are replaced.
-template <class T>
-struct Replacement {
-  T* at;
-  const T* by;  ///< null: by zeros
-  const std::uint8_t* bits;
-  Index count;
-};
-
 /// Integers of an element's size.
 template <class T>
 using BitsOf = std::conditional_t<sizeof(T) == 2, std::uint16_t,
                                   std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>;
 
+/// Whether elements can be treated as integers in vectors.
+template <class T>
+inline constexpr bool has_bit_vectors = simd::has_vectors&& std::is_trivially_copyable<T>::value &&
+                                        (sizeof(T) == 2 || sizeof(T) == 4 || sizeof(T) == 8);
+
+/// Which lanes some bits choose, as lanes of ones and zeros. g++ has no single instruction to
+/// broadcast an integer here, but one for the float of the same bits.
+template <class Bits, int Lanes>
+class ChosenLanes {
+  using V = simd::Vector<Bits, Lanes>;
+
+ public:
+  /// So many elements are looked at together: bits are read by the byte.
+  static constexpr Index step = Lanes > 8 ? Lanes : 8;
+
+  [[gnu::always_inline]] ChosenLanes() {
+    for (int lane = 0; lane < Lanes; ++lane) lane_bits_[lane] = static_cast<Bits>(1u << lane);
+  }
+  /// The bits of the elements from one on that is a multiple of eight.
+  [[gnu::always_inline]] static unsigned bits_at(const std::uint8_t* bits, Index element) {
+    const unsigned byte = bits[element / 8];
+    if (step == 8) return byte;
+    return byte | static_cast<unsigned>(bits[element / 8 + 1]) << 8;
+  }
+  [[gnu::always_inline]] void choose(V& chosen, unsigned bits) const {
+    V all;
+    if constexpr (assembly::available && simd::is_avx<V> && sizeof(Bits) == 8) {
+      double number;
+      simd::copy_bits(number, static_cast<std::uint64_t>(bits));
+      simd::Vector<double, Lanes> numbers;
+      simd::broadcast<double, Lanes>(numbers, number);
+      simd::copy_bits(all, numbers);
+    } else if constexpr (assembly::available && simd::is_avx<V>) {
+      float number;
+      simd::copy_bits(number, sizeof(Bits) == 2 ? bits << 16 | bits : bits);
+      constexpr int numbers_in = static_cast<int>(sizeof(V) / sizeof(float));
+      simd::Vector<float, numbers_in> numbers;
+      simd::broadcast<float, numbers_in>(numbers, number);
+      simd::copy_bits(all, numbers);
+    } else {
+      simd::broadcast<Bits, Lanes>(all, static_cast<Bits>(bits));
+    }
+    chosen = V((all & lane_bits_) == lane_bits_);
+  }
+
+ private:
+  V lane_bits_;
+};
+
+/// Elements of which bits choose some that are replaced.
+template <class T>
+struct Replacement {
+  const T* from;
+  const T* by;  ///< null: by zeros
+  const std::uint8_t* bits;
+  Index count;
+  T* to;
+};
+
 template <class T>
 class ReplaceKernel {
  public:
   using Work = Replacement<T>;
-  static constexpr bool has_vectors = simd::has_vectors && std::is_trivially_copyable<T>::value &&
-                                      (sizeof(T) == 2 || sizeof(T) == 4 || sizeof(T) == 8);
 
   template <int Bytes>
   [[gnu::always_inline]] static void run(const Work& work) {
     Index i = 0;
-    if constexpr (has_vectors && Bytes >= 16) {
-      i = run_vectors<Bytes / static_cast<int>(sizeof(T))>(work);
+    if constexpr (has_bit_vectors<T> && Bytes >= 16) {
+      constexpr int lanes = Bytes / static_cast<int>(sizeof(T));
+      i = work.by == nullptr ? run_vectors<lanes, false>(work) : run_vectors<lanes, true>(work);
     }
     for (; i < work.count; ++i) {
-      if ((work.bits[i / 8] >> (i % 8) & 1u) == 0) continue;
-      work.at[i] = work.by == nullptr ? T(0) : work.by[i];
+      const bool chosen = (work.bits[i / 8] >> (i % 8) & 1u) != 0;
+      work.to[i] = !chosen ? work.from[i] : work.by == nullptr ? T(0) : work.by[i];
     }
   }
 
  private:
   /// @return the first element that is left
-  template <int Lanes>
+  template <int Lanes, bool HasOthers>
   [[gnu::always_inline]] static Index run_vectors(const Work& work) {
     using Bits = BitsOf<T>;
-    using V = simd::Vector<Bits, Lanes>;
-    constexpr Index step = Lanes > 8 ? Lanes : 8;
-    T* const at = work.at;
-    const T* const by = work.by;
-    const Index count = work.count;
-    V lane_bits;
-    for (int lane = 0; lane < Lanes; ++lane) lane_bits[lane] = static_cast<Bits>(1u << lane);
+    using Chosen = ChosenLanes<Bits, Lanes>;
+    const Work all = work;
+    const Chosen lanes;
     Index i = 0;
-    for (; i + step <= count; i += step) {
-      unsigned bits = work.bits[i / 8];
-      if (step > 8) bits |= static_cast<unsigned>(work.bits[i / 8 + 1]) << 8;
+    for (; i + Chosen::step <= all.count; i += Chosen::step) {
+      const unsigned bits = Chosen::bits_at(all.bits, i);
 #pragma GCC unroll 4
-      for (int part = 0; part < step / Lanes; ++part) {
-        V all, now, other{};
-        simd::broadcast<Bits, Lanes>(all, static_cast<Bits>(bits >> (part * Lanes)));
-        const V chosen = V((all & lane_bits) == lane_bits);
-        simd::read<Bits, Lanes>(now, at + i + part * Lanes);
-        if (by != nullptr) simd::read<Bits, Lanes>(other, by + i + part * Lanes);
+      for (int part = 0; part < Chosen::step / Lanes; ++part) {
+        simd::Vector<Bits, Lanes> chosen, now, other{};
+        lanes.choose(chosen, bits >> (part * Lanes));
+        simd::read<Bits, Lanes>(now, all.from + i + part * Lanes);
+        if (HasOthers) simd::read<Bits, Lanes>(other, all.by + i + part * Lanes);
         now = (other & chosen) | (now & ~chosen);
-        simd::write<Bits, Lanes>(at + i + part * Lanes, now);
+        simd::write<Bits, Lanes>(all.to + i + part * Lanes, now);
       }
     }
     return i;
   }
 };
 
-/// Results with weighted terms to be added: at = at + w term, and where w is 0 what was there.
-/// Whole vectors are read and written, so that there must be room for one behind the last element.
+/// Whether any element that bits choose is not 0; NaN is not.
+template <class T>
+struct Search {
+  const T* from;
+  const std::uint8_t* bits;
+  Index count;
+  bool* found;
+};
+
+template <class T>
+class SearchKernel {
+ public:
+  using Work = Search<T>;
+
+  template <int Bytes>
+  [[gnu::always_inline]] static void run(const Work& work) {
+    constexpr int lanes = Bytes / static_cast<int>(sizeof(T));
+    using Bits = BitsOf<T>;
+    using Chosen = ChosenLanes<Bits, lanes>;
+    using V = simd::Vector<Bits, lanes>;
+    const Work all = work;
+    const Chosen choose;
+    V some{};
+    Index i = 0;
+    for (; i + Chosen::step <= all.count; i += Chosen::step) {
+      const unsigned bits = Chosen::bits_at(all.bits, i);
+#pragma GCC unroll 4
+      for (int part = 0; part < Chosen::step / lanes; ++part) {
+        V chosen, now;
+        choose.choose(chosen, bits >> (part * lanes));
+        simd::read<Bits, lanes>(now, all.from + i + part * lanes);
+        some |= now & chosen;
+      }
+    }
+    Bits found[lanes];
+    simd::write<Bits, lanes>(found, some);
+    Bits any = 0;
+    for (const Bits each : found) any = static_cast<Bits>(any | each);
+    for (; i < all.count; ++i) {
+      Bits each;
+      std::memcpy(&each, all.from + i, sizeof each);
+      if ((all.bits[i / 8] >> (i % 8) & 1u) != 0) any = static_cast<Bits>(any | each);
+    }
+    *all.found = static_cast<Bits>(any << 1) != 0;
+  }
+};
+
+/// Results and weighted terms: to = from + w term, and where w is 0 what there was. Whole vectors
+/// are read, and the last one is written to `from`, so that there must be room for one behind the
+/// last element of all but `to`.
 template <class T>
 struct WeightedTerms {
-  T* at;
+  T* from;
   const T* terms;
   const parameter_t<T>* weights;  ///< null: all are `weight`
   parameter_t<T> weight;
   Index count;
+  T* to;
 };
 
 template <class T>
@@ -113,19 +203,29 @@ class WeightedTermsKernel {
   template <int Bytes>
   [[gnu::always_inline]] static void run(const Work& work) {
     constexpr int lanes = simd::lanes_of<C, Bytes>;
-    using V = simd::Vector<C, lanes>;
     const Work all = work;
-    V weight;
-    simd::broadcast<C, lanes>(weight, all.weight);
-    for (Index i = 0; i < all.count; i += lanes) {
-      V before, term;
-      simd::load<C, lanes>(before, all.at + i);
-      simd::load<C, lanes>(term, all.terms + i);
-      if (all.weights != nullptr) simd::load<C, lanes>(weight, all.weights + i);
-      V sum = before + weight * term;
-      simd::keep_where_positive(sum, weight, before);
-      simd::store<C, lanes>(all.at + i, sum);
+    Index i = 0;
+    for (; i + lanes <= all.count; i += lanes) add<lanes>(all, i, all.to + i);
+    if (i == all.count) return;
+    add<lanes>(all, i, all.from + i);
+    std::copy(all.from + i, all.from + all.count, all.to + i);
+  }
+
+ private:
+  template <int Lanes>
+  [[gnu::always_inline]] static void add(const Work& work, Index i, T* to) {
+    using V = simd::Vector<C, Lanes>;
+    V before, term, weight;
+    simd::load<C, Lanes>(before, work.from + i);
+    simd::load<C, Lanes>(term, work.terms + i);
+    if (work.weights != nullptr) {
+      simd::load<C, Lanes>(weight, work.weights + i);
+    } else {
+      simd::broadcast<C, Lanes>(weight, work.weight);
     }
+    V sum = before + weight * term;
+    simd::keep_where_positive(sum, weight, before);
+    simd::store<C, Lanes>(to, sum);
   }
 };
 

@@ -215,9 +215,11 @@ class WeightedRowMap {
     // The last row first: what a vector writes behind a row is of one that is done.
     for (Index r = length - 1; r >= 0; --r) {
       const Index at = margin + r * columns;
-      run_for_masks<WeightedTermsKernel<T>>(set, {rows.gradients[0] + at, rows.terms[0] + at,
-                                                  nullptr, as_coefficient<C>(weights[r]), columns});
-      for (std::size_t o = 0; o < data_.outputs; ++o) {
+      T* const dx = data_.to[0] + layout_.offset(0, place + r) + first;
+      run_for_masks<WeightedTermsKernel<T>>(
+          set, {rows.gradients[0] + at, rows.terms[0] + at, nullptr, as_coefficient<C>(weights[r]),
+                columns, streaming_ ? rows.gradients[0] + at : dx});
+      for (std::size_t o = streaming_ ? 0 : 1; o < data_.outputs; ++o) {
         run_for_masks<DeliverKernel<T>>(set, {data_.to[o] + layout_.offset(o, place + r) + first,
                                               rows.gradients[o] + at, columns, streaming_});
       }
