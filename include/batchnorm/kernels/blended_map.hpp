@@ -124,7 +124,13 @@ class BlendedMap {
                       : rows() > 1 ? layout.outer_stride
                                    : chunk;
     }
-    for (std::size_t o = 0; o < data_.outputs; ++o) tile.to[o] = results.of[o];
+    for (std::size_t o = 0; o < data_.outputs; ++o) {
+      tile.to[o] = results.of[o];
+      if (!streaming_) continue;
+      // The lines at both ends, which are not streamed.
+      prefetch_line(data_.to[o] + offset(o), 0);
+      prefetch_line(data_.to[o] + offset(o), tile.columns - 1);
+    }
     tile.prefetch = from_memory_;
     data_.fill_unused(tile);
     call_.kernels(set, tile);

@@ -141,6 +141,10 @@ class GatheredList final : public Gathered<T> {
       for (Index c = 0; c < channels; ++c) {
         const T* const from = data_.from[operand] + (channel + c) * layout.column_stride;
         T* const line = to + c * step + done;
+        if (layout.inner_stride == 1 && offsets[some - 1] - offsets[0] == some - 1) {
+          std::copy(from + offsets[0], from + offsets[0] + some, line);
+          continue;
+        }
         for (Index i = 0; i < some; ++i) line[i] = from[offsets[i]];
       }
       done += some;

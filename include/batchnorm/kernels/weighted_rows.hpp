@@ -177,7 +177,7 @@ class WeightedRowMap {
 
  private:
   static constexpr Index most_columns = 256;
-  static constexpr Index room_ = 4 * most_columns;
+  static constexpr Index room_ = 8 * most_columns;
   struct Rows {
     static constexpr Index length = margin + room_ + WeightedTermsKernel<T>::room;
     T gradients[max_outputs][length];
@@ -214,14 +214,18 @@ class WeightedRowMap {
     mean_terms_.kernels(set, tile);
     // The last row first: what a vector writes behind a row is of one that is done.
     for (Index r = length - 1; r >= 0; --r) {
-      const Index at = margin + r * columns;
-      T* const dx = data_.to[0] + layout_.offset(0, place + r) + first;
-      run_for_masks<WeightedTermsKernel<T>>(
-          set, {rows.gradients[0] + at, rows.terms[0] + at, nullptr, as_coefficient<C>(weights[r]),
-                columns, streaming_ ? rows.gradients[0] + at : dx});
-      for (std::size_t o = streaming_ ? 0 : 1; o < data_.outputs; ++o) {
+      T* const dx = rows.gradients[0] + margin + r * columns;
+      run_for_masks<WeightedTermsKernel<T>>(set, {dx, rows.terms[0] + margin + r * columns, nullptr,
+                                                  as_coefficient<C>(weights[r]), columns, dx});
+    }
+    for (std::size_t o = 0; o < data_.outputs; ++o) {
+      // Rows that follow one another without gaps are delivered as one.
+      const bool dense = layout_.of(o).inner_stride == columns;
+      const Index lines = dense ? 1 : length;
+      for (Index r = 0; r < lines; ++r) {
         run_for_masks<DeliverKernel<T>>(set, {data_.to[o] + layout_.offset(o, place + r) + first,
-                                              rows.gradients[o] + at, columns, streaming_});
+                                              rows.gradients[o] + margin + r * columns,
+                                              dense ? length * columns : columns, streaming_});
       }
     }
   }
