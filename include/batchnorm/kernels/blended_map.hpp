@@ -126,10 +126,7 @@ class BlendedMap {
     }
     for (std::size_t o = 0; o < data_.outputs; ++o) {
       tile.to[o] = results.of[o];
-      if (!streaming_) continue;
-      // The lines at both ends, which are not streamed.
-      prefetch_line(data_.to[o] + offset(o), 0);
-      prefetch_line(data_.to[o] + offset(o), tile.columns - 1);
+      if (streaming_) prefetch_ends(data_.to[o] + offset(o), tile.columns);
     }
     tile.prefetch = from_memory_;
     data_.fill_unused(tile);

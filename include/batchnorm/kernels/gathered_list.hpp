@@ -9,6 +9,7 @@
 #include "batchnorm/kernels/coefficients.hpp"
 #include "batchnorm/kernels/leave_out.hpp"
 #include "batchnorm/kernels/list_lines.hpp"
+#include "batchnorm/kernels/listed_pack.hpp"
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/pack.hpp"
 #include "batchnorm/kernels/partition.hpp"
@@ -19,8 +20,8 @@
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/kernels/value_list.hpp"
+#include "batchnorm/kernels/weighted_lines.hpp"
 #include "batchnorm/kernels/weighted_rows.hpp"
-#include "batchnorm/kernels/weighted_sums.hpp"
 #include "batchnorm/version.hpp"
 
 // The reducing loop over a list of values. It does what the loop over a dense array of these values
@@ -58,9 +59,11 @@ class GatheredList final : public Gathered<T> {
 
   void pack(std::size_t operand, T* to, Index step, Index column, Index row, Index lines,
             Index length, Index row_step) const override {
+    if (!shape_.along_rows) {
+      return pack_listed_values(layout_, operand, data_.from[operand], to, step,
+                                {column, row, lines, length});
+    }
     Pieces pieces(layout_);
-    if (!shape_.along_rows)
-      return pack_values(pieces, operand, to, step, column, row, lines, length);
     for (Index line = 0; line < lines; ++line) {
       pack_row(pieces, operand, to + line * step, column, row + line * row_step, length);
     }
@@ -72,7 +75,10 @@ class GatheredList final : public Gathered<T> {
       WeightedRowSums<T>(layout_, data_, reducer.call_, weights_)
           .sum(set, region, reducer.from_memory_, into);
     } else if (weights_ != nullptr) {
-      sum_weighted_lines(reducer, set, region, into);
+      Tile<T> tile;
+      set_run_steps(tile, reducer);
+      WeightedLineSums<T>(layout_, data_, reducer.call_, weights_, shape_)
+          .sum(set, region, tile.prefetch ? tile.ahead[0] : 0, into);
     } else if (in_accumulator) {
       sum_in_accumulator(reducer, region, into);
     } else {
@@ -122,34 +128,6 @@ class GatheredList final : public Gathered<T> {
 
  private:
   // ---- packing
-
-  /// Some values of neighbouring channels, which are looked up once.
-  void pack_values(Pieces& pieces, std::size_t operand, T* to, Index step, Index channel,
-                   Index rank, Index channels, Index count) const {
-    const Layout& layout = layout_.of(operand);
-    Index offsets[packed_elements];
-    for (Index done = 0; done < count;) {
-      const Index some = (std::min)(packed_elements, count - done);
-      for (Index i = 0; i < some;) {
-        const Piece piece = pieces.at(rank + done + i);
-        Index at = layout_.offset(operand, piece.place);
-        for (const Index end = (std::min)(some, i + piece.length); i < end; ++i) {
-          offsets[i] = at;
-          at += layout.inner_stride;
-        }
-      }
-      for (Index c = 0; c < channels; ++c) {
-        const T* const from = data_.from[operand] + (channel + c) * layout.column_stride;
-        T* const line = to + c * step + done;
-        if (layout.inner_stride == 1 && offsets[some - 1] - offsets[0] == some - 1) {
-          std::copy(from + offsets[0], from + offsets[0] + some, line);
-          continue;
-        }
-        for (Index i = 0; i < some; ++i) line[i] = from[offsets[i]];
-      }
-      done += some;
-    }
-  }
 
   /// `length` columns of a row, through which the channels may cycle.
   void pack_row(Pieces& pieces, std::size_t operand, T* to, Index column, Index row,
@@ -412,40 +390,6 @@ class GatheredList final : public Gathered<T> {
         // Packed, whatever the strides.
         if (!locate_line(tile, lines, first + c, packed_elements + 1)) continue;
         reducer.call_.kernels.in_accumulator(tile);
-      }
-    }
-  }
-
-  // ---- with weights, along the values of a channel
-
-  void sum_weighted_lines(const Reducing& reducer, InstructionSet set, const Region& region,
-                          const Targets& into) const {
-    const bool wraps = shape_.channels_wrap();
-    const Index first = wraps ? 0 : region.first_column;
-    const Index channels = wraps ? shape_.channels : region.columns();
-    const Index end = (std::min)(layout_.list().count(), region.last_row * per_row_);
-    C pivots[max_block_columns];
-    C* to[max_coefficients] = {pivots};
-    reducer.call_.source.write(first, first + channels, to);
-    Tile<T> tile;
-    set_run_steps(tile, reducer);
-    Lines lines(*this);
-    Pieces pieces(layout_);
-    for (Index rank = region.first_row * per_row_; rank < end; rank += lines.line.length()) {
-      const Index row_end = (std::min)(end, pieces.row_end(rank));
-      lines.line.locate(rank, (std::min)(packed_elements, row_end - rank));
-      const bool direct = layout_.is_along_values() && lines.line.is_one_piece();
-      for (Index c = 0; c < channels; ++c) {
-        const T* x = lines.packed[0][0] + margin;
-        if (direct) {
-          x = data_.from[0] + (first + c) * layout_.of(0).column_stride +
-              layout_.offset(0, lines.line.place());
-        } else {
-          copy_line(lines, 0, first + c);
-        }
-        run_for_masks<WeightedLineKernel<T>>(
-            set, {x, weights_ + rank, lines.line.length(), pivots[c], into[0] + c, into[1] + c,
-                  direct && tile.prefetch ? tile.ahead[0] : 0});
       }
     }
   }

@@ -241,6 +241,13 @@ C as_coefficient(double weight) {
   }
 }
 
+/// Prefetches the lines at both ends of what will be streamed: they are written through the cache.
+template <class T>
+void prefetch_ends(const T* to, Index count) {
+  prefetch_line(to, 0);
+  prefetch_line(to, count - 1);
+}
+
 /// Neighbouring elements that are copied to where they belong.
 template <class T>
 struct Delivery {

@@ -11,6 +11,7 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/kernels/blended_map.hpp"
+#include "batchnorm/kernels/blended_rows.hpp"
 #include "batchnorm/kernels/fill_list.hpp"
 #include "batchnorm/kernels/fused.hpp"
 #include "batchnorm/kernels/gathered_list.hpp"
@@ -272,6 +273,10 @@ class ListedValues final : public SelectedValues<T> {
       } else {
         map_weighted(counted, execution, constant, call, data, all, streaming, channels);
       }
+    } else if (has_masked && BlendedRows<T>::fits(masked, call, all)) {
+      return BlendedRows<T>(masked, call, maps_masked ? &constant : nullptr, others_keep, data, all,
+                            streaming)
+          .run(execution, channels);
     } else if (maps_masked && masked.is_along_channels()) {
       const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
       return GatheredMap<T>(counted, call, data, all, streaming)
@@ -340,6 +345,10 @@ class ListedValues final : public SelectedValues<T> {
     if (what().masked.count() > 0 && BlendedMap<T>::fits(masked, call)) {
       return BlendedMap<T>(masked, call, {nullptr, kept(0), nullptr}, data, inputs[0].channels,
                            streaming)
+          .run(execution, channels);
+    }
+    if (what().masked.count() > 0 && BlendedRows<T>::fits(masked, call, inputs[0].channels)) {
+      return BlendedRows<T>(masked, call, nullptr, kept(0), data, inputs[0].channels, streaming)
           .run(execution, channels);
     }
     map_counted(execution, call, data, outputs, inputs, channels);

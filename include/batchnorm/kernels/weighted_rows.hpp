@@ -204,7 +204,13 @@ class WeightedRowMap {
     for (std::size_t o = 0; o < data_.outputs; ++o) tile.to[o] = rows.gradients[o] + margin;
     tile.to_step.fill(columns);
     data_.fill_unused(tile);
+    tile.prefetch = streaming_;
+    for (std::size_t i = 0; i < data_.inputs; ++i) tile.ahead[i] = length * tile.from_step[i];
+    for (std::size_t o = 0; streaming_ && o < data_.outputs; ++o) {
+      prefetch_ends(data_.to[o] + layout_.offset(o, place) + first, length * columns);
+    }
     call_.kernels(set, tile);
+    tile.prefetch = false;
     // The same again with dy = 0.
     tile.from[1] = rows.zeros + margin;
     tile.from_step[1] = 0;
