@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
 
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
@@ -15,8 +14,7 @@
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/version.hpp"
 
-// Elements whose bits are set, to neighbouring places, and elements of two arrays, chosen by bits:
-// without a branch on each.
+// Elements whose bits are set, to neighbouring places, without a branch on each.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -60,81 +58,85 @@ inline constexpr CompressOrder compress_order;
 using SixteenBytes [[gnu::vector_size(16)]] = char;
 using EightWords [[gnu::vector_size(32)]] = int;
 
-/// Eight elements at a time, of 2 or 4 bytes: a permutation for every byte of bits.
-template <int Bytes>
-[[gnu::target("avx2"), gnu::noinline]] void compress_avx2(const void* from,
-                                                          const std::uint8_t* bits, Index count,
-                                                          void* to) {
-  const char* source = static_cast<const char*>(from);
-  char* target = static_cast<char*>(to);
-  for (Index i = 0; i < count; ++i, source += 8 * Bytes) {
+/// Lines of elements that the same bits choose, and where they go; steps from line to line in
+/// bytes.
+struct CompressedLines {
+  const char* from;
+  std::ptrdiff_t from_step;
+  const std::uint8_t* bits;
+  Index count;  ///< of bytes of bits
+  char* to;
+  std::ptrdiff_t to_step;
+};
+
+/// Eight elements at a time, of 2 or 4 bytes: a permutation for every byte of bits, of all lines.
+template <int Bytes, int Lines>
+[[gnu::target("avx2"), gnu::noinline]] void compress_avx2(const CompressedLines& work) {
+  const CompressedLines lines = work;
+  const char* from = lines.from;
+  char* to = lines.to;
+  for (Index i = 0; i < lines.count; ++i, from += 8 * Bytes) {
+    const unsigned bits = lines.bits[i];
     if constexpr (Bytes == 4) {
-      EightWords x;
-      std::memcpy(&x, source, sizeof x);
       // The instruction looks at three bits of each number.
       const EightWords shifts = {0, 4, 8, 12, 16, 20, 24, 28};
       const EightWords order =
-          (EightWords{} + static_cast<int>(compress_order.words[bits[i]])) >> shifts;
-      x = __builtin_ia32_permvarsi256(x, order);
-      std::memcpy(target, &x, sizeof x);
+          (EightWords{} + static_cast<int>(compress_order.words[bits])) >> shifts;
+#pragma GCC unroll 4
+      for (int line = 0; line < Lines; ++line) {
+        EightWords x;
+        std::memcpy(&x, from + line * lines.from_step, sizeof x);
+        x = __builtin_ia32_permvarsi256(x, order);
+        std::memcpy(to + line * lines.to_step, &x, sizeof x);
+      }
     } else {
-      SixteenBytes x, order;
-      std::memcpy(&x, source, sizeof x);
-      std::memcpy(&order, compress_order.halves[bits[i]], sizeof order);
-      x = __builtin_ia32_pshufb128(x, order);
-      std::memcpy(target, &x, sizeof x);
+      SixteenBytes order;
+      std::memcpy(&order, compress_order.halves[bits], sizeof order);
+#pragma GCC unroll 4
+      for (int line = 0; line < Lines; ++line) {
+        SixteenBytes x;
+        std::memcpy(&x, from + line * lines.from_step, sizeof x);
+        x = __builtin_ia32_pshufb128(x, order);
+        std::memcpy(to + line * lines.to_step, &x, sizeof x);
+      }
     }
-    target += compress_order.count[bits[i]] * Bytes;
+    to += compress_order.count[bits] * Bytes;
   }
 }
 #else
 inline constexpr bool can_permute = false;
-
-template <int Bytes>
-void compress_avx2(const void*, const std::uint8_t*, Index, void*);  // not compiled
 #endif
 
+/// Lines that are compressed together.
+inline constexpr Index lines_together = 4;
+
 /// Copies the elements of `count` bytes of bits to neighbouring places. Writes up to seven more.
+///
+/// @param lines              1, or lines_together
+/// @param from_step, to_step  from line to line
 template <class T>
-void compress(InstructionSet set, const T* from, const std::uint8_t* bits, Index count, T* to) {
+void compress(InstructionSet set, const T* from, Index from_step, const std::uint8_t* bits,
+              Index count, T* to, Index to_step, Index lines) {
+#if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 9)) && defined(__x86_64__)
   if constexpr (can_permute && (sizeof(T) == 2 || sizeof(T) == 4)) {
     if (set != InstructionSet::baseline) {
-      return compress_avx2<static_cast<int>(sizeof(T))>(from, bits, count, to);
+      constexpr int bytes = static_cast<int>(sizeof(T));
+      const CompressedLines work = {
+          reinterpret_cast<const char*>(from), from_step * bytes, bits, count,
+          reinterpret_cast<char*>(to),         to_step * bytes};
+      return lines == 1 ? compress_avx2<bytes, 1>(work)
+                        : compress_avx2<bytes, static_cast<int>(lines_together)>(work);
     }
   }
-  for (Index i = 0; i < count; ++i, from += 8) {
-    compress_eight(from, bits[i], to);
-    to += PlaceBits::count_of(bits[i]);
-  }
-}
-
-/// Writes the elements of `count` whose bits are set, over others.
-template <class T>
-void blend(const T* from, const std::uint8_t* bits, Index count, T* to) {
-  Index i = 0;
-  if constexpr (simd::has_vectors && (sizeof(T) == 2 || sizeof(T) == 4 || sizeof(T) == 8) &&
-                std::is_trivially_copyable<T>::value) {
-    constexpr int lanes = 16 / static_cast<int>(sizeof(T));
-    using Bits =
-        std::conditional_t<sizeof(T) == 2, std::uint16_t,
-                           std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>;
-    using V = simd::Vector<Bits, lanes>;
-    for (; i + 8 <= count; i += 8) {
-      for (int part = 0; part < 8 / lanes; ++part) {
-        V chosen, now, before;
-        for (int lane = 0; lane < lanes; ++lane) chosen[lane] = static_cast<Bits>(1 << lane);
-        V all;
-        simd::broadcast<Bits, lanes>(all, static_cast<Bits>(bits[i / 8] >> (part * lanes)));
-        chosen = V((all & chosen) == chosen);
-        std::memcpy(&now, from + i + part * lanes, sizeof now);
-        std::memcpy(&before, to + i + part * lanes, sizeof before);
-        now = (now & chosen) | (before & ~chosen);
-        std::memcpy(static_cast<void*>(to + i + part * lanes), &now, sizeof now);
-      }
+#endif
+  static_cast<void>(set);
+  for (Index line = 0; line < lines; ++line) {
+    const T* at = from + line * from_step;
+    T* next = to + line * to_step;
+    for (Index i = 0; i < count; ++i, at += 8) {
+      compress_eight(at, bits[i], next);
+      next += PlaceBits::count_of(bits[i]);
     }
-  }
-  for (; i < count; ++i) {
-    if ((bits[i / 8] >> (i % 8) & 1u) != 0) to[i] = from[i];
   }
 }
 

@@ -9,6 +9,7 @@
 #include "batchnorm/kernels/coefficients.hpp"
 #include "batchnorm/kernels/leave_out.hpp"
 #include "batchnorm/kernels/list_lines.hpp"
+#include "batchnorm/kernels/listed_pack.hpp"
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/pack.hpp"
 #include "batchnorm/kernels/partition.hpp"
@@ -19,8 +20,8 @@
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/kernels/value_list.hpp"
+#include "batchnorm/kernels/weighted_lines.hpp"
 #include "batchnorm/kernels/weighted_rows.hpp"
-#include "batchnorm/kernels/weighted_sums.hpp"
 #include "batchnorm/version.hpp"
 
 // The reducing loop over a list of values. It does what the loop over a dense array of these values
@@ -58,21 +59,27 @@ class GatheredList final : public Gathered<T> {
 
   void pack(std::size_t operand, T* to, Index step, Index column, Index row, Index lines,
             Index length, Index row_step) const override {
+    if (!shape_.along_rows) {
+      return pack_listed_values(layout_, operand, data_.from[operand], to, step,
+                                {column, row, lines, length});
+    }
     Pieces pieces(layout_);
     for (Index line = 0; line < lines; ++line) {
-      if (shape_.along_rows) {
-        pack_row(pieces, operand, to + line * step, column, row + line * row_step, length);
-      } else {
-        pack_values(pieces, operand, to + line * step, column + line, row, length);
-      }
+      pack_row(pieces, operand, to + line * step, column, row + line * row_step, length);
     }
   }
 
   void sum(const Reducing& reducer, InstructionSet set, const Region& region, bool in_accumulator,
            const Targets& into) const override {
     if (weights_ != nullptr && layout_.is_along_channels() && !shape_.channels_wrap()) {
-      sum_weighted_rows(layout_, data_, reducer.call_, weights_, region, into);
-    } else if (in_accumulator || weights_ != nullptr) {
+      WeightedRowSums<T>(layout_, data_, reducer.call_, weights_)
+          .sum(set, region, reducer.from_memory_, into);
+    } else if (weights_ != nullptr) {
+      Tile<T> tile;
+      set_run_steps(tile, reducer);
+      WeightedLineSums<T>(layout_, data_, reducer.call_, weights_, shape_)
+          .sum(set, region, tile.prefetch ? tile.ahead[0] : 0, into);
+    } else if (in_accumulator) {
       sum_in_accumulator(reducer, region, into);
     } else {
       sum_runs(reducer, set, region, into);
@@ -88,6 +95,7 @@ class GatheredList final : public Gathered<T> {
     const Index width = packed_list / max_terms_per_total;
     const bool can_be_direct =
         are_rows_in_place() && columns >= reducer.call_.kernels.width_of(set);
+    RowPlaces<T> places;
     Index rows = 0;
     for (Index row = begin; row < end; row += rows) {
       rows = (std::min)(together, end - row);
@@ -102,10 +110,16 @@ class GatheredList final : public Gathered<T> {
         continue;
       }
       tile.prefetch = false;
+      const bool by_row = can_be_direct && per_row_ == 1;
+      if (by_row) locate_each(places, pieces, row, rows);
       for (Index first = 0; first < columns; first += width) {
         Reducing::shift(tile, model, first, first);
-        packed.pack(tile, region.first_column + first, (std::min)(width, columns - first), row,
-                    rows);
+        const Index some = (std::min)(width, columns - first);
+        if (by_row) {
+          packed.pack_rows(tile, places, region.first_column + first, some, rows);
+        } else {
+          packed.pack(tile, region.first_column + first, some, row, rows);
+        }
         if (only_gradients_) leave_out(tile, data_.inputs);
         reducer.call_.kernels(set, tile);
       }
@@ -114,21 +128,6 @@ class GatheredList final : public Gathered<T> {
 
  private:
   // ---- packing
-
-  void pack_values(Pieces& pieces, std::size_t operand, T* to, Index channel, Index rank,
-                   Index count) const {
-    const Layout& layout = layout_.of(operand);
-    const T* const from = data_.from[operand] + channel * layout.column_stride;
-    while (count > 0) {
-      const Piece piece = pieces.at(rank);
-      const Index some = (std::min)(piece.length, count);
-      const T* const at = from + layout_.offset(operand, piece.place);
-      for (Index i = 0; i < some; ++i) to[i] = at[i * layout.inner_stride];
-      to += some;
-      rank += some;
-      count -= some;
-    }
-  }
 
   /// `length` columns of a row, through which the channels may cycle.
   void pack_row(Pieces& pieces, std::size_t operand, T* to, Index column, Index row,
@@ -191,6 +190,16 @@ class GatheredList final : public Gathered<T> {
     return true;
   }
 
+  /// Where some rows begin, one value each.
+  void locate_each(RowPlaces<T>& places, Pieces& pieces, Index rank, Index rows) const {
+    for (Index r = 0; r < rows; ++r) {
+      const Piece piece = pieces.at(rank + r);
+      for (std::size_t i = 0; i < data_.inputs; ++i) {
+        places.of[i][r] = data_.from[i] + layout_.offset(i, piece.place);
+      }
+    }
+  }
+
   /// Whether any gradient of some rows is not 0.
   bool has_gradients(Pieces& pieces, Index column, Index columns, Index row, Index rows) const {
     const Layout& layout = layout_.of(1);
@@ -211,11 +220,13 @@ class GatheredList final : public Gathered<T> {
   /// A line, and room for its operands.
   struct Lines {
     explicit Lines(const GatheredList& list) : line(list.layout_) {
-      for (T(&each)[room] : packed) std::fill_n(each, room, T(0));
+      for (auto& of_input : packed) {
+        for (T(&each)[room] : of_input) std::fill_n(each, margin, T(0));
+      }
     }
-    static constexpr Index room = margin + ListLine::capacity + margin;
+    static constexpr Index room = margin + ListLine::capacity + PlaceBits::per_byte;
     ListLine line;
-    T packed[max_inputs][room];
+    T packed[max_inputs][lines_together][room];
   };
 
   /// How many values are taken at a time: so many that the kernel's own cuts stay where they are,
@@ -299,7 +310,25 @@ class GatheredList final : public Gathered<T> {
   void sum_line(const KernelTable<T>& kernels, InstructionSet set, const Tile<T>& model,
                 Lines& lines, Index channel) const {
     const Index lanes = kernels.lanes_of(set);
-    for (Index c = 0; c < model.rows; ++c) {
+    Index c = 0;
+    for (; lines.line.has_bits() && !only_gradients_ && c + lines_together <= model.rows;
+         c += lines_together) {
+      Tile<T> tile = model;
+      tile.rows = lines_together;
+      tile.columns = lines.line.length();
+      tile.prefetch = false;
+      Reducing::shift(tile, model, c, c * lanes);
+      for (std::size_t i = 0; i < data_.inputs; ++i) {
+        const Index step = layout_.of(i).column_stride;
+        lines.line.pack_together(i, data_.from[i] + (channel + c) * step,
+                                 lines.packed[i][0] + margin, Lines::room);
+        tile.from[i] = lines.packed[i][0] + margin;
+        tile.from_step[i] = Lines::room;
+      }
+      data_.fill_unused(tile);
+      kernels(set, tile);
+    }
+    for (; c < model.rows; ++c) {
       Tile<T> tile = model;
       tile.rows = 1;
       Reducing::shift(tile, model, c, c * lanes);
@@ -316,7 +345,7 @@ class GatheredList final : public Gathered<T> {
     tile.columns = lines.line.length();
     if (only_gradients_) {
       copy_line(lines, 1, channel);
-      const T* const dy = lines.packed[1] + margin;
+      const T* const dy = lines.packed[1][0] + margin;
       if (std::all_of(dy, dy + tile.columns, adds_nothing<T>)) return false;
     }
     for (std::size_t i = 0; i < data_.inputs; ++i) {
@@ -325,7 +354,7 @@ class GatheredList final : public Gathered<T> {
                        layout_.offset(i, lines.line.place());
       } else {
         if (!only_gradients_ || i != 1) copy_line(lines, i, channel);
-        tile.from[i] = lines.packed[i] + margin;
+        tile.from[i] = lines.packed[i][0] + margin;
       }
     }
     tile.prefetch = tile.prefetch && direct;
@@ -336,10 +365,10 @@ class GatheredList final : public Gathered<T> {
 
   void copy_line(Lines& lines, std::size_t operand, Index channel) const {
     lines.line.copy(operand, data_.from[operand] + channel * layout_.of(operand).column_stride,
-                    lines.packed[operand] + margin);
+                    lines.packed[operand][0] + margin);
   }
 
-  // ---- in the accumulator: weights, and sums beyond the range of the lanes
+  // ---- in the accumulator: sums beyond the range of the lanes
 
   void sum_in_accumulator(const Reducing& reducer, const Region& region,
                           const Targets& into) const {
@@ -360,20 +389,9 @@ class GatheredList final : public Gathered<T> {
         for (std::size_t j = 0; j < reducer.sums_; ++j) tile.sums[j] = into[j] + c;
         // Packed, whatever the strides.
         if (!locate_line(tile, lines, first + c, packed_elements + 1)) continue;
-        if (weights_ == nullptr) {
-          reducer.call_.kernels.in_accumulator(tile);
-        } else {
-          add_weighted(tile, weights_ + rank);
-        }
+        reducer.call_.kernels.in_accumulator(tile);
       }
     }
-  }
-
-  static void add_weighted(const Tile<T>& tile, const double* weights) {
-    A values[packed_elements];
-    for (Index i = 0; i < tile.columns; ++i) values[i] = convert<A>(tile.from[0][i]);
-    add_weighted_deviations(values, weights, tile.columns, convert<A>(*tile.k[0]), *tile.sums[0],
-                            *tile.sums[1]);
   }
 
   const double* weights_;

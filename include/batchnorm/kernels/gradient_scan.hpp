@@ -13,7 +13,9 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/kernels/half.hpp"
+#include "batchnorm/kernels/instruction_set.hpp"
 #include "batchnorm/kernels/instructions.hpp"
+#include "batchnorm/kernels/join_results.hpp"
 #include "batchnorm/kernels/list_lines.hpp"
 #include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/kernels/simd.hpp"
@@ -125,6 +127,19 @@ class GradientScan {
 
   bool any(const Execution& execution) const {
     std::atomic<bool> found{false};
+    if constexpr (has_bit_vectors<T> && simd::has_vectors) {
+      if (list_.has_bits()) {
+        const PlaceBits& bits = list_.list().bits();
+        for_parts(execution, list_.places() / bits.places(), bits.places() * channels_,
+                  [&](Index begin, Index end) {
+                    for (Index row = begin; row < end; ++row) {
+                      if (found.load(std::memory_order_relaxed)) return;
+                      if (any_chosen(bits, row)) found.store(true, std::memory_order_relaxed);
+                    }
+                  });
+        return found.load(std::memory_order_relaxed);
+      }
+    }
     for_parts(execution, list_.list().count(), channels_, [&](Index begin, Index end) {
       if (found.load(std::memory_order_relaxed)) return;
       if (any_in(begin, end)) found.store(true, std::memory_order_relaxed);
@@ -136,6 +151,28 @@ class GradientScan {
   /// Values of a channel.
   static constexpr Index between_looks = 4096;
 
+  /// In a row of places whose bits choose.
+  bool any_chosen(const PlaceBits& bits, Index row) const {
+    const InstructionSet set = usable_instruction_set(InstructionSet::avx2);
+    const std::uint8_t* const row_bits = bits.data() + row * bits.row_bytes();
+    bool found = false;
+    for (Index c = 0; c < channels_ && !found; ++c) {
+      const T* const at = at_ + c * layout_.column_stride + row * layout_.outer_stride;
+      for (Index place = 0; place < bits.places() && !found; place += packed_elements) {
+        const Index count = (std::min)(packed_elements, bits.places() - place);
+        if (channels_ == 1) prefetch_next_row(at + place, count);
+        run_for_masks<SearchKernel<T>>(
+            set, {at + place, row_bits + place / PlaceBits::per_byte, count, &found});
+      }
+    }
+    return found;
+  }
+  void prefetch_next_row(const T* at, Index count) const {
+    for (Index n = 0; n < count; n += cache_line_bytes / static_cast<Index>(sizeof(T))) {
+      prefetch_line(at + n, layout_.outer_stride);
+    }
+  }
+
   bool any_in(Index begin, Index end) const {
     AnyBits<T> bits;
     if (list_.list().is_fragmented() && !list_.is_along_channels()) {
@@ -143,7 +180,7 @@ class GradientScan {
       T values[ListLine::capacity];
       for (Index rank = begin; rank < end && !bits.any(); rank += line.length()) {
         line.locate(rank, (std::min)(packed_elements, end - rank));
-        for (Index c = 0; c < channels_; ++c) {
+        for (Index c = 0; c < channels_ && !bits.any(); ++c) {
           line.copy(operand_, at_ + c * layout_.column_stride, values);
           bits.add(values, line.length());
         }

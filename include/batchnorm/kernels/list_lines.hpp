@@ -48,7 +48,7 @@ class ListLayout {
 
   const ValueList& list() const { return list_; }
   /// Whether values are found by the bits of the list.
-  bool has_bits() const { return list_.is_fragmented() && is_along_values(); }
+  bool has_bits() const { return !list_.bits().empty() && is_along_values(); }
   /// Of all values of another fragmented list, for any channel; null where intervals are long
   /// enough to be copied one by one.
   const Index* offsets(std::size_t operand) const {
@@ -231,7 +231,7 @@ class ListLine {
   void copy(std::size_t operand, Strided* strided, Packed* packed) const {
     if (bits_ != nullptr) {
       if constexpr (std::is_const<Strided>::value) {
-        pack_values(layout_.of(operand), strided, packed);
+        pack_values(layout_.of(operand), strided, packed, 0, 1);
       } else {
         for_values(layout_.of(operand),
                    [&](Index offset, Index n) { strided[offset] = packed[n]; });
@@ -249,6 +249,14 @@ class ListLine {
       copy_piece(at, packed, step, some_[i].length);
       packed += some_[i].length;
     }
+  }
+
+  /// Whether pack_together() can be asked for the line.
+  bool has_bits() const { return bits_ != nullptr; }
+  /// Copies the line of lines_together neighbouring channels of an operand from where it lies.
+  template <class T>
+  void pack_together(std::size_t operand, const T* strided, T* packed, Index packed_step) const {
+    pack_values(layout_.of(operand), strided, packed, packed_step, lines_together);
   }
 
   /// The same for a constant.
@@ -298,29 +306,36 @@ class ListLine {
     });
   }
   template <class T>
-  void pack_values(const Layout& layout, const T* strided, T* packed) const {
+  void pack_values(const Layout& layout, const T* strided, T* packed, Index packed_step,
+                   Index lines) const {
+    const Index step = layout.column_stride;
     for_rows(layout, [&](Index offset, Index places, Index byte, Index done) {
       const T* from = strided + offset;
       for (Index n = 0; n < places; n += cache_line_bytes / static_cast<Index>(sizeof(T))) {
-        prefetch_line(from + n, layout.outer_stride);
+        for (Index l = 0; l < lines; ++l) prefetch_line(from + l * step + n, layout.outer_stride);
       }
       if (done < 0) {
         // What the line before this one holds of its first byte.
         T first[PlaceBits::per_byte];
         const Index skipped = -done;
         const Index last = (std::min)(places, PlaceBits::per_byte);
-        pack_few(from, bits_->bits(byte), first);
-        std::copy(first + skipped, first + PlaceBits::count_of(bits_->bits(byte)), packed);
+        for (Index l = 0; l < lines; ++l) {
+          pack_few(from + l * step, bits_->bits(byte), first);
+          std::copy(first + skipped, first + PlaceBits::count_of(bits_->bits(byte)),
+                    packed + l * packed_step);
+        }
         done = bits_->rank(++byte) - rank_;
         from += last;
         places -= last;
       }
       const Index whole = places / PlaceBits::per_byte;
-      compress(set_, from, bits_->data() + byte, whole, packed + done);
+      compress(set_, from, step, bits_->data() + byte, whole, packed + done, packed_step, lines);
       if (places > whole * PlaceBits::per_byte) {
         byte += whole;
-        pack_few(from + whole * PlaceBits::per_byte, bits_->bits(byte),
-                 packed + bits_->rank(byte) - rank_);
+        for (Index l = 0; l < lines; ++l) {
+          pack_few(from + l * step + whole * PlaceBits::per_byte, bits_->bits(byte),
+                   packed + l * packed_step + bits_->rank(byte) - rank_);
+        }
       }
     });
   }

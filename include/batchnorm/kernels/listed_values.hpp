@@ -11,11 +11,13 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/kernels/blended_map.hpp"
+#include "batchnorm/kernels/blended_rows.hpp"
 #include "batchnorm/kernels/fill_list.hpp"
 #include "batchnorm/kernels/fused.hpp"
 #include "batchnorm/kernels/gathered_list.hpp"
 #include "batchnorm/kernels/gathered_map.hpp"
 #include "batchnorm/kernels/gradient_scan.hpp"
+#include "batchnorm/kernels/join_results.hpp"
 #include "batchnorm/kernels/list_lines.hpp"
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/pack.hpp"
@@ -30,6 +32,7 @@
 
 // The driver of the loops over what a mask or weights select: which of them is taken is decided
 // here.
+// Longer than most: forward, backward and weights choose between the same loops.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -51,7 +54,9 @@ class ListedValues final : public SelectedValues<T> {
       fail_argument(function, "positions of a mask must be counted as those of the input",
                     "tensors of one storage order", "a row-major and a column-major tensor");
     }
-    Selection selection = Selector(function, mask, view.samples(), view.positions()).select();
+    const Index step = view.positions() > 1 ? view.position_stride() : view.sample_stride();
+    Selection selection =
+        Selector(function, mask, view.samples(), view.positions(), step == 1).select();
     // Weights that are all 1 say nothing. A mask without a hole is still a mask, so that its bits
     // are those of the same values with padding between them.
     const bool nothing_said =
@@ -81,64 +86,54 @@ class ListedValues final : public SelectedValues<T> {
 
   void map(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
            const ViewShape* outputs, const ViewShape* inputs) const override {
-    map_counted(execution, call, data, outputs, inputs, {0, inputs[0].channels});
-    if (what().masked.count() == 0) return;
-    const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
-    fill_list<T>(execution, masked, data, {0, inputs[0].channels}, kept(0),
-                 streams(call, data, outputs, inputs));
+    map_some(execution, call, data, outputs, inputs, {0, inputs[0].channels});
   }
 
   void map_gradient(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
                     const ViewShape* outputs, const ViewShape* inputs, const ChannelRange& channels,
                     bool masked_gradients) const override {
-    FormulaCall<T> constant = call;
-    constant.options.fixed_statistics = true;
-    const Index all = inputs[0].channels;
-    const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
-    const bool maps_masked = this->maps_all() && masked_gradients && what().masked.count() > 0;
-    if (!what().weights.empty() && !call.options.fixed_statistics) {
-      map_weighted(execution, constant, call, data, outputs, inputs, channels);
-    } else if (maps_masked && masked.is_along_channels()) {
-      const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
-      const bool streaming = streams(call, data, outputs, inputs);
-      return GatheredMap<T>(counted, call, data, all, streaming)
-          .run_with(GatheredMap<T>(masked, constant, data, all, streaming), execution, channels);
-    } else if (maps_masked && BlendedMap<T>::fits(masked, call)) {
-      return BlendedMap<T>(masked, call, constant, data, all).run(execution, channels);
-    } else {
-      map_counted(execution, call, data, outputs, inputs, channels);
+    map_gradient_with(place_weights(), execution, call, data, outputs, inputs, channels,
+                      masked_gradients);
+  }
+
+  bool reduce_and_map(const Execution& given, const ReduceAndMap<T>& work, const ViewShape* outputs,
+                      const ViewShape* inputs) const override {
+    const Index channels = inputs[0].channels;
+    const Groups groups(given, work, outputs, inputs);
+    if (groups.together == 0) {
+      reduce(given, work.reduction, work.reduce_call, work.reduced, inputs, work.sums,
+             ListOf::weighted, {0, channels});
+      return false;
     }
-    if (maps_masked) {
-      GatheredMap<T>(masked, constant, data, all, false).run(execution, channels);
-    } else if (what().masked.count() > 0) {
-      fill_list<T>(execution, masked, data, channels, this->maps_all() ? -1 : kept(1),
-                   streams(call, data, outputs, inputs));
-    }
+    groups.run(channels, [&](const Execution& part, const ChannelRange& range) {
+      reduce(part, work.reduction, work.reduce_call, work.reduced, inputs, work.sums,
+             ListOf::weighted, range);
+      if (this->maps_all()) {
+        map_everything(Mapper<T>(work.map_call, work.mapped, plan_of(work.mapped, outputs, inputs)),
+                       part, range, channels);
+      } else {
+        map_some(part, work.map_call, work.mapped, outputs, inputs, range);
+      }
+    });
+    return true;
   }
 
   void reduce_and_map_gradient(const Execution& given, const ReduceAndMap<T>& work,
                                MaskedSums<T>& masked, const ViewShape* outputs,
                                const ViewShape* inputs) const override {
-    const Plan reduced = plan_of(work.reduced, outputs, inputs);
-    const Plan mapped = plan_of(work.mapped, outputs, inputs);
-    const Index elements = reduced.traversal().elements();
-    const Index bytes = elements * static_cast<Index>(sizeof(T) * work.mapped.inputs);
-    const Execution execution = given.for_elements(elements);
     const Index channels = inputs[0].channels;
+    const Groups groups(given, work, outputs, inputs);
+    const std::vector<C> weights = place_weights();
     const auto run = [&](const Execution& part, const ChannelRange& range) {
       const auto found = masked_gradients_of(part, work.reduced, inputs, range);
       sum_gradient(part, work.reduction, work.reduce_call, work.reduced, masked, inputs, work.sums,
                    range, found);
-      map_gradient(part, work.map_call, work.mapped, outputs, inputs, range, found.any());
+      map_gradient_with(weights, part, work.map_call, work.mapped, outputs, inputs, range,
+                        found.any());
       fill_others(part, work.mapped, outputs, inputs, range, found);
     };
-    const Index together =
-        fused_channels(reduced.traversal(), mapped.traversal(), bytes, execution.threads());
-    if (together == 0) return run(given, {0, channels});
-    const Execution alone = Execution::serial().with(execution.instruction_set());
-    for_groups(execution, channels, together, [&](Index first, Index last, Index end) {
-      run(alone, {first, last, last < end ? last - first : 0});
-    });
+    if (groups.together == 0) return run(given, {0, channels});
+    groups.run(channels, run);
   }
 
   void fill(const Execution& execution, const Operands<T>& data, const ViewShape* outputs,
@@ -158,8 +153,34 @@ class ListedValues final : public SelectedValues<T> {
 
  private:
   using A = accumulator_t<T>;
+  using C = parameter_t<T>;
 
   explicit ListedValues(Selection selection) : SelectedValues<T>(std::move(selection)) {}
+
+  /// How many channels are reduced and mapped at a time, 0 for all; as ReducerAndMapper.
+  struct Groups {
+    Execution execution;
+    Index together;
+
+    Groups(const Execution& given, const ReduceAndMap<T>& work, const ViewShape* outputs,
+           const ViewShape* inputs)
+        : execution(given) {
+      const Plan reduced = plan_of(work.reduced, outputs, inputs);
+      const Plan mapped = plan_of(work.mapped, outputs, inputs);
+      const Index elements = reduced.traversal().elements();
+      execution = given.for_elements(elements);
+      together = fused_channels(reduced.traversal(), mapped.traversal(),
+                                elements * static_cast<Index>(sizeof(T) * work.mapped.inputs),
+                                execution.threads());
+    }
+    template <class Body>
+    void run(Index channels, const Body& body) const {
+      const Execution alone = Execution::serial().with(execution.instruction_set());
+      for_groups(execution, channels, together, [&](Index first, Index last, Index end) {
+        body(alone, ChannelRange{first, last, last < end ? last - first : 0});
+      });
+    }
+  };
 
   /// Channels in which masked outputs have gradients, too, are summed as without a mask, unless
   /// something that is masked is not finite: that is left out value by value. How a channel is
@@ -230,21 +251,81 @@ class ListedValues final : public SelectedValues<T> {
     }
   }
 
-  /// dL/dx of what counts, with its weights.
+  void map_gradient_with(const std::vector<C>& weights, const Execution& execution,
+                         const FormulaCall<T>& call, const Operands<T>& data,
+                         const ViewShape* outputs, const ViewShape* inputs,
+                         const ChannelRange& channels, bool masked_gradients) const {
+    FormulaCall<T> constant = call;
+    constant.options.fixed_statistics = true;
+    const Index all = inputs[0].channels;
+    const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
+    const bool has_masked = what().masked.count() > 0;
+    const bool maps_masked = this->maps_all() && masked_gradients && has_masked;
+    const int others_keep = this->maps_all() ? -1 : kept(1);
+    const bool streaming = streams(call, data, outputs, inputs);
+    if (!what().weights.empty() && !call.options.fixed_statistics) {
+      const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
+      const bool may_write_all = maps_masked || !has_masked || !data.is_in_place();
+      if (may_write_all && BlendedMap<T>::fits_weights(counted, call)) {
+        BlendedMap<T>(counted, constant, {&call, -1, weights.data()}, data, all, streaming)
+            .run(execution, channels);
+        if (maps_masked) return;
+      } else {
+        map_weighted(counted, execution, constant, call, data, all, streaming, channels);
+      }
+    } else if (has_masked && BlendedRows<T>::fits(masked, call, all)) {
+      return BlendedRows<T>(masked, call, maps_masked ? &constant : nullptr, others_keep, data, all,
+                            streaming)
+          .run(execution, channels);
+    } else if (maps_masked && masked.is_along_channels()) {
+      const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
+      return GatheredMap<T>(counted, call, data, all, streaming)
+          .run_with(GatheredMap<T>(masked, constant, data, all, streaming), execution, channels);
+    } else if (has_masked && BlendedMap<T>::fits(masked, call)) {
+      return BlendedMap<T>(masked, call, {maps_masked ? &constant : nullptr, others_keep, nullptr},
+                           data, all, streaming)
+          .run(execution, channels);
+    } else {
+      map_counted(execution, call, data, outputs, inputs, channels);
+    }
+    if (maps_masked) {
+      GatheredMap<T>(masked, constant, data, all, false).run(execution, channels);
+    } else if (has_masked) {
+      fill_list<T>(execution, masked, data, channels, others_keep, streaming);
+    }
+  }
+
+  /// dL/dx of what counts, with its weights, where values of a channel are no neighbours.
   ///
   /// @param constant  the call with constant statistics
-  void map_weighted(const Execution& execution, const FormulaCall<T>& constant,
-                    const FormulaCall<T>& call, const Operands<T>& data, const ViewShape* outputs,
-                    const ViewShape* inputs, const ChannelRange& channels) const {
-    const ListLayout counted(what().counted, outputs, data.outputs, inputs, data.inputs);
-    const Index all = inputs[0].channels;
+  void map_weighted(const ListLayout& counted, const Execution& execution,
+                    const FormulaCall<T>& constant, const FormulaCall<T>& call,
+                    const Operands<T>& data, Index all, bool streaming,
+                    const ChannelRange& channels) const {
     const double* const weights = what().weights.data();
     if (WeightedRowMap<T>::fits(counted, call, all)) {
-      WeightedRowMap<T>(counted, constant, call, data, all, weights).run(execution, channels);
+      WeightedRowMap<T>(counted, constant, call, data, all, weights, streaming)
+          .run(execution, channels);
     } else {
       GatheredMap<T>(counted, constant, data, all, false)
           .run_weighted(execution, channels, call, weights);
     }
+  }
+
+  /// The weights of all places, 0 where nothing counts; none where all are 1.
+  std::vector<C> place_weights() const {
+    std::vector<C> weights;
+    if (what().weights.empty()) return weights;
+    const ValueList& list = what().counted;
+    weights.assign(static_cast<std::size_t>(list.count() + what().masked.count() +
+                                            WeightedTermsKernel<T>::room),
+                   C(0));
+    for (Index i = 0; i < list.intervals(); ++i) {
+      std::transform(what().weights.begin() + list.rank(i),
+                     what().weights.begin() + list.rank(i + 1), weights.begin() + list.begin(i),
+                     as_coefficient<C>);
+    }
+    return weights;
   }
 
   /// The number of the input that masked outputs keep, or -1.
@@ -253,6 +334,26 @@ class ListedValues final : public SelectedValues<T> {
   static bool streams(const FormulaCall<T>& call, const Operands<T>& data, const ViewShape* outputs,
                       const ViewShape* inputs) {
     return Mapper<T>(call, data, plan_of(data, outputs, inputs)).streams();
+  }
+
+  /// Maps what counts, and fills what does not.
+  void map_some(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
+                const ViewShape* outputs, const ViewShape* inputs,
+                const ChannelRange& channels) const {
+    const ListLayout masked(what().masked, outputs, data.outputs, inputs, data.inputs);
+    const bool streaming = streams(call, data, outputs, inputs);
+    if (what().masked.count() > 0 && BlendedMap<T>::fits(masked, call)) {
+      return BlendedMap<T>(masked, call, {nullptr, kept(0), nullptr}, data, inputs[0].channels,
+                           streaming)
+          .run(execution, channels);
+    }
+    if (what().masked.count() > 0 && BlendedRows<T>::fits(masked, call, inputs[0].channels)) {
+      return BlendedRows<T>(masked, call, nullptr, kept(0), data, inputs[0].channels, streaming)
+          .run(execution, channels);
+    }
+    map_counted(execution, call, data, outputs, inputs, channels);
+    if (what().masked.count() == 0) return;
+    fill_list<T>(execution, masked, data, channels, kept(0), streaming);
   }
 
   /// Maps what counts. Where that is less work it maps everything: what is masked is written
@@ -268,7 +369,12 @@ class ListedValues final : public SelectedValues<T> {
       GatheredMap<T>(counted, call, data, all, streaming).run(execution, channels);
       return;
     }
-    const Mapper<T> mapper(call, data, plan_of(data, outputs, inputs), true);
+    map_everything(Mapper<T>(call, data, plan_of(data, outputs, inputs), true), execution, channels,
+                   all);
+  }
+
+  static void map_everything(const Mapper<T>& mapper, const Execution& execution,
+                             const ChannelRange& channels, Index all) {
     if (channels.count() == all) {
       mapper.run(execution);
     } else {

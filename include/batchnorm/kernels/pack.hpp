@@ -79,6 +79,12 @@ struct Operands {
   }
 };
 
+/// Where rows of a tile begin that are no even step apart.
+template <class T>
+struct RowPlaces {
+  const T* of[max_inputs][16];
+};
+
 /// A tile of packed rows: `lines` of `length` elements, line i of the column or row that the caller
 /// names, and its copies in and out.
 ///
@@ -120,6 +126,24 @@ class PackedTile {
     for (std::size_t i = 0; i < data_.outputs; ++i) {
       tile.to[i] = outputs_[i] + start;
       tile.to_step[i] = step;
+    }
+    data_.fill_unused(tile);
+  }
+
+  /// The same for rows of neighbouring columns, wherever they are.
+  void pack_rows(Tile<T>& tile, const RowPlaces<T>& places, Index column, Index columns,
+                 Index rows) {
+    const Index step = stride(columns);
+    const Index start = margin + step - columns;
+    tile.rows = rows;
+    tile.columns = columns;
+    for (std::size_t i = 0; i < data_.inputs; ++i) {
+      tile.from[i] = inputs_[i] + start;
+      tile.from_step[i] = step;
+      for (Index row = 0; row < rows; ++row) {
+        const T* const from = places.of[i][row] + column;
+        std::copy(from, from + columns, inputs_[i] + start + row * step);
+      }
     }
     data_.fill_unused(tile);
   }

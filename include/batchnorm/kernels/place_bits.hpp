@@ -30,11 +30,16 @@ class PlaceBits {
     bits_.assign(static_cast<std::size_t>(rows * row_bytes_), 0);
   }
   bool empty() const { return bits_.empty(); }
-  void set(Index place) {
-    const Index row = place / places_;
-    const Index in_row = place - row * places_;
-    const Index byte = row * row_bytes_ + in_row / per_byte;
-    bits_[static_cast<std::size_t>(byte)] |= static_cast<std::uint8_t>(1u << (in_row % per_byte));
+  /// The places [first, last) of a row.
+  void set(Index row, Index first, Index last) {
+    std::uint8_t* const bits = bits_.data() + row * row_bytes_;
+    for (Index place = first; place < last;) {
+      const Index byte = place / per_byte;
+      const Index end = (std::min)(last, (byte + 1) * per_byte);
+      const unsigned some = ((1u << (end - place)) - 1u) << (place - byte * per_byte);
+      bits[byte] = static_cast<std::uint8_t>(bits[byte] | some);
+      place = end;
+    }
   }
   /// After the last place.
   void count() {

@@ -106,6 +106,11 @@ class SelectedValues {
   virtual void reduce(const Execution& execution, Reduction<T>& reduction,
                       const FormulaCall<T>& call, const Operands<T>& data, const ViewShape* inputs,
                       std::size_t sums, ListOf list, const ChannelRange& channels) const = 0;
+  /// Reduces what counts, with its weights; and maps, some channels at a time, where that saves a
+  /// pass over memory.
+  /// @return whether it has mapped
+  virtual bool reduce_and_map(const Execution& execution, const ReduceAndMap<T>& work,
+                              const ViewShape* outputs, const ViewShape* inputs) const = 0;
   /// Maps what counts, and fills what does not.
   virtual void map(const Execution& execution, const FormulaCall<T>& call, const Operands<T>& data,
                    const ViewShape* outputs, const ViewShape* inputs) const = 0;

@@ -46,12 +46,20 @@ class ValueList {
   /// After the last row. Short rows become one, so that tiles are not short, too.
   ///
   /// @param rows, places  of the input, and of each of them
-  void end_list(Index rows, Index places) {
+  /// @param needs_bits    whether values of a channel are neighbours, so that bits are asked for
+  void end_list(Index rows, Index places, bool needs_bits) {
     if (count_ < min_row * static_cast<Index>(row_ends_.size())) row_ends_.assign(1, count_);
-    if (!is_fragmented()) return;
+    if (!is_fragmented() || !needs_bits) return;
     bits_.reset(rows, places);
+    Index row = 0;
     for (Index i = 0; i < intervals(); ++i) {
-      for (Index n = 0; n < rank(i + 1) - rank(i); ++n) bits_.set(begin(i) + n);
+      const Index end = begin(i) + rank(i + 1) - rank(i);
+      for (Index at = begin(i); at < end;) {
+        while (at >= (row + 1) * places) ++row;
+        const Index last = (std::min)(end, (row + 1) * places);
+        bits_.set(row, at - row * places, last - row * places);
+        at = last;
+      }
     }
     bits_.count();
   }
@@ -59,7 +67,7 @@ class ValueList {
   Index count() const { return count_; }
   /// Whether intervals are so short that values are better found one by one.
   bool is_fragmented() const { return intervals() * min_interval > count_; }
-  /// Of a fragmented list.
+  /// Of a fragmented list that needs them; otherwise empty.
   const PlaceBits& bits() const { return bits_; }
   Index intervals() const { return static_cast<Index>(begins_.size()); }
   Index begin(Index interval) const { return begins_[static_cast<std::size_t>(interval)]; }
@@ -114,8 +122,14 @@ struct Selection {
 /// Fills a Selection, one row of places after another.
 class Selector {
  public:
-  Selector(const char* function, const MaskArgument& mask, Index samples, Index positions)
-      : function_(function), mask_(mask), samples_(samples), positions_(positions) {
+  /// @param needs_bits  as ValueList::end_list
+  Selector(const char* function, const MaskArgument& mask, Index samples, Index positions,
+           bool needs_bits)
+      : function_(function),
+        mask_(mask),
+        samples_(samples),
+        positions_(positions),
+        needs_bits_(needs_bits) {
     check_shape();
     selection_.kind = mask.kind;
     selection_.output = mask.output;
@@ -140,8 +154,8 @@ class Selector {
       selection_.counted.end_row();
       selection_.masked.end_row();
     }
-    selection_.counted.end_list(rows, length_);
-    selection_.masked.end_list(rows, length_);
+    selection_.counted.end_list(rows, length_, needs_bits_);
+    selection_.masked.end_list(rows, length_, needs_bits_);
     finish();
     return std::move(selection_);
   }
@@ -166,19 +180,40 @@ class Selector {
   }
 
   void read_mask(Index place, const bool* row) {
+    if (step_ == 1 && length_ > 0) return read_neighbours(place, row);
     Index i = 0;
     while (i < length_) {
       const bool counts = row[i * step_];
-      const Index end =
-          step_ == 1 ? end_of_run(row, i, counts) : end_of_strided_run(row, i, counts);
+      const Index end = end_of_strided_run(row, i, counts);
       add(counts, place + i, place + end);
       i = end;
     }
   }
-  Index end_of_run(const bool* row, Index i, bool counts) const {
-    const void* const end =
-        std::memchr(row + i, counts ? 0 : 1, static_cast<std::size_t>(length_ - i));
-    return end == nullptr ? length_ : static_cast<Index>(static_cast<const bool*>(end) - row);
+  /// Eight at a time: where a mask changes often, to look for the end of every run takes longer.
+  void read_neighbours(Index place, const bool* row) {
+    constexpr Index together = 8;
+    Index begin = 0;
+    bool counts = row[0];
+    const auto end_run = [&](Index end) {
+      add(counts, place + begin, place + end);
+      begin = end;
+      counts = !counts;
+    };
+    bool same[together];
+    std::fill_n(same, together, counts);
+    Index i = 0;
+    for (; i + together <= length_; i += together) {
+      if (std::memcmp(row + i, same, sizeof same) == 0) continue;
+      unsigned bits = 0;
+      for (Index b = 0; b < together; ++b) bits |= (row[i + b] ? 1u : 0u) << b;
+      unsigned changes = (bits ^ (bits << 1 | (counts ? 1u : 0u))) & 0xffu;
+      for (; changes != 0; changes &= changes - 1) end_run(i + lowest_bit(changes));
+      std::fill_n(same, together, counts);
+    }
+    for (; i < length_; ++i) {
+      if (row[i] != counts) end_run(i);
+    }
+    add(counts, place + begin, place + length_);
   }
   Index end_of_strided_run(const bool* row, Index i, bool counts) const {
     const auto same = [&](Index first, Index count) {
@@ -200,8 +235,23 @@ class Selector {
     for (Index i = 0; i < length_; i += buffered) {
       const Index count = (std::min)(buffered, length_ - i);
       mask_.read(mask_.data, first + i * step_, step_, count, some);
+      if (add_positive(place + i, some, count)) continue;
       for (Index j = 0; j < count; ++j) add_weight(place + i + j, some[j]);
     }
+  }
+  /// @return whether all of them count, and are added
+  bool add_positive(Index place, const double* weights, Index count) {
+    bool positive = true;
+    bool one = true;
+    for (Index i = 0; i < count; ++i) {
+      positive &= is_finite(weights[i]) && weights[i] > 0.0;
+      one &= !(weights[i] < 1.0) && !(weights[i] > 1.0);
+    }
+    if (!positive) return false;
+    add(true, place, place + count);
+    all_one_ = all_one_ && one;
+    selection_.weights.insert(selection_.weights.end(), weights, weights + count);
+    return true;
   }
   void add_weight(Index place, double weight) {
     if (!is_finite(weight) || is_negative(weight)) fail_weight(place, weight);
@@ -224,9 +274,12 @@ class Selector {
       const Index half = count / 2;
       return sum_of(weights, half, squared) + sum_of(weights + half, count - half, squared);
     }
-    double sum = 0.0;
-    for (Index i = 0; i < count; ++i) sum += squared ? weights[i] * weights[i] : weights[i];
-    return sum;
+    // Four sums, so that additions do not wait for one another.
+    double sums[4] = {};
+    for (Index i = 0; i < count; ++i) {
+      sums[i % 4] += squared ? weights[i] * weights[i] : weights[i];
+    }
+    return (sums[0] + sums[2]) + (sums[1] + sums[3]);
   }
   void finish() {
     Selection& s = selection_;
@@ -249,6 +302,7 @@ class Selector {
   const MaskArgument& mask_;
   Index samples_;
   Index positions_;
+  bool needs_bits_;
   Index length_ = 0;  ///< of a row of places
   Index step_ = 0;
   bool all_one_ = true;

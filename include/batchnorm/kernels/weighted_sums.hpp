@@ -2,64 +2,183 @@
 #ifndef BATCHNORM_KERNELS_WEIGHTED_SUMS_HPP
 #define BATCHNORM_KERNELS_WEIGHTED_SUMS_HPP
 
-#include <algorithm>
+#include <type_traits>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/execution.hpp"
+#include "batchnorm/kernels/instruction_set.hpp"
+#include "batchnorm/kernels/instructions.hpp"
+#include "batchnorm/kernels/simd.hpp"
+#include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/version.hpp"
 
-// Sums with weights: in the accumulator, as no kernel knows weights.
+// Sums with weights: in vectors of the accumulator, along the values of a channel and across
+// channels. Compiled only where weights are.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
-/// Adds sum(w d) and sum(w d^2), d = x - pivot, in eight partial sums.
-template <class A>
-void add_weighted_deviations(const A* x, const double* w, Index count, const A& pivot, A& sum,
-                             A& square_sum) {
-  constexpr Index lanes = 8;
-  A sums[lanes];
-  A squares[lanes];
-  std::fill_n(sums, lanes, A(0));
-  std::fill_n(squares, lanes, A(0));
-  const auto add = [&](Index lane, Index i) {
-    const A deviation = x[i] - pivot;
-    const A weighted = A(w[i]) * deviation;
-    sums[lane] += weighted;
-    squares[lane] += weighted * deviation;
-  };
-  Index i = 0;
-  for (; i + lanes <= count; i += lanes) {
-    for (Index lane = 0; lane < lanes; ++lane) add(lane, i + lane);
+/// Runs a kernel of masks or weights, which are compiled for AVX2 at most.
+template <class Kernel>
+void run_for_masks(InstructionSet set, const typename Kernel::Work& work) {
+  if constexpr (compiled_sets >= 2) {
+    if (set != InstructionSet::baseline) return run_avx2<Kernel>(work);
   }
-  for (Index lane = 0; i < count; ++i, ++lane) add(lane, i);
-  for (Index half = lanes / 2; half > 0; half /= 2) {
-    for (Index lane = 0; lane < half; ++lane) {
-      sums[lane] += sums[lane + half];
-      squares[lane] += squares[lane + half];
-    }
-  }
-  sum += sums[0];
-  square_sum += squares[0];
+  static_cast<void>(set);
+  run_baseline<Kernel>(work);
 }
 
-/// Adds w d and w d^2 of one value of each channel, d = x - pivot.
-template <class T, class A>
-void add_weighted_row(const T* x, const A& weight, const A* pivots, Index channels, A* sums,
-                      A* squares) {
-  const auto add = [&](Index c) {
-    const A deviation = convert<A>(x[c]) - pivots[c];
-    const A weighted = weight * deviation;
-    sums[c] += weighted;
-    squares[c] += weighted * deviation;
-  };
-  constexpr Index together = 8;
-  Index c = 0;
-  for (; c + together <= channels; c += together) {
-    for (Index i = c; i < c + together; ++i) add(i);
+/// Neighbouring elements as vectors of the accumulator.
+template <class T, int Lanes, int Count>
+[[gnu::always_inline]] inline void load_in_accumulator(
+    simd::Vector<accumulator_t<T>, Lanes> (&x)[Count], const T* from) {
+  using A = accumulator_t<T>;
+  if constexpr (Lanes > 1 && simd::is_16_bit<T>) {
+#pragma GCC unroll 4
+    for (int pair = 0; pair < Count; pair += 2) {
+      simd::Vector<float, 2 * Lanes> narrow;
+      simd::load<float, 2 * Lanes>(narrow, from + pair * Lanes);
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        simd::Vector<float, Lanes> some;
+        simd::read<float, Lanes>(some, reinterpret_cast<const float*>(&narrow) + half * Lanes);
+        simd::widen_lanes<A, float, Lanes>(x[pair + half], some);
+      }
+    }
+  } else {
+#pragma GCC unroll 4
+    for (int v = 0; v < Count; ++v) simd::load<A, Lanes>(x[v], from + v * Lanes);
   }
-  for (; c < channels; ++c) add(c);
 }
+
+/// Some values of a channel and their weights: sum(w d) and sum(w d^2), d = x - pivot, are added to
+/// two numbers.
+template <class T>
+struct WeightedLine {
+  using A = accumulator_t<T>;
+  const T* x;
+  const double* weights;
+  Index count;
+  parameter_t<T> pivot;
+  A* sum;
+  A* square_sum;
+  Index ahead;  ///< elements from what is read to what is prefetched; 0: nothing is
+};
+
+template <class T>
+class WeightedLineKernel {
+  using A = accumulator_t<T>;
+
+ public:
+  using Work = WeightedLine<T>;
+  template <int Bytes>
+  [[gnu::always_inline]] static void run(const Work& line) {
+    constexpr int lanes = simd::lanes_of<A, Bytes>;
+    constexpr Index width = 2 * lanes;
+    using V = simd::Vector<A, lanes>;
+    const T* const x = line.x;
+    const double* const weights = line.weights;
+    const Index count = line.count;
+    const Index ahead = line.ahead;
+    const A pivot = convert<A>(line.pivot);
+    V pivots;
+    simd::broadcast<A, lanes>(pivots, pivot);
+    V sums[2] = {V{0}, V{0}};
+    V squares[2] = {V{0}, V{0}};
+    Index i = 0;
+    for (; i + width <= count; i += width) {
+      V some[2];
+      load_in_accumulator<T, lanes, 2>(some, x + i);
+      if (ahead != 0) prefetch_line(x + i, ahead);
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        V weight;
+        if constexpr (lanes > 1) {
+          simd::read<A, lanes>(weight, weights + i + v * lanes);
+        } else {
+          weight = A(weights[i + v]);
+        }
+        const V deviation = some[v] - pivots;
+        const V weighted = weight * deviation;
+        sums[v] += weighted;
+        squares[v] += weighted * deviation;
+      }
+    }
+    sums[0] += sums[1];
+    squares[0] += squares[1];
+    A sum = simd::sum_of_lanes<A, lanes>(sums[0]);
+    A square_sum = simd::sum_of_lanes<A, lanes>(squares[0]);
+    for (; i < count; ++i) {
+      const A deviation = convert<A>(x[i]) - pivot;
+      const A weighted = A(weights[i]) * deviation;
+      sum += weighted;
+      square_sum += weighted * deviation;
+    }
+    *line.sum += sum;
+    *line.square_sum += square_sum;
+  }
+};
+
+/// Neighbouring channels of some values, a row each: the same sums, added to tables of them.
+template <class T>
+struct WeightedRows {
+  using A = accumulator_t<T>;
+  static constexpr Index most = 16;  ///< rows
+  static constexpr Index unit = 16;  ///< of the columns there is a multiple
+
+  const T* const* rows;
+  const T* const* next;  ///< rows that are prefetched meanwhile; null: none are
+  const double* weights;
+  Index count;
+  Index first;  ///< column of the rows; tables begin with it
+  Index columns;
+  const A* pivots;
+  A* sums;
+  A* squares;
+};
+
+template <class T>
+class WeightedRowsKernel {
+  using A = accumulator_t<T>;
+
+ public:
+  using Work = WeightedRows<T>;
+  /// A cache line of floats with AVX2: its sums stay in registers.
+  template <int Bytes>
+  [[gnu::always_inline]] static void run(const Work& work) {
+    constexpr int lanes = simd::lanes_of<A, Bytes>;
+    constexpr int vectors = lanes > 1 ? 4 : 1;
+    using V = simd::Vector<A, lanes>;
+    const Work rows = work;
+    for (Index c = 0; c < rows.columns; c += vectors * lanes) {
+      V sums[vectors], squares[vectors], pivots[vectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        sums[v] = squares[v] = V{0};
+        simd::load<A, lanes>(pivots[v], rows.pivots + c + v * lanes);
+      }
+      for (Index r = 0; r < rows.count; ++r) {
+        V x[vectors], weight;
+        load_in_accumulator<T, lanes, vectors>(x, rows.rows[r] + rows.first + c);
+        if (rows.next != nullptr) prefetch_line(rows.next[r], rows.first + c);
+        simd::broadcast<A, lanes>(weight, A(rows.weights[r]));
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) {
+          const V deviation = x[v] - pivots[v];
+          const V weighted = weight * deviation;
+          sums[v] += weighted;
+          squares[v] += weighted * deviation;
+        }
+      }
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        simd::add_lanes<A, lanes>(rows.sums + c + v * lanes, sums[v]);
+        simd::add_lanes<A, lanes>(rows.squares + c + v * lanes, squares[v]);
+      }
+    }
+  }
+};
 
 }  // namespace detail
 }  // namespace BATCHNORM_INLINE_NAMESPACE

@@ -54,8 +54,7 @@ void forward_with(const ForwardCall<T, Channels>& call,
 template <class T, int Channels>
 bool may_write_early(const ForwardCall<T, Channels>& call, const SelectedInput<T>& chosen) {
   const Index bytes = static_cast<Index>(sizeof(T)) * (chosen.views.residual != nullptr ? 2 : 1);
-  if (chosen.selected || chosen.count < 2 ||
-      stays_resident(chosen.count * call.state.channels() * bytes)) {
+  if (chosen.count < 2 || stays_resident(chosen.count * call.state.channels() * bytes)) {
     return false;
   }
   const bool never_rejects = call.options.non_finite == NonFinite::propagate &&
@@ -81,7 +80,7 @@ Moments<accumulator_t<T>, Channels> forward_pass(const ForwardCall<T, Channels>&
     if (call.step != nullptr) {
       check_running_start(call.function, call.options.running, chosen.count, call.state);
     }
-    Moments<accumulator_t<T>, Channels> batch(call.state.channels());
+    auto batch = moments_without_sums<Channels, T>(chosen.views.x, chosen.selected.get());
     const bool written = moments_and_output(call.options, call.state, chosen.views, call.out.view(),
                                             execution, batch);
     forward_with(call, batch, chosen.views, execution, written);

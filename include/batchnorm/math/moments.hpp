@@ -198,6 +198,19 @@ Operands<T> operands_of(const BatchView<const T>& view) {
   return data;
 }
 
+/// Count and weight of what is selected of a view, null for everything, and zeros for its sums.
+template <int Channels, class T>
+Moments<accumulator_t<T>, Channels> moments_without_sums(const BatchView<const T>& view,
+                                                         const SelectedValues<T>* selected) {
+  Moments<accumulator_t<T>, Channels> moments(view.channels());
+  moments.count = selected != nullptr ? selected->count() : view.values_per_channel();
+  if (selected != nullptr && moments.count > 0) {
+    const Selection& what = selected->what();
+    moments.set_weight(what.weight, what.squared_weight, what.kind);
+  }
+  return moments;
+}
+
 /// The moments of a view whose number of channels has been checked.
 ///
 /// @param selected  what counts of it; null for everything
@@ -205,14 +218,8 @@ template <int Channels, class T>
 Moments<accumulator_t<T>, Channels> moments_of_view(const BatchView<const T>& view,
                                                     const SelectedValues<T>* selected,
                                                     const Execution& execution) {
-  Moments<accumulator_t<T>, Channels> moments(view.channels());
-  const Index count = selected != nullptr ? selected->count() : view.values_per_channel();
-  if (count == 0) return moments;
-  moments.count = count;
-  if (selected != nullptr) {
-    const Selection& what = selected->what();
-    moments.set_weight(what.weight, what.squared_weight, what.kind);
-  }
+  auto moments = moments_without_sums<Channels, T>(view, selected);
+  if (moments.count == 0) return moments;
   ChannelVector<parameter_t<T>, Channels> pivots(view.channels());
   MomentsReduction<T> reduction(moments.divisor(0), moments.mean.data(),
                                 moments.sum_of_squares.data(), pivots.data());

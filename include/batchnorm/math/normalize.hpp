@@ -197,16 +197,15 @@ void normalize_with_tables(const Options& options, const State<T, Channels>& sta
   normalize_view<T>(execution, options.epilogue, TableSource<C>{to[0], to[1], to[2]}, in, out);
 }
 
-/// Moments of a minibatch that nothing is selected of; and its output where that saves a pass over
-/// memory: a channel is written before the next one is read.
-/// @param batch  moments of zeros, of as many channels
+/// Moments of a minibatch, and its output where that saves a pass over memory: a channel is written
+/// before the next one is read.
+/// @param batch  moments of zeros, of as many channels, with the count and weight of what counts
 /// @return whether the output was written
 template <class T, int Channels>
 bool moments_and_output(const Options& options, const State<T, Channels>& state,
                         const InputViews<T>& in, const BatchView<T>& out,
                         const Execution& execution, Moments<accumulator_t<T>, Channels>& batch) {
   using C = parameter_t<T>;
-  batch.count = in.x.values_per_channel();
   ChannelVector<C, Channels> pivots(state.channels());
   MomentsReduction<T> reduction(batch.divisor(0), batch.mean.data(), batch.sum_of_squares.data(),
                                 pivots.data());
@@ -218,6 +217,9 @@ bool moments_and_output(const Options& options, const State<T, Channels>& state,
                                 formula_options<C>(options.epilogue, in.residual != nullptr));
   const ReduceAndMap<T> work{reduction, reduce_call,   reduced,
                              map_call,  operands.data, MomentSums::sums};
+  if (in.selected != nullptr) {
+    return in.selected->reduce_and_map(execution, work, &operands.output, operands.inputs);
+  }
   const ReducerAndMapper<T> loops(execution, work, &operands.output, operands.inputs);
   if (loops.is_fused()) {
     loops.run_fused();
