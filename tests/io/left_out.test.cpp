@@ -66,6 +66,17 @@ TEST_CASE("every kind of what is left out has one line with its number and the f
             "that they are batch norm, nor in which order; LoadOptions::named can"});
 }
 
+TEST_CASE("an averaged copy without the dots of its names is one, too") {
+  Tensors tensors("net");
+  add_layer(tensors, "model.block.bn1.");
+  add(tensors, {"model_ema.blockbn1running_mean", "model_ema.blockbn1running_var",
+                "model_ema.otherrunning_mean"});
+  const auto lines = lines_about(tensors);
+  REQUIRE(lines.size() == 1);
+  CHECK(lines[0].find("left out: 1 layers of an averaged copy of the network, such as "
+                      "\"model_ema.blockbn1\"") == 0);
+}
+
 TEST_CASE("an average that is all there is, is listed and not left out") {
   Tensors tensors("net");
   add_layer(tensors, "ema.bn1.");

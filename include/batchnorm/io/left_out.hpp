@@ -2,6 +2,7 @@
 #ifndef BATCHNORM_IO_LEFT_OUT_HPP
 #define BATCHNORM_IO_LEFT_OUT_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <set>
 #include <string>
@@ -78,17 +79,31 @@ class LeftOutSearch {
     if (kind.count++ == 0) kind.example = name;
   }
 
-  /// Whether a mean is the one of a layer of an averaged copy, whose network is listed.
+  /// The copy that a mean belongs to, when it is one of a layer that is listed. Latent diffusion
+  /// takes the dots out of the names of its copy: "model_ema.blockbn1running_mean".
   void look_for_copy(const std::string& key) {
     for (const std::string& leaf : leaves_) {
-      if (!ends_with_name(key, leaf, "./_:")) continue;
+      if (!ends_with(key, leaf)) continue;
       const std::string prefix = key.substr(0, key.size() - leaf.size());
       const std::string name = name_in_average(prefix);
       if (name.empty() || prefixes_.count(prefix) != 0) continue;
+      const bool has_dots = name.find_last_of("./_:") == name.size() - 1;
       for (const std::string& twin : prefixes_) {
-        if (ends_with_name(twin, name, "./:")) return add(copies_, prefix);
+        const bool is_twin =
+            has_dots ? ends_with_name(twin, name, "./:") : ends_with(without_dots(twin), name);
+        if (is_twin) return add(copies_, prefix);
       }
     }
+  }
+
+  static bool ends_with(const std::string& text, const std::string& end) {
+    return text.size() >= end.size() &&
+           text.compare(text.size() - end.size(), end.size(), end) == 0;
+  }
+
+  static std::string without_dots(std::string name) {
+    name.erase(std::remove(name.begin(), name.end(), '.'), name.end());
+    return name;
   }
 
   /// Whether a tensor is the first of four vectors of one size, which nothing calls batch norm.
