@@ -38,12 +38,6 @@ inline std::string shortest_float(double value) {
   return digits;
 }
 
-/// A name of a file as one word of a line.
-inline std::string in_line(const std::string& name) {
-  const std::string quoted = in_quotes(name);
-  return quoted.substr(1, quoted.find_last_of('"') - 1);
-}
-
 inline std::string joined(const std::vector<std::string>& parts) {
   std::string words;
   for (const std::string& part : parts) words += (words.empty() ? "" : ", ") + in_line(part);
