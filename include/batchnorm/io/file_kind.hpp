@@ -55,9 +55,10 @@ inline constexpr FileKind kind_zip{"a zip archive", "unpack it and take the weig
 inline constexpr FileKind kind_hdf5{
     "HDF5, as Keras writes it",
     "read it with read_keras (batchnorm/io/keras.hpp), or "
-    "in Python: import h5py, safetensors.numpy; d = {, FileReader::keras}; f = h5py.File(path)\n"
+    "in Python: import h5py, safetensors.numpy; d = {}; f = h5py.File(path)\n"
     "f.visititems(lambda k, v: d.update({k: v[()]} if hasattr(v, \"shape\") else {})); "
-    "safetensors.numpy.save_file(d, \"net.safetensors\")"};
+    "safetensors.numpy.save_file(d, \"net.safetensors\")",
+    FileReader::keras};
 inline constexpr FileKind kind_gguf{
     "GGUF, of llama.cpp",
     "in Python: import gguf, safetensors.numpy\nsafetensors.numpy.save_file({t.name: t.data.copy() "
