@@ -99,7 +99,7 @@ TEST_CASE("what is no list of four vectors is not spoken of") {
   CHECK(lines_about(listed).empty());
 }
 
-TEST_CASE("names of a file cannot move the cursor") {
+TEST_CASE("an example from a file cannot move the cursor") {
   Tensors tensors("net");
   add(tensors, {"optimizer.\x1b[2J"});
   REQUIRE(lines_about(tensors).size() == 1);
