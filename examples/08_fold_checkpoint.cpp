@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Looks at the batch norms of a checkpoint, and folds them into the layers beside them:
 //
-//   08_fold_checkpoint inspect FILE
+//   08_fold_checkpoint inspect FILE               also .onnx, .h5, .keras and TensorFlow.js
 //   08_fold_checkpoint fold IN OUT --epsilon 1e-5
 //   08_fold_checkpoint demo
 //
@@ -30,6 +30,7 @@
 #include "support/fold_demo.hpp"
 #include "support/fold_layer.hpp"
 #include "support/fold_plan.hpp"
+#include "support/open_model.hpp"
 #include "support/output_file.hpp"
 #include "support/progress.hpp"
 
@@ -43,12 +44,17 @@ constexpr int bad_input = 2;
 
 std::vector<FoundBatchNorm> find_norms(const Tensors& tensors) {
   std::vector<FoundBatchNorm> norms = batchnorm::find_batch_norms(tensors);
-  if (norms.empty()) throw std::runtime_error(tensors.name() + ": no batch norm is in this file");
-  return norms;
+  if (!norms.empty()) return norms;
+  for (const batchnorm::LeftOut& kind : batchnorm::find_left_out(tensors, norms)) {
+    std::printf("%s\n", kind.text().c_str());
+  }
+  throw std::runtime_error(tensors.name() + ": no batch norm is in this file");
 }
 
 int inspect(const FoldArguments& arguments) {
-  const Tensors tensors = batchnorm::open_checkpoint(arguments.files[0]);
+  const std::string& path = arguments.files[0];
+  if (reader_of(path) == FileReader::onnx) return inspect_onnx(path) == 0 ? done : bad_input;
+  const Tensors tensors = open_model(path);
   const std::vector<FoundBatchNorm> norms = find_norms(tensors);
   const FoldPlan plan = FoldPlanner(tensors, norms, arguments).plan();
   return print_batch_norms(tensors, norms, plan) == 0 ? done : bad_input;
@@ -119,14 +125,14 @@ bool verify(const Tensors& before, const Tensors& after, const std::vector<Finis
     for (const FinishedFold& fold : folds) {
       progress.show_share("probing", finished++, folds.size(), printable(fold.fold.text()));
       const double probed = probe_both(before, after, fold.fold, fold.maps, probes);
-      table.add(certificate_row(fold.fold, fold.certificate, probed));
+      table.push_back(certificate_row(fold.fold, fold.certificate, probed));
       kept =
           kept && fold.certificate.probes_agree() &&
           probed <= fold.certificate.bound_within_ulps + probe_tolerance(before, fold.fold.layer);
     }
   }
   if (folds.empty()) return kept;
-  table.print();
+  std::fputs(batchnorm::detail::lines_of(table).c_str(), stdout);
   for (const FinishedFold& fold : folds) print_reading(fold.fold, fold.certificate);
   return kept;
 }

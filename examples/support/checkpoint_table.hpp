@@ -2,12 +2,10 @@
 #ifndef BATCHNORM_EXAMPLES_SUPPORT_CHECKPOINT_TABLE_HPP
 #define BATCHNORM_EXAMPLES_SUPPORT_CHECKPOINT_TABLE_HPP
 
-#include <algorithm>
 #include <batchnorm/io/checkpoint.hpp>
 #include <cstddef>
 #include <cstdio>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "support/planned_fold.hpp"
@@ -15,31 +13,7 @@
 namespace example {
 
 /// Texts in columns, each as wide as its longest text.
-class Table {
- public:
-  explicit Table(std::vector<std::string> titles) { add(std::move(titles)); }
-
-  void add(std::vector<std::string> row) {
-    widths_.resize(row.size(), 0);
-    for (std::size_t i = 0; i < row.size(); ++i) widths_[i] = std::max(widths_[i], row[i].size());
-    rows_.push_back(std::move(row));
-  }
-
-  void print() const {
-    for (const std::vector<std::string>& row : rows_) {
-      std::string line;
-      for (std::size_t i = 0; i < row.size(); ++i) {
-        line += row[i];
-        if (i + 1 < row.size()) line.append(widths_[i] - row[i].size() + 2, ' ');
-      }
-      std::printf("%s\n", line.c_str());
-    }
-  }
-
- private:
-  std::vector<std::vector<std::string>> rows_;
-  std::vector<std::size_t> widths_;
-};
+using Table = std::vector<std::vector<std::string>>;
 
 /// A name from a file, made safe to print: a file may hold what moves a terminal's cursor.
 inline std::string printable(std::string name) {
@@ -54,22 +28,6 @@ inline std::string short_number(double value) {
   char digits[32];
   std::snprintf(digits, sizeof digits, "%.3g", value);
   return digits;
-}
-
-/// "-1.2 to 3" of a tensor; "-" where there is none or it holds no numbers.
-inline std::string range_of(const Tensors& tensors, const std::string& key) {
-  if (key.empty()) return "-";
-  const std::string& dtype = tensors.dtype(key);
-  if (!batchnorm::detail::is_real_dtype(dtype) || tensors.tensor(key).size == 0) return "-";
-  const std::vector<double> values = tensors.values<double>(key);
-  const auto [least, most] = std::minmax_element(values.begin(), values.end());
-  return short_number(*least) + " to " + short_number(*most);
-}
-
-inline std::string parts_of(const FoundBatchNorm& norm) {
-  std::string parts = norm.has(batchnorm::Role::gamma) ? "gamma" : "";
-  if (norm.has(batchnorm::Role::beta)) parts += parts.empty() ? "beta" : ", beta";
-  return parts.empty() ? "-" : parts;
 }
 
 /// What becomes of a batch norm: "into conv1", or "-".
@@ -87,32 +45,20 @@ inline std::string destination_of(const FoldPlan& plan, const FoundBatchNorm& no
 inline std::size_t print_batch_norms(const Tensors& tensors,
                                      const std::vector<FoundBatchNorm>& norms,
                                      const FoldPlan& plan) {
-  Table table(
-      {"batch norm", "names", "channels", "type", "mean", "variance", "parameters", "folds into"});
-  std::vector<std::string> warnings;
-  std::size_t wrong = 0;
+  std::vector<std::vector<std::string>> destinations;
   for (const FoundBatchNorm& norm : norms) {
-    const batchnorm::LoadReport report = batchnorm::examine_batch_norm(tensors, norm);
-    if (report.errors() > 0) ++wrong;
-    for (const auto& entry : report.warnings()) {
-      warnings.push_back(printable(name_of(norm)) + ": " + (entry.is_error ? "error: " : "") +
-                         batchnorm::LoadReport::line_of(entry));
-    }
-    table.add({printable(name_of(norm)), norm.naming.system(), std::to_string(norm.channels),
-               norm.dtype, range_of(tensors, norm.key(batchnorm::Role::mean)),
-               range_of(tensors, norm.key(batchnorm::Role::variance)), parts_of(norm),
-               printable(destination_of(plan, norm))});
+    destinations.push_back({printable(destination_of(plan, norm))});
   }
-  table.print();
+  batchnorm::detail::NormTable table({"folds into"});
+  batchnorm::detail::fill_table(table, tensors, norms, destinations);
   for (const NormAndText& left : plan.left) {
-    warnings.push_back(printable(left.norm) + ": not to be folded: " + printable(left.text));
+    table.remark(printable(left.norm) + ": not to be folded: " + printable(left.text));
   }
   for (const NormAndText& doubt : plan.doubts) {
-    warnings.push_back(printable(doubt.norm) + ": look at this fold: " + printable(doubt.text));
+    table.remark(printable(doubt.norm) + ": look at this fold: " + printable(doubt.text));
   }
-  if (!warnings.empty()) std::printf("\n");
-  for (const std::string& line : warnings) std::printf("%s\n", line.c_str());
-  return wrong;
+  std::fputs(table.lines().c_str(), stdout);
+  return table.with_errors();
 }
 
 /// One line of the certificates.
@@ -149,8 +95,8 @@ inline void print_reading(const PlannedFold& fold, const batchnorm::FoldCertific
 }
 
 inline Table certificate_table() {
-  return Table({"folded", "largest gain", "gamma 0, < 0", "subnormal", "vanished", "bound (ulp)",
-                "probes (ulp)"});
+  return {{"folded", "largest gain", "gamma 0, < 0", "subnormal", "vanished", "bound (ulp)",
+           "probes (ulp)"}};
 }
 
 }  // namespace example

@@ -31,10 +31,12 @@ SYNOPSIS
 DESCRIPTION
   FILE and IN are safetensors files, or the index.json of several. Batch norms are found by the
   names and shapes of their tensors, as PyTorch, Keras, Flax, Paddle, MXNet and some thirty other
-  systems have them.
+  systems have them. FILE may also be an ONNX model, a .h5 or .keras of Keras, a model.json of
+  TensorFlow.js, or a network of RTNeural or NAM in JSON: these carry their epsilon. 14_fold_onnx
+  folds ONNX models.
 
   inspect prints a table of them: channels, type, the range of their statistics, the layer that each
-  folds into, and below it what looks wrong.
+  folds into, and below it what looks wrong, and what looks like batch norm and was left out.
 
   fold folds every batch norm into the layer before it (or into the linear layer behind it), runs
   random inputs through the layers with and without them, prints for each a certificate, and writes
@@ -84,6 +86,7 @@ EXIT STATUS
 
 EXAMPLES
   08_fold_checkpoint inspect resnet18.safetensors
+  08_fold_checkpoint inspect mobilenet.onnx
   08_fold_checkpoint fold resnet18.safetensors folded.safetensors --epsilon 1e-5 --dry-run
   08_fold_checkpoint fold net.safetensors out.safetensors --epsilon 1e-5 --epsilon head.1=1e-3
   08_fold_checkpoint fold keras.safetensors out.safetensors --epsilon 1e-3 --pair stem=stem_norm

@@ -90,6 +90,29 @@ expect(2 "bn1: error: tensor \"bn1.running_var\": channel 1: expected a finite n
 expect(0 "head.bn: not to be folded: no layer with weights is called like head.bn" "^$"
        inspect lonely.safetensors)
 
+# ---- files of other kinds: read, or refused with the package that is missing
+
+file(WRITE "${FOLDER}/model.json" [=[{"modelTopology": {"class_name": "Sequential", "config": {"layers": [
+  {"class_name": "TimeDistributed", "config": {"name": "td", "layer":
+    {"class_name": "BatchNormalization", "config": {"name": "bn", "epsilon": 0.01, "center": false}}}}]}},
+  "weightsManifest": [{"paths": ["weights.bin"], "weights": [
+    {"name": "td/moving_variance", "shape": [1], "dtype": "float32", "quantization": {"dtype": "uint8", "scale": 0.5, "min": 0}},
+    {"name": "td/moving_mean", "shape": [1], "dtype": "float32", "quantization": {"dtype": "uint8", "scale": 1, "min": -4}},
+    {"name": "td/gamma", "shape": [1], "dtype": "float32", "quantization": {"dtype": "uint8", "scale": 0.5, "min": 0}}]}]}]=])
+string(ASCII 2 3 4 weights)
+file(WRITE "${FOLDER}/weights.bin" "${weights}")
+expect(0 "\ntd +Keras +1 +F32 +0.01 +-1 to -1 +1 to 1 +gamma +-\n" "^$" inspect model.json)
+expect(2 "^$" "a model of TensorFlow.js; to convert it" fold model.json out.safetensors --epsilon 1)
+file(WRITE "${FOLDER}/norm.json" [=[{"weight": [1, 2], "bias": [0, 1], "running_mean": [1, -1],
+  "running_var": [1, 4], "num_batches_tracked": 7, "eps": 0.25}]=])
+expect(0 " 2 +F64 +0.25 +-1 to 1 +1 to 4 +gamma, beta" "^$" inspect norm.json)
+file(WRITE "${FOLDER}/junk.onnx" "no model")
+expect(2 "^$" "junk.onnx\": file: expected a whole ONNX model|without protobuf and ONNX [(]libonnx-dev"
+       inspect junk.onnx)
+string(ASCII 137 72 68 70 13 10 26 10 signature)
+file(WRITE "${FOLDER}/junk.h5" "${signature}")
+expect(2 "^$" "junk.h5\": kind of file: expected HDF5|without HDF5 [(]libhdf5-dev" inspect junk.h5)
+
 # ---- fold: epsilon has no default, a dry run writes nothing
 
 expect(2 "^$" "--epsilon is needed: the file does not carry that of bn1"

@@ -28,8 +28,8 @@ void read_elements(const Tensors& tensors) {
 }
 
 void load_layers(const Tensors& tensors) {
+  attempt([&] { require(inspect(tensors).find('\x1b') == std::string::npos); });
   for (const FoundBatchNorm& layer : find_batch_norms(tensors)) {
-    attempt([&] { examine_batch_norm(tensors, layer).text(); });
     attempt([&] { load_state<float>(tensors, layer.prefix, Epsilon(1e-5)).freeze(); });
     attempt([&] {
       const LoadOptions bare = LoadOptions(Epsilon(1e-5)).without_scale_and_shift();

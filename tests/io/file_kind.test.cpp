@@ -131,6 +131,26 @@ TEST_CASE("the bytes that tell a kind are enough, and those behind them do not m
   CHECK(kind_of(mxnet.substr(0, 7), "net").empty());
 }
 
+TEST_CASE("a kind says which reader takes it") {
+  const auto reader_of = [](const std::string& bytes, const std::string& path) {
+    const auto kind = detail::other_kind(bytes, path);
+    return kind ? kind->reader : detail::FileReader::none;
+  };
+  CHECK(reader_of("\x89HDF\r\n\x1a\n", "net") == detail::FileReader::keras);
+  CHECK(reader_of(zip_of("metadata.json"), "net") == detail::FileReader::keras);
+  CHECK(reader_of(zip_of("net/data.pkl"), "net") == detail::FileReader::none);
+  CHECK(reader_of("\x08\x07\x12\x07pytorch", "net") == detail::FileReader::onnx);
+  // A model without a producer, whose version follows.
+  CHECK(reader_of("\x08\x07\x28\x01\x3a\x05graph", "net") == detail::FileReader::onnx);
+  CHECK(reader_of("some other order of fields", "net.onnx") == detail::FileReader::onnx);
+  CHECK(reader_of("some other order of fields", "net") == detail::FileReader::none);
+  CHECK(reader_of(container("{}"), "net.onnx") == detail::FileReader::none);
+  CHECK(detail::other_json("{\"weightsManifest\": []}")->reader == detail::FileReader::tfjs);
+  CHECK(detail::other_json("{\"in_shape\": []}")->reader == detail::FileReader::audio_json);
+  CHECK_FALSE(detail::other_json("{\"weight_map\": {}, \"weightsManifest\": []}"));
+  CHECK_FALSE(detail::other_json("{}"));
+}
+
 TEST_CASE("a safetensors file is one whatever its length looks like") {
   // Headers whose length, as bytes, begins like another kind: 1f 8b is that of gzip, 0a that of a
   // protobuf, 80 02 that of a pickle, 08 07 12 that of ONNX.

@@ -48,6 +48,46 @@ TEST_CASE("datasets of all types are read under their paths") {
   CHECK(tensors.value<std::int64_t>("count") == 460);
 }
 
+TEST_CASE("two bytes without meaning are bfloat16 where an attribute says so") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a.h5");
+  {
+    const Hdf5File file(path);
+    const detail::Hdf5Handle type(H5Tcreate(H5T_OPAQUE, 2), H5Tclose);
+    const hsize_t extent = 2;
+    const detail::Hdf5Handle space(H5Screate_simple(1, &extent, nullptr), H5Sclose);
+    const std::uint16_t bits[] = {0x3fc0, 0xc000};  // 1.5, -2
+    for (const char* name : {"known", "unknown"}) {
+      const detail::Hdf5Handle set(
+          H5Dcreate2(file.id(), name, type.id(), space.id(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+          H5Dclose);
+      H5Dwrite(set.id(), type.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, bits);
+    }
+    file.add_text("known", "dtype", "bfloat16", true);
+  }
+  const Tensors tensors = read(read_bytes(path));
+  CHECK(tensors.keys() == std::vector<std::string>{"known"});
+  CHECK(tensors.values<float>("known") == std::vector<float>{1.5f, -2});
+}
+
+TEST_CASE("names of groups are kept by their paths") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a.h5");
+  {
+    Hdf5File file(path);
+    file.add("a/vars/0", {1}, std::vector<float>{1});
+    file.add("b/vars/0", {1}, std::vector<float>{1});
+    file.add_text("a/vars", "name", "bn1", true);
+  }
+  const std::string bytes = read_bytes(path);
+  Tensors tensors("in memory");
+  const detail::Hdf5Handle file(detail::open_hdf5_image(bytes), H5Fclose);
+  const detail::FileContext context{"read", "x.h5"};
+  detail::Hdf5Reader reader(context, bytes.size(), tensors);
+  reader.read_group(file.id(), "");
+  CHECK(reader.group_names() == detail::Hdf5Reader::Names{{"a/vars/", "bn1"}});
+}
+
 TEST_CASE("links are not followed, and a group that holds itself is entered once") {
   const TemporaryFolder folder;
   const std::string path = folder.file("a.h5");

@@ -2,6 +2,7 @@
 #include "batchnorm/io/keras.hpp"
 
 #include <cstddef>
+#include <map>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -39,6 +40,33 @@ void add_norm(Hdf5File& file, const std::vector<std::string>& names) {
 void add_keras2(Hdf5File& file, const std::string& prefix) {
   add_norm(file, {prefix + "gamma:0", prefix + "beta:0", prefix + "moving_mean:0",
                   prefix + "moving_variance:0"});
+}
+
+/// A list of all four.
+void add_list(Hdf5File& file, const std::string& prefix) {
+  add_norm(file, {prefix + "0", prefix + "1", prefix + "2", prefix + "3"});
+}
+
+std::string wrapped(const std::string& kind, const std::string& field, const std::string& layer) {
+  return "{\"class_name\":\"" + kind + "\",\"config\":{\"" + field + "\":" + layer + "}}";
+}
+
+Tensors parse_archive(const std::string& config, const std::string& weights) {
+  const std::string bytes = zip_of({{"config.json", config}, {"model.weights.h5", weights}});
+  return parse_keras(bytes.data(), bytes.size(), "model.keras");
+}
+
+/// The layers that are found, and the epsilon that the model has for each; -1 where it has none.
+std::map<std::string, double> epsilons_of(const Tensors& tensors) {
+  std::map<std::string, double> epsilons;
+  for (const FoundBatchNorm& layer : find_batch_norms(tensors)) {
+    const std::string& prefix = layer.prefix.parameters;
+    epsilons[prefix] = has_options(tensors, prefix) ? load_options(tensors, prefix).epsilon : -1;
+    if (epsilons[prefix] < 0) continue;
+    const auto loaded = load_state<double>(tensors, layer.prefix, LoadOptions::saved());
+    CHECK(loaded.state.running_variance == Eigen::Vector2d(3.75, 0.75));
+  }
+  return epsilons;
 }
 
 /// The weights of an archive: lists with and without gamma.
@@ -142,6 +170,101 @@ TEST_CASE("an archive of Keras 3 says which arrays a list lacks") {
   const auto second = load_state<double>(tensors, layers[1].prefix, LoadOptions::saved());
   CHECK(second.options.epsilon == 0.5);
   CHECK(second.state.gamma == Eigen::Vector2d(2, 1));
+}
+
+TEST_CASE("a layer in a wrapper has the epsilon of the wrapped layer") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("model.weights.h5");
+  {
+    Hdf5File file(path);
+    add_list(file, "layers/time_distributed/layer/vars/");
+    add_list(file, "layers/functional/layers/batch_normalization/vars/");
+    add_list(file, "layers/bidirectional/backward_layer/cell/vars/");
+    file.add("layers/time_distributed_1/layer/vars/0", {2, 3}, std::vector<float>(6, 1.0f));
+  }
+  const std::string dense = R"({"class_name":"Dense","config":{"name":"d"}})";
+  const std::string config =
+      model(wrapped("TimeDistributed", "layer", norm("a", "0.25")) + "," +
+            wrapped("TimeDistributed", "layer", dense) + "," + model(norm("b", "0.5")) + "," +
+            wrapped("Bidirectional", "layer", wrapped("RNN", "cell", norm("c", "0.125"))));
+  const Tensors tensors = parse_archive(config, read_bytes(path));
+  CHECK(epsilons_of(tensors) ==
+        std::map<std::string, double>{{"layers/bidirectional/backward_layer/cell/vars/", 0.125},
+                                      {"layers/functional/layers/batch_normalization/vars/", 0.5},
+                                      {"layers/time_distributed/layer/vars/", 0.25}});
+}
+
+TEST_CASE(
+    "Keras 2 calls the arrays in a wrapper by the wrapper, and models in models by the first") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("model.h5");
+  {
+    Hdf5File file(path);
+    add_keras2(file, "model_weights/td/td/");
+    add_keras2(file, "model_weights/enc/bn/");
+    add_keras2(file, "model_weights/dec/bn/");
+    const auto named = [](std::string json, const std::string& name) {
+      return json.replace(json.find("\"config\":{"), 10, "\"config\":{\"name\":\"" + name + "\",");
+    };
+    file.add_text("", "model_config",
+                  model(named(wrapped("TimeDistributed", "layer", norm("bn", "0.125")), "td") +
+                        "," + named(model(norm("bn", "0.25")), "enc") + "," +
+                        named(model(norm("bn", "0.5")), "dec")));
+  }
+  CHECK(epsilons_of(read_keras(path)) ==
+        std::map<std::string, double>{{"model_weights/dec/bn/", 0.5},
+                                      {"model_weights/enc/bn/", 0.25},
+                                      {"model_weights/td/td/", 0.125}});
+}
+
+TEST_CASE("recent archives name their folders, and the name counts") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("model.weights.h5");
+  {
+    Hdf5File file(path);
+    add_list(file, "layers/batch_normalization/vars/");
+    file.add_text("layers/batch_normalization/vars", "name", "b");
+    add_list(file, "layers/batch_normalization_1/vars/");
+    file.add_text("layers/batch_normalization_1/vars", "name", "a");
+    add_list(file, "block/norm/vars/");
+    file.add_text("block/norm/vars", "name", "batch_normalization_7");
+    add_list(file, "block/other/vars/");
+    file.add_text("block/other/vars", "name", "dense");
+  }
+  const Tensors tensors =
+      parse_archive(model(norm("a", "0.25") + "," + norm("b", "0.5")), read_bytes(path));
+  CHECK(epsilons_of(tensors) ==
+        std::map<std::string, double>{{"block/norm/vars/", -1},
+                                      {"layers/batch_normalization/vars/", 0.5},
+                                      {"layers/batch_normalization_1/vars/", 0.25}});
+  CHECK_NOTHROW(load_state<float>(tensors, "block/norm/vars/", Epsilon(1e-3)));
+}
+
+TEST_CASE("a layer that two models share lies in the folder of the first") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("model.weights.h5");
+  {
+    Hdf5File file(path);
+    add_list(file, "layers/batch_normalization/vars/");
+    add_list(file, "layers/functional/layers/batch_normalization_1/vars/");
+  }
+  const std::string inner = model(norm("a", "0.25") + "," + norm("b", "0.5"));
+  CHECK(
+      epsilons_of(parse_archive(model(norm("a", "0.25") + "," + inner), read_bytes(path))) ==
+      std::map<std::string, double>{{"layers/batch_normalization/vars/", 0.25},
+                                    {"layers/functional/layers/batch_normalization_1/vars/", 0.5}});
+}
+
+TEST_CASE("TensorFlow 2.13 has another word for layers") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("model.weights.h5");
+  {
+    Hdf5File file(path);
+    add_list(file, "_layer_checkpoint_dependencies/batch_normalization/vars/");
+  }
+  CHECK(epsilons_of(parse_archive(model(norm("a", "0.25")), read_bytes(path))) ==
+        std::map<std::string, double>{
+            {"_layer_checkpoint_dependencies/batch_normalization/vars/", 0.25}});
 }
 
 TEST_CASE("an archive whose JSON has another number of norms than its weights brings none") {

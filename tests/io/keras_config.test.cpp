@@ -30,11 +30,11 @@ TEST_CASE("the options of a layer are those of its JSON") {
   REQUIRE(norms.size() == 1);
   CHECK(norms[0].name == "a");
   CHECK(norms[0].folder == "layers/batch_normalization/");
-  CHECK(norms[0].options.epsilon == 0.002);
-  CHECK(norms[0].options.running == RunningUpdate::keep_old(0.75));
-  CHECK(norms[0].options.running_variance == VarianceEstimator::population);
-  CHECK_FALSE(norms[0].options.scale);
-  CHECK(norms[0].options.shift);
+  CHECK(norms[0].options().epsilon == 0.002);
+  CHECK(norms[0].options().running == RunningUpdate::keep_old(0.75));
+  CHECK(norms[0].options().running_variance == VarianceEstimator::population);
+  CHECK_FALSE(norms[0].options().scale);
+  CHECK(norms[0].options().shift);
 }
 
 TEST_CASE("folders are counted by class, in the order of the layers and inside of models") {
@@ -50,11 +50,42 @@ TEST_CASE("folders are counted by class, in the order of the layers and inside o
                                             "d layers/batch_normalization_2/"});
 }
 
+TEST_CASE("layers are found in wrappers, cells and lists of somebody's own") {
+  const auto inside = [](const std::string& kind, const std::string& name,
+                         const std::string& field) {
+    return "{\"class_name\":\"" + kind + "\",\"config\":{\"name\":\"" + name + "\"," + field + "}}";
+  };
+  const auto wrapper = [&](const std::string& kind, const std::string& name,
+                           const std::string& layer) {
+    return inside(kind, name, "\"layer\":" + layer);
+  };
+  const auto norms = read_keras_config(model(
+      wrapper("TimeDistributed", "t", norm("a", epsilon)) + "," +
+      wrapper("TimeDistributed", "u", wrapper("SpectralNormalization", "v", norm("b", epsilon))) +
+      "," + wrapper("Bidirectional", "w", inside("RNN", "r", "\"cell\":" + norm("c", epsilon))) +
+      "," +
+      inside("own>ConvBlock", "x",
+             "\"kernel\":[3,3],\"norm\":" + norm("d", epsilon) + ",\"parts\":[" +
+                 norm("e", epsilon) + "," + norm("f", epsilon) + "]")));
+  std::vector<std::string> folders;
+  for (const auto& found : norms) {
+    std::string around;
+    for (const std::string& name : found.around) around += name + "/";
+    folders.push_back(around + found.name + (found.is_wrapped ? " wrapped " : " ") + found.folder);
+  }
+  CHECK(folders == std::vector<std::string>{"t/a wrapped layers/time_distributed/layer/",
+                                            "u/v/b wrapped layers/time_distributed_1/layer/layer/",
+                                            "w/r/c layers/bidirectional/forward_layer/cell/",
+                                            "x/d layers/conv_block/norm/",
+                                            "x/e layers/conv_block/parts/batch_normalization/",
+                                            "x/f layers/conv_block/parts/batch_normalization_1/"});
+}
+
 TEST_CASE("Keras 1 has the layers of a Sequential in place of the config") {
   const auto norms = read_keras_config("{\"class_name\":\"Sequential\",\"config\":[" +
                                        norm("bn_1", ",\"epsilon\":1e-6") + "]}");
   REQUIRE(norms.size() == 1);
-  CHECK(norms[0].options.epsilon == 1e-6);
+  CHECK(norms[0].options().epsilon == 1e-6);
 }
 
 TEST_CASE("without an epsilon nothing is known, and nonsense is nothing") {
@@ -75,8 +106,8 @@ TEST_CASE("a momentum that is no share is as good as none") {
   for (const char* momentum : {"1.5", "-0.5", "\"0.5\"", "null"}) {
     const auto norms = read_keras_config(model(norm("a", epsilon + ",\"momentum\":" + momentum)));
     REQUIRE(norms.size() == 1);
-    CHECK(norms[0].options.epsilon == 0.5);
-    CHECK(norms[0].options.running == RunningUpdate::keep_old(0.99));
+    CHECK(norms[0].options().epsilon == 0.5);
+    CHECK(norms[0].options().running == RunningUpdate::keep_old(0.99));
   }
 }
 

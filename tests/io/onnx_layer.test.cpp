@@ -82,6 +82,13 @@ TEST_CASE("weights of Gemm are turned by transB, those of MatMul never") {
   CHECK_FALSE(read(maker).takes_bias);
 }
 
+TEST_CASE("the type of a node is made safe to print, like its name") {
+  onnx::NodeProto node;
+  node.set_op_type("Conv\x1b[2J");
+  node.set_name("a\x07");
+  CHECK(detail::onnx_words(node) == "Conv\\x1b[2J \"a\\x07\"");
+}
+
 TEST_CASE("a layer that cannot be folded into says why, with its name") {
   const auto fault = [](const auto& change) {
     ModelMaker maker;

@@ -107,6 +107,33 @@ TEST_CASE("without epsilon, or with two for one name, the caller has to say it")
   CHECK(load_state<float>(tensors, "bn/", Epsilon(1e-3)).options.epsilon == 1e-3);
 }
 
+TEST_CASE(
+    "layers of one name are told by the models around them, in groups of weights of their own") {
+  Model model;
+  json other = model.manifest[0];
+  for (std::size_t i = 0; i < 4; ++i) {
+    for (json* group : {&model.manifest[0], &other}) {
+      json& name = (*group)["weights"][i]["name"];
+      name = (group == &other ? "dec/" : "enc/") + name.get<std::string>();
+    }
+  }
+  other["paths"] = {"c.bin"};
+  model.manifest.push_back(other);
+  write_bytes(model.folder.file("c.bin"), float_bytes({9, 1, 0, 0, 1, 1, 7, 8}));
+  const auto named = [&](const char* name, double epsilon) {
+    json norm = model.layers[0];
+    norm["config"]["epsilon"] = epsilon;
+    return json{{"class_name", "Functional"}, {"config", {{"name", name}, {"layers", {norm}}}}};
+  };
+  model.layers = {named("enc", 0.25), named("dec", 0.5)};
+  const Tensors tensors = model.open();
+  CHECK(load_options(tensors, "enc/bn/").epsilon == 0.25);
+  const auto second = load_state<float>(tensors, "dec/bn/", LoadOptions::saved());
+  CHECK(second.options.epsilon == 0.5);
+  CHECK(second.state.running_variance == Eigen::Vector2d(9, 1));
+  CHECK(second.state.running_mean == Eigen::Vector2d(7, 8));
+}
+
 TEST_CASE("a layer without scale has none") {
   Model model;
   model.manifest[0]["weights"].erase(2);

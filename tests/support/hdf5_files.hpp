@@ -43,9 +43,9 @@ class Hdf5File {
     H5Dwrite(set.id(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data());
   }
 
-  /// Adds a text to a group, "" for the root.
+  /// Adds a text to a group or a dataset, "" for the root.
   void add_text(const std::string& group, const std::string& name, const std::string& text,
-                bool is_variable = false) {
+                bool is_variable = false) const {
     const batchnorm::detail::Hdf5Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
     H5Tset_size(type.id(), is_variable ? H5T_VARIABLE : text.size() + 1);
     const batchnorm::detail::Hdf5Handle space(H5Screate(H5S_SCALAR), H5Sclose);

@@ -17,6 +17,8 @@
 #include "batchnorm/io/examine.hpp"
 #include "batchnorm/io/file_bytes.hpp"
 #include "batchnorm/io/file_kind.hpp"
+#include "batchnorm/io/inspect.hpp"
+#include "batchnorm/io/left_out.hpp"
 #include "batchnorm/io/load_options.hpp"
 #include "batchnorm/io/load_report.hpp"
 #include "batchnorm/io/load_state.hpp"
@@ -38,6 +40,7 @@
 //   open_checkpoint       a file, or the index of several -> Tensors, without reading elements
 //   find_batch_norms      all batch norm layers in it (batch_norms.hpp)
 //   examine_batch_norm    what is right and wrong with one of them (examine.hpp, suspicion.hpp)
+//   inspect               a table of them, and of what is left out (inspect.hpp, left_out.hpp)
 //   load_state            one of them, with a report (load_state.hpp, load_options.hpp)
 //   save_state            one layer under the names of a system (safetensors_state.hpp, naming.hpp)
 

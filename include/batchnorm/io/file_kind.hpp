@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -14,15 +15,19 @@
 
 // Other kinds of files in which networks are kept. None is read here; each is recognised by its
 // first bytes, so that the error can say what it is and how its tensors get into a safetensors
-// file.
+// file, and a program can call the reader for it.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
+/// Which of the library's readers takes files of a kind.
+enum class FileReader { none, keras, onnx, tfjs, audio_json };
+
 struct FileKind {
   const char* what;
   const char* way;  ///< at most two lines, in Python where that is said
+  FileReader reader = FileReader::none;
 };
 
 inline constexpr FileKind kind_pytorch{"a checkpoint of PyTorch (pickle)",
@@ -44,14 +49,16 @@ inline constexpr FileKind kind_array{
 inline constexpr FileKind kind_keras{
     "an archive of Keras 3",
     "read it with read_keras (batchnorm/io/keras.hpp), or take the file model.weights.h5 out of it "
-    "with unzip; that is HDF5"};
+    "with unzip; that is HDF5",
+    FileReader::keras};
 inline constexpr FileKind kind_zip{"a zip archive", "unpack it and take the weights out of it"};
 inline constexpr FileKind kind_hdf5{
     "HDF5, as Keras writes it",
     "read it with read_keras (batchnorm/io/keras.hpp), or "
     "in Python: import h5py, safetensors.numpy; d = {}; f = h5py.File(path)\n"
     "f.visititems(lambda k, v: d.update({k: v[()]} if hasattr(v, \"shape\") else {})); "
-    "safetensors.numpy.save_file(d, \"net.safetensors\")"};
+    "safetensors.numpy.save_file(d, \"net.safetensors\")",
+    FileReader::keras};
 inline constexpr FileKind kind_gguf{
     "GGUF, of llama.cpp",
     "in Python: import gguf, safetensors.numpy\nsafetensors.numpy.save_file({t.name: t.data.copy() "
@@ -61,7 +68,8 @@ inline constexpr FileKind kind_protobuf{
     "include batchnorm/io/onnx.hpp and call read_onnx; or, in Python: import onnx, "
     "safetensors.numpy; to = onnx.numpy_helper.to_array\n"
     "safetensors.numpy.save_file({t.name: to(t) for t in onnx.load(path).graph.initializer}, "
-    "\"net.safetensors\")"};
+    "\"net.safetensors\")",
+    FileReader::onnx};
 inline constexpr FileKind kind_graph{
     "a protobuf, as frozen graphs of TensorFlow and models of Caffe are",
     "load it with that program, then in Python: import safetensors.numpy\n"
@@ -95,10 +103,11 @@ inline constexpr FileKind kind_tensorflowjs{
     "a model of TensorFlow.js",
     "include batchnorm/io/tfjs.hpp and call open_tfjs; or tensorflowjs_converter --input_format "
     "tfjs_layers_model --output_format keras model.json "
-    "net.h5\nthen the HDF5 file as open_checkpoint says for it"};
+    "net.h5\nthen the HDF5 file as open_checkpoint says for it",
+    FileReader::tfjs};
 inline constexpr FileKind kind_rtneural{
     "numbers in JSON, as RTNeural and NAM have them",
-    "read its weights with read_audio_json (batchnorm/io/audio_json.hpp)"};
+    "read its weights with read_audio_json (batchnorm/io/audio_json.hpp)", FileReader::audio_json};
 
 inline bool begins_with(std::string_view text, std::string_view beginning) {
   return text.substr(0, beginning.size()) == beginning;
@@ -138,11 +147,11 @@ inline const FileKind* kind_of_first_bytes(std::string_view bytes, std::string_v
   }
   // A map of up to 15 names, the first of which has up to 31 letters.
   if (is_between(bytes[0], 0x81, 0x8f) && is_between(second, 0xa0, 0xbf)) return &kind_messagepack;
-  // Field 1, a small number (ir_version), and another field with a length.
-  if (bytes[0] == '\x08' && is_between(second, 1, 0x20) && (bytes[2] & 7) == 2 &&
-      is_between(bytes[2], 0x12, 0x7a)) {
-    return &kind_protobuf;
-  }
+  // Field 1, a small number (ir_version), and another field with a length, or model_version.
+  const bool has_next =
+      bytes[2] == '\x28' || ((bytes[2] & 7) == 2 && is_between(bytes[2], 0x12, 0x7a));
+  if (bytes[0] == '\x08' && is_between(second, 1, 0x20) && has_next) return &kind_protobuf;
+  if (ends_with(path, ".onnx")) return &kind_protobuf;
   if (bytes[0] == '\x0a' && (ends_with(path, ".pb") || ends_with(path, ".caffemodel"))) {
     return &kind_graph;
   }
@@ -193,28 +202,41 @@ inline bool find_file_kind(std::string_view bytes, std::string_view path, FileKi
             text(kind.what, "; to convert it:\n", kind.way));
 }
 
-/// Raises when a file is of another kind that is known, and says how to convert it.
-/// @param bytes  the beginning of the file
-inline void refuse_other_kinds(const FileContext& context, std::string_view bytes) {
+/// What kind of file this is, when it is not a safetensors file and known.
+/// @param bytes  of the file
+inline std::optional<FileKind> other_kind(std::string_view bytes, std::string_view path) {
   std::uint64_t length = 0;
   if (bytes.size() > safetensors_prefix_size && bytes[safetensors_prefix_size] == '{') {
     copy_little_endian(&length, bytes.data(), 1, sizeof length);
-    if (length <= safetensors_longest_header) return;
+    if (length <= safetensors_longest_header) return std::nullopt;
   }
   constexpr std::size_t enough = 512;
   FileKind kind{};
-  if (find_file_kind(bytes.substr(0, enough), context.file, kind)) fail_file_kind(context, kind);
+  if (!find_file_kind(bytes.substr(0, enough), path, kind)) return std::nullopt;
+  return kind;
+}
+
+/// What model a JSON describes, when it is not the index of shards.
+inline std::optional<FileKind> other_json(std::string_view json) {
+  if (json.find("\"weight_map\"") != std::string_view::npos) return std::nullopt;
+  if (json.find("\"weightsManifest\"") != std::string_view::npos) return kind_tensorflowjs;
+  for (const char* word : {"\"in_shape\"", "\"running_var\"", "\"architecture\""}) {
+    if (json.find(word) != std::string_view::npos) return kind_rtneural;
+  }
+  return std::nullopt;
+}
+
+/// Raises when a file is of another kind that is known, and says how to convert it.
+/// @param bytes  the beginning of the file
+inline void refuse_other_kinds(const FileContext& context, std::string_view bytes) {
+  const std::optional<FileKind> kind = other_kind(bytes, context.file);
+  if (kind) fail_file_kind(context, *kind);
 }
 
 /// Raises when a file that was opened as an index is the description of a model.
 inline void refuse_other_json(const FileContext& context, std::string_view json) {
-  if (json.find("\"weight_map\"") != std::string_view::npos) return;
-  if (json.find("\"weightsManifest\"") != std::string_view::npos) {
-    fail_file_kind(context, kind_tensorflowjs);
-  }
-  for (const char* word : {"\"in_shape\"", "\"running_var\"", "\"architecture\""}) {
-    if (json.find(word) != std::string_view::npos) fail_file_kind(context, kind_rtneural);
-  }
+  const std::optional<FileKind> kind = other_json(json);
+  if (kind) fail_file_kind(context, *kind);
 }
 
 }  // namespace detail

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -82,16 +83,48 @@ inline std::pair<const char*, hid_t> hdf5_dtype(hid_t type) {
   return {nullptr, -1};
 }
 
-/// Collects all datasets below a group, by their path without the first slash. Links to other files
-/// and soft links are not followed, and no group is entered twice.
+/// A text that is an attribute of an object, of fixed or of variable length; "" when there is none.
+inline std::string hdf5_text(hid_t object, const char* name) {
+  constexpr std::size_t longest = std::size_t{1} << 28;
+  if (H5Aexists(object, name) <= 0) return "";
+  const Hdf5Handle attribute(H5Aopen(object, name, H5P_DEFAULT), H5Aclose);
+  const Hdf5Handle type(attribute.is_open() ? H5Aget_type(attribute.id()) : -1, H5Tclose);
+  const Hdf5Handle space(attribute.is_open() ? H5Aget_space(attribute.id()) : -1, H5Sclose);
+  if (!type.is_open() || !space.is_open() || H5Tget_class(type.id()) != H5T_STRING) return "";
+  if (H5Sget_simple_extent_npoints(space.id()) != 1) return "";
+  const Hdf5Handle memory(H5Tcopy(H5T_C_S1), H5Tclose);
+  H5Tset_cset(memory.id(), H5Tget_cset(type.id()));
+  if (H5Tis_variable_str(type.id()) > 0) {
+    H5Tset_size(memory.id(), H5T_VARIABLE);
+    char* found = nullptr;
+    if (H5Aread(attribute.id(), memory.id(), &found) < 0 || found == nullptr) return "";
+    const std::string result = found;
+    H5free_memory(found);
+    return result;
+  }
+  const std::size_t size = H5Tget_size(type.id());
+  if (size == 0 || size > longest) return "";
+  H5Tset_size(memory.id(), size);
+  std::string result(size, '\0');
+  if (H5Aread(attribute.id(), memory.id(), &result[0]) < 0) return "";
+  return result.substr(0, result.find('\0'));
+}
+
+/// Collects all datasets below a group, by their path without the first slash, and the names that
+/// Keras 3 gives to groups. Links to other files and soft links are not followed, and no group is
+/// entered twice.
 class Hdf5Reader {
  public:
+  using Names = std::map<std::string, std::string>;
+
   Hdf5Reader(const FileContext& context, std::uint64_t file_size, Tensors& tensors)
       : context_(context), file_size_(file_size), tensors_(tensors) {}
 
   void read_group(hid_t group, const std::string& path, int depth = 0) {
     constexpr int deepest = 64;
     if (depth > deepest) return;
+    const std::string own_name = hdf5_text(group, "name");
+    if (!own_name.empty()) group_names_[path] = own_name;
     std::vector<std::string> names;
     H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, collect_name, &names);
     for (const std::string& name : names) {
@@ -105,6 +138,9 @@ class Hdf5Reader {
     }
   }
 
+  /// The attribute `name` of groups that have one, by their path with a slash behind it.
+  const Names& group_names() const { return group_names_; }
+
  private:
   static herr_t collect_name(hid_t, const char* name, const H5L_info_t* info, void* names) {
     if (info->type == H5L_TYPE_HARD) static_cast<std::vector<std::string>*>(names)->push_back(name);
@@ -117,11 +153,18 @@ class Hdf5Reader {
     return visited_.insert(info.addr).second;
   }
 
+  /// Keras 3 stores bfloat16 as two bytes without meaning, and says so in an attribute.
+  static std::pair<const char*, hid_t> stored_dtype(hid_t dataset, hid_t type) {
+    const bool is_opaque = H5Tget_class(type) == H5T_OPAQUE && H5Tget_size(type) == 2;
+    if (is_opaque && hdf5_text(dataset, "dtype") == "bfloat16") return {"BF16", type};
+    return hdf5_dtype(type);
+  }
+
   void read_dataset(hid_t dataset, const std::string& key) {
     const Hdf5Handle type(H5Dget_type(dataset), H5Tclose);
     const Hdf5Handle space(H5Dget_space(dataset), H5Sclose);
     if (!type.is_open() || !space.is_open()) return;
-    const auto [dtype, native] = hdf5_dtype(type.id());
+    const auto [dtype, native] = stored_dtype(dataset, type.id());
     const H5S_class_t shape_kind = H5Sget_simple_extent_type(space.id());
     if (dtype == nullptr || shape_kind == H5S_NULL) return;
     hsize_t extents[H5S_MAX_RANK] = {};
@@ -163,34 +206,8 @@ class Hdf5Reader {
   std::uint64_t file_size_;
   Tensors& tensors_;
   std::set<haddr_t> visited_;
+  Names group_names_;
 };
-
-/// A text that is an attribute of an object, of fixed or of variable length; "" when there is none.
-inline std::string hdf5_text(hid_t object, const char* name) {
-  constexpr std::size_t longest = std::size_t{1} << 28;
-  if (H5Aexists(object, name) <= 0) return "";
-  const Hdf5Handle attribute(H5Aopen(object, name, H5P_DEFAULT), H5Aclose);
-  const Hdf5Handle type(attribute.is_open() ? H5Aget_type(attribute.id()) : -1, H5Tclose);
-  const Hdf5Handle space(attribute.is_open() ? H5Aget_space(attribute.id()) : -1, H5Sclose);
-  if (!type.is_open() || !space.is_open() || H5Tget_class(type.id()) != H5T_STRING) return "";
-  if (H5Sget_simple_extent_npoints(space.id()) != 1) return "";
-  const Hdf5Handle memory(H5Tcopy(H5T_C_S1), H5Tclose);
-  H5Tset_cset(memory.id(), H5Tget_cset(type.id()));
-  if (H5Tis_variable_str(type.id()) > 0) {
-    H5Tset_size(memory.id(), H5T_VARIABLE);
-    char* found = nullptr;
-    if (H5Aread(attribute.id(), memory.id(), &found) < 0 || found == nullptr) return "";
-    const std::string result = found;
-    H5free_memory(found);
-    return result;
-  }
-  const std::size_t size = H5Tget_size(type.id());
-  if (size == 0 || size > longest) return "";
-  H5Tset_size(memory.id(), size);
-  std::string result(size, '\0');
-  if (H5Aread(attribute.id(), memory.id(), &result[0]) < 0) return "";
-  return result.substr(0, result.find('\0'));
-}
 
 /// Opens an HDF5 file that lies in memory; the bytes are copied.
 inline hid_t open_hdf5_image(std::string_view bytes) {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "batchnorm/detail/scalar.hpp"
@@ -19,13 +20,6 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
-
-/// A batch norm of a model's JSON.
-struct KerasBatchNorm {
-  std::string name;    ///< of the layer, unique within its model
-  std::string folder;  ///< where the archives of Keras 3 have its arrays: "layers/.../"
-  Options options;
-};
 
 /// A field of an object; null where there is none.
 inline const nlohmann::json& json_field(const nlohmann::json& object, const char* name) {
@@ -88,59 +82,100 @@ inline std::string snake_case(const std::string& name) {
   return snake;
 }
 
-/// Walks through the layers of a model, and through models that are layers.
+/// A batch norm of a model's JSON.
+struct KerasBatchNorm {
+  std::string name;                 ///< of the layer
+  std::vector<std::string> around;  ///< names of the models and wrappers that it is part of
+  bool is_wrapped = false;          ///< whether the last of these is a wrapper, which has one layer
+  std::string folder;               ///< where archives of Keras 3 have its arrays: "layers/.../"
+  KerasNormConfig config;
+
+  Options options() const { return config.options(); }
+};
+
+/// Walks through all layers of a model: those in its list, in models that are layers, in wrappers
+/// such as TimeDistributed, and in layers of somebody's own that have saved their parts. Keras 3
+/// names the folder of a part by the attribute that holds it, and parts of a list by their class,
+/// counted in the order of the list.
 class KerasConfigReader {
  public:
   explicit KerasConfigReader(std::vector<KerasBatchNorm>& found) : found_(found) {}
 
-  /// @param model   an object with class_name and config
-  /// @param folder  that of the model in archives of Keras 3
-  void read(const nlohmann::json& model, const std::string& folder, int depth = 0) {
-    constexpr int deepest = 64;
-    const nlohmann::json* const layers = layers_of(model);
-    if (layers == nullptr || depth > deepest) return;
-    std::map<std::string, int> used;
-    for (const nlohmann::json& layer : *layers) {
-      const std::string kind = json_text_in(layer, "class_name");
-      // Folders are counted by class, in the order of the layers.
-      std::string own = snake_case(kind);
-      const int number = used[own]++;
-      if (number > 0) own += "_" + std::to_string(number);
-      const std::string inside = folder + "layers/" + own + "/";
-      if (is_batch_norm_class(kind)) add(layer, inside);
-      read(layer, inside, depth + 1);
+  /// @param model  an object with class_name and config
+  void read(const nlohmann::json& model) { read_parts(model, ""); }
+
+ private:
+  /// The class without the package that custom ones are registered under: "own>Block".
+  static std::string class_of(const nlohmann::json& object) {
+    const std::string name = json_text_in(object, "class_name");
+    return name.substr(name.find_last_of('>') + 1);
+  }
+
+  static bool is_layer(const nlohmann::json& part) {
+    return !json_text_in(part, "class_name").empty() && json_field(part, "config").is_structured();
+  }
+
+  void read_parts(const nlohmann::json& object, const std::string& folder) {
+    constexpr std::size_t deepest = 64;
+    if (around_.size() > deepest) return;
+    const nlohmann::json& config = json_field(object, "config");
+    // Keras 1 has the list of layers of a Sequential right in `config`.
+    if (config.is_array()) return read_list(config, folder + "layers/");
+    if (!config.is_object()) return;
+    const bool is_bidirectional = class_of(object) == "Bidirectional";
+    for (const auto& [key, part] : config.items()) {
+      if (part.is_array()) read_list(part, folder + key + "/");
+      if (!is_layer(part)) continue;
+      const bool is_forward = is_bidirectional && key == "layer";
+      read_layer(part, folder + (is_forward ? "forward_layer" : key) + "/", key == "layer");
     }
   }
 
- private:
-  static bool is_batch_norm_class(const std::string& kind) {
-    return kind == "BatchNormalization" || kind == "BatchNormalizationV1" ||
-           kind == "BatchNormalizationV2" || kind == "SyncBatchNormalization";
+  void read_list(const nlohmann::json& list, const std::string& folder) {
+    std::map<std::string, int> used;
+    for (const nlohmann::json& layer : list) {
+      if (!is_layer(layer)) continue;
+      std::string own = snake_case(class_of(layer));
+      const int number = used[own]++;
+      if (number > 0) own += "_" + std::to_string(number);
+      read_layer(layer, folder + own + "/", false);
+    }
   }
 
-  /// Keras 1 has the list of layers of a Sequential right in `config`.
-  static const nlohmann::json* layers_of(const nlohmann::json& model) {
-    const nlohmann::json& config = json_field(model, "config");
-    const nlohmann::json& layers = config.is_array() ? config : json_field(config, "layers");
-    return layers.is_array() ? &layers : nullptr;
-  }
-
-  void add(const nlohmann::json& layer, const std::string& folder) {
+  void read_layer(const nlohmann::json& layer, const std::string& folder, bool is_wrapped) {
     const nlohmann::json& config = json_field(layer, "config");
-    const KerasNormConfig norm = read_keras_norm(config);
-    // Without an epsilon nothing is known; the default of Keras has changed between versions.
-    if (!norm.has_valid_epsilon()) return;
-    found_.push_back({json_text_in(config, "name"), folder, norm.options()});
+    std::string name = json_text_in(config, "name");
+    if (name.empty()) name = json_text_in(layer, "name");
+    if (class_of(layer).find("BatchNormalization") != std::string::npos) {
+      const KerasNormConfig norm = read_keras_norm(config);
+      // Without an epsilon nothing is known; the default of Keras has changed between versions.
+      if (norm.epsilon) found_.push_back({name, around_, is_wrapped, folder, norm});
+      return;
+    }
+    around_.push_back(name);
+    read_parts(layer, folder);
+    around_.pop_back();
   }
 
   std::vector<KerasBatchNorm>& found_;
+  std::vector<std::string> around_;
 };
 
-/// The batch norms of a model. Text that is no JSON of a model has none.
-inline std::vector<KerasBatchNorm> read_keras_config(const std::string& json) {
+/// The batch norms of a model that have an epsilon, valid or not.
+inline std::vector<KerasBatchNorm> keras_norms_of(const nlohmann::json& model) {
   std::vector<KerasBatchNorm> found;
+  KerasConfigReader(found).read(model);
+  return found;
+}
+
+/// The batch norms of a model whose epsilon is valid. Text that is no JSON of a model has none.
+inline std::vector<KerasBatchNorm> read_keras_config(const std::string& json) {
   const nlohmann::json model = nlohmann::json::parse(json, nullptr, false);
-  if (!model.is_discarded()) KerasConfigReader(found).read(model, "");
+  std::vector<KerasBatchNorm> found;
+  if (model.is_discarded()) return found;
+  for (KerasBatchNorm& norm : keras_norms_of(model)) {
+    if (norm.config.has_valid_epsilon()) found.push_back(std::move(norm));
+  }
   return found;
 }
 

@@ -100,7 +100,8 @@ class OnnxConstantFinder {
   void from_node(const OnnxScope& scope, const onnx::NodeProto& node, OnnxConstant& constant) {
     if (is_onnx_op(node, "ConstantOfShape")) return fill(scope, node, constant);
     if (is_onnx_op(node, "Constant")) return from_constant(node, constant);
-    fail(constant, text("it is computed by ", node.op_type(), " ", in_quotes(onnx_label(node))));
+    fail(constant,
+         text("it is computed by ", in_line(node.op_type()), " ", in_quotes(onnx_label(node))));
   }
 
   void from_constant(const onnx::NodeProto& node, OnnxConstant& constant) {

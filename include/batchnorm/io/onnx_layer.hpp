@@ -27,7 +27,7 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
 inline std::string onnx_words(const onnx::NodeProto& node) {
-  return text(node.op_type(), " ", in_quotes(onnx_label(node)));
+  return text(in_line(node.op_type()), " ", in_quotes(onnx_label(node)));
 }
 
 /// A layer of a graph, or why a node is none. Points into the model.

@@ -61,6 +61,12 @@ inline std::string in_quotes(const std::string& name) {
   return printable + (name.size() > longest ? "\"..." : "\"");
 }
 
+/// A name of a file as one word of a line.
+inline std::string in_line(const std::string& name) {
+  const std::string quoted = in_quotes(name);
+  return quoted.substr(1, quoted.find_last_of('"') - 1);
+}
+
 /// The beginning of a message. The path comes from the caller and is printed as it is.
 inline std::string beginning(const FileContext& context) {
   return text(context.function, ": \"", context.file, "\": ");

@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <functional>
 #include <limits>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -21,6 +20,7 @@
 #include "batchnorm/io/dtype.hpp"
 #include "batchnorm/io/file_bytes.hpp"
 #include "batchnorm/io/keras_config.hpp"
+#include "batchnorm/io/keras_names.hpp"
 #include "batchnorm/io/safetensors_index.hpp"
 #include "batchnorm/io/safetensors_layout.hpp"
 #include "batchnorm/io/safetensors_options.hpp"
@@ -57,8 +57,7 @@ class TfjsReader {
     const Json& manifest = json_field(model, "weightsManifest");
     if (!manifest.is_array()) fail_file(context_, "weightsManifest", "an array", "something else");
     for (const Json& group : manifest) read_group(group);
-    collect_options(json_field(model, "modelTopology"));
-    attach_options();
+    attach_options(norms_of(json_field(model, "modelTopology")));
     return std::move(tensors_);
   }
 
@@ -178,62 +177,35 @@ class TfjsReader {
     tensors_.set(key, shape, values);
   }
 
-  /// Options of every batch norm of the topology, by the name of the layer; models lie in models.
-  void collect_options(const Json& topology) {
-    std::vector<const Json*> open = {&topology};
-    while (!open.empty()) {
-      const Json& part = *open.back();
-      open.pop_back();
-      if (part.is_array()) {
-        for (const Json& entry : part) open.push_back(&entry);
+  /// The topology is a model of Keras, or has it in a field.
+  std::vector<KerasBatchNorm> norms_of(const Json& topology) const {
+    const Json& model = json_field(topology, "model_config");
+    std::vector<KerasBatchNorm> norms = keras_norms_of(model.is_object() ? model : topology);
+    for (const KerasBatchNorm& norm : norms) {
+      const std::string layer = text("layer ", in_quotes(norm.name));
+      if (!norm.config.has_valid_epsilon()) {
+        fail_file(context_, layer + ": epsilon", "zero or larger", text(*norm.config.epsilon));
       }
-      if (!part.is_object()) continue;
-      const std::string type = json_text_in(part, "class_name");
-      const Json& config = json_field(part, "config");
-      if (type.find("BatchNormalization") != std::string::npos) {
-        add_options(json_text_in(config, "name"), config);
-        continue;
-      }
-      for (const char* inner : {"model_config", "config", "layers", "layer"}) {
-        open.push_back(&json_field(part, inner));
+      if (norm.config.momentum && !norm.config.has_valid_momentum()) {
+        fail_file(context_, layer + ": momentum", "a number in [0, 1]",
+                  text(*norm.config.momentum));
       }
     }
+    return norms;
   }
 
-  void add_options(const std::string& name, const Json& config) {
-    const KerasNormConfig norm = read_keras_norm(config);
-    if (!norm.epsilon) return;  // then the caller has to say it
-    if (!norm.has_valid_epsilon()) {
-      fail_file(context_, text("layer ", in_quotes(name), ": epsilon"), "zero or larger",
-                text(*norm.epsilon));
-    }
-    if (norm.momentum && !norm.has_valid_momentum()) {
-      fail_file(context_, text("layer ", in_quotes(name), ": momentum"), "a number in [0, 1]",
-                text(*norm.momentum));
-    }
-    options_[name].push_back(options_to_json(norm.options()));
-  }
-
-  /// Weights of a layer lie below its name, and that may lie below names of models.
-  void attach_options() {
-    for (const FoundBatchNorm& norm : find_batch_norms(tensors_)) {
-      std::string name = norm.prefix.parameters;
-      if (!name.empty()) name.pop_back();
-      const std::size_t slash = name.find_last_of('/');
-      if (slash != std::string::npos) name.erase(0, slash + 1);
-      const auto entry = options_.find(name);
-      if (entry == options_.end()) continue;
-      const std::vector<Json>& all = entry->second;
-      bool same = true;
-      for (const Json& one : all) same = same && one == all.front();
-      if (same) tensors_.metadata()[metadata_key(norm.prefix.parameters)] = all.front().dump();
+  void attach_options(const std::vector<KerasBatchNorm>& norms) {
+    for (const FoundBatchNorm& found : find_batch_norms(tensors_)) {
+      const std::string& prefix = found.prefix.parameters;
+      const KerasBatchNorm* const norm = find_keras_norm(prefix, norms);
+      if (norm == nullptr) continue;
+      tensors_.metadata()[metadata_key(prefix)] = options_to_json(norm->options()).dump();
     }
   }
 
   const FileContext& context_;
   TfjsFiles files_;
   Tensors tensors_;
-  std::map<std::string, std::vector<Json>> options_;
 };
 
 }  // namespace detail
