@@ -107,8 +107,8 @@ class Reducer {
   /// Reduces [begin, end) again and again, for those of them that are not done; the first that is
   /// not is known. One kind of outcome at a time: no channel is reduced in another way because of
   /// its neighbours.
-  void retry(const Execution& execution, InstructionSet set, Index pending, Outcome outcome,
-             Index begin, Index end) const {
+  [[gnu::cold]] void retry(const Execution& execution, InstructionSet set, Index pending,
+                           Outcome outcome, Index begin, Index end) const {
     Outcome outcomes[max_retried] = {};
     int tried[max_retried] = {};
     A scratch[max_sums][max_retried];

@@ -341,7 +341,7 @@ class RegionReducer {
 
   // ---- beyond the range of the lanes
 
-  void sum_in_accumulator(const Region& region, const Targets& into) const {
+  [[gnu::cold]] void sum_in_accumulator(const Region& region, const Targets& into) const {
     const Index per_channel = shape_.columns_per_channel;
     C k[max_coefficients];
     C* to[max_coefficients];

@@ -29,9 +29,9 @@ namespace detail {
 /// sqrt(1 + z^2 / (N + 1)) with population variances and epsilon 0: less than sqrt(N), and z for
 /// large N.
 template <class T, int Channels>
-void learn_single_value(const ForwardCall<T, Channels>& call,
-                        const Moments<accumulator_t<T>, Channels>& batch, const InputViews<T>& in,
-                        const Execution& execution) {
+[[gnu::cold]] void learn_single_value(const ForwardCall<T, Channels>& call,
+                                      const Moments<accumulator_t<T>, Channels>& batch,
+                                      const InputViews<T>& in, const Execution& execution) {
   State<T, Channels> next = call.state;
   if (check_finite<parameter_t<T>>(call.function, call.options, batch)) {
     check_running_update(call.function, call.options, batch, call.state);

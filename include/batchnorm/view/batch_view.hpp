@@ -20,6 +20,32 @@ enum class PositionOrder {
   first_fastest  ///< Fortran order: column-major tensors
 };
 
+namespace detail {
+/// All that a view must fulfil. Given numbers and no view, so that one that nobody else looks at
+/// need not be in memory.
+[[gnu::cold, gnu::noinline]] inline void check_view(Index samples, Index channels, Index positions,
+                                                    bool null) {
+  constexpr const char* function = "BatchView";
+  if (channels < 1) {
+    fail_argument(function, "number of channels", "at least 1", text(channels));
+  }
+  if (samples < 0 || positions < 0) {
+    fail_argument(function, "number of samples and positions", "zero or more",
+                  text(samples, " samples and ", positions, " positions"));
+  }
+  if (samples == 0 || positions == 0) return;
+  constexpr Index most = (std::numeric_limits<Index>::max)();
+  if (samples > most / channels || samples * channels > most / positions) {
+    fail_argument(function, "number of elements", text("at most ", most),
+                  text(samples, " x ", channels, " x ", positions, " elements"));
+  }
+  if (null) {
+    fail_argument(function, "data of a view that is not empty", "a pointer to its elements",
+                  text("null for ", samples * channels * positions, " elements"));
+  }
+}
+}  // namespace detail
+
 /// A minibatch where it lies: a strided (samples, channels, positions) array that somebody else
 /// owns. Statistics are per channel, over samples and positions.
 ///
@@ -108,31 +134,7 @@ class BatchView {
                                         << (std::numeric_limits<std::size_t>::digits / 3 - 1);
     const bool usual = static_cast<std::size_t>(samples_ | channels_ | positions_) < surely_fits &&
                        channels_ > 0 && data_ != nullptr;
-    if (!usual) check_in_full(samples_, channels_, positions_, data_ == nullptr);
-  }
-
-  /// Given numbers and no view, so that one that nobody else looks at need not be in memory.
-  [[gnu::noinline]] static void check_in_full(Index samples, Index channels, Index positions,
-                                              bool null) {
-    constexpr const char* function = "BatchView";
-    if (channels < 1) {
-      detail::fail_argument(function, "number of channels", "at least 1", detail::text(channels));
-    }
-    if (samples < 0 || positions < 0) {
-      detail::fail_argument(function, "number of samples and positions", "zero or more",
-                            detail::text(samples, " samples and ", positions, " positions"));
-    }
-    if (samples == 0 || positions == 0) return;
-    constexpr Index most = (std::numeric_limits<Index>::max)();
-    if (samples > most / channels || samples * channels > most / positions) {
-      detail::fail_argument(function, "number of elements", detail::text("at most ", most),
-                            detail::text(samples, " x ", channels, " x ", positions, " elements"));
-    }
-    if (null) {
-      detail::fail_argument(function, "data of a view that is not empty",
-                            "a pointer to its elements",
-                            detail::text("null for ", samples * channels * positions, " elements"));
-    }
+    if (!usual) detail::check_view(samples_, channels_, positions_, data_ == nullptr);
   }
 
   T* data_;

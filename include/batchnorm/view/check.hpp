@@ -84,8 +84,9 @@ template <class A, class B>
 }
 
 /// Everything an output must fulfil with regard to one input of the same shape.
-inline void check_output_in_full(const char* function, const char* out_name, const ViewMemory& out,
-                                 const char* in_name, const ViewMemory& in) {
+[[gnu::noinline]] inline void check_output_in_full(const char* function, const char* out_name,
+                                                   const ViewMemory& out, const char* in_name,
+                                                   const ViewMemory& in) {
   check_same_shape(function, in_name, in, out_name, out);
   if (repeats_elements(out)) {
     fail_argument(function, text("elements of ", out_name, " must be distinct"),
