@@ -55,6 +55,7 @@ TEST_CASE("means are taken over the rows that have the rival") {
   CHECK_THAT(mean_gain(results, groups()[2].holds, "", times_faster_at_limit),
              WithinAbs(4.0, 1e-12));
   CHECK_THAT(mean_times_limit(results, is_training_work), WithinAbs(1.0, 1e-12));
+  CHECK_THAT(mean_times_limit(results, is_training_work, 64 * mebibyte), WithinAbs(0.0, 0.0));
 }
 
 TEST_CASE("the summary has a line for every group and library, and a dash for no rows") {
@@ -66,11 +67,17 @@ TEST_CASE("the summary has a line for every group and library, and a dash for no
       "| ---------------------------------------- | -----------: | -----------: | ------------: | "
       "---: |\n"
       "| inference, best rival                    |         1.00 |         2.00 |          2.00 | "
-      "1.60 |\n"
+      "2.00 |\n"
+      "| inference, from 1 MiB on                 |         1.00 |              |               | "
+      "1.25 |\n"
       "| training, best rival                     |         2.00 |         2.00 |          4.00 | "
       "2.00 |\n"
+      "| training, from 1 MiB on                  |         2.00 |              |               | "
+      "1.35 |\n"
       "| backward, best rival                     |         0.50 |         8.00 |          4.00 | "
       "1.70 |\n"
+      "| backward, from 1 MiB on                  |         0.50 |              |               | "
+      "1.35 |\n"
       "| training and backward, oneDNN            |              |         4.00 |          4.00 | "
       "4.00 |\n"
       "| training and backward, libtorch          |              |            - |             - | "

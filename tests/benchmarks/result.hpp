@@ -144,9 +144,25 @@ inline double bfloat16_gain(const std::vector<RowResult>& results, const RowResu
   return other == nullptr ? 0.0 : other->ours.seconds / result.ours.seconds;
 }
 
+/// How many times as long as on one thread the row takes, from 256 KiB to 4 MiB, where that is by
+/// more than the noise; otherwise 0.
+inline double thread_loss(const std::vector<RowResult>& results, const RowResult& result) {
+  const bool in_range = bytes(result.row) >= mebibyte / 4 && bytes(result.row) < 4 * mebibyte;
+  if (result.row.threads == 1 || !in_range) return 0.0;
+  Row alone = result.row;
+  alone.threads = 1;
+  const RowResult* one = result_of(results, alone);
+  if (one == nullptr || !is_slower(result.ours, one->ours)) return 0.0;
+  return result.ours.seconds / one->ours.seconds;
+}
+
 inline std::vector<std::string> missed_threads(const std::vector<RowResult>& results) {
   std::vector<std::string> lines;
   for (const RowResult& result : results) {
+    const double loss = thread_loss(results, result);
+    if (loss > 0.0) {
+      lines.push_back(name_of(result.row) + ": " + ratio(loss) + " x one thread, bar 1.00");
+    }
     const double efficiency = thread_efficiency(results, result);
     if (efficiency > 0.0 && efficiency < 0.9) {
       lines.push_back(name_of(result.row) + ": gains " + ratio(efficiency) +

@@ -67,6 +67,21 @@ TEST_CASE("bfloat16 is compared with float of the same row, out of the cache") {
   CHECK_THAT(bfloat16_gain(results, results[1]), WithinAbs(0.0, 0.0));
 }
 
+TEST_CASE("two threads in cache are no slower than one, by more than the noise") {
+  std::vector<RowResult> results = {made_up(Work::train, 1, 0.0001, {}),
+                                    made_up(Work::train, 2, 0.0002, {})};
+  for (RowResult& result : results) result.row.shape = {Layout::rows, 256, 1024, 1, 1};  // 1 MiB
+  CHECK_THAT(thread_loss(results, results[1]), WithinAbs(2.0, 1e-12));
+  CHECK_THAT(thread_loss(results, results[0]), WithinAbs(0.0, 0.0));
+  REQUIRE(missed_threads(results).size() == 1);
+  CHECK(missed_threads(results)[0] == name_of(results[1].row) + ": 2.00 x one thread, bar 1.00");
+  results[1].ours = {0.000105, 0.10};
+  CHECK(missed_threads(results).empty());
+  results[1].ours = {0.0002, 0.0};
+  for (RowResult& result : results) result.row.shape = {Layout::rows, 64, 512, 1, 1};  // too little
+  CHECK(missed_threads(results).empty());
+}
+
 TEST_CASE("the gain from threads is compared with that of copying") {
   // Copying is twice as fast with two threads.
   std::vector<RowResult> results = {made_up(Work::train, 1, 0.004, {}),

@@ -40,7 +40,7 @@ inline constexpr bool widens_from_memory =
     avx2_bytes;
 
 /// The eight bfloat16 at an address, which both halves of the vector read, as four floats in each:
-/// one instruction less that crosses the halves than vpmovzxwd.
+/// unlike with vpmovzxwd, nothing crosses the halves.
 template <int Lanes>
 [[gnu::always_inline]] inline void widen_from(Vector<float, Lanes>& wide, const void* from) {
   constexpr std::uint8_t zero = 0x80;
@@ -48,8 +48,8 @@ template <int Lanes>
                                            zero, zero, 4,  5,  zero, zero, 6,  7,   //
                                            zero, zero, 8,  9,  zero, zero, 10, 11,  //
                                            zero, zero, 12, 13, zero, zero, 14, 15};
-  Vector<std::uint8_t, 32> chosen, both;
-  read<std::uint8_t, 32>(chosen, bytes);
+  Vector<std::uint8_t, 4 * Lanes> chosen, both;
+  read<std::uint8_t, 4 * Lanes>(chosen, bytes);
   assembly::vbroadcasti128(both, from);
   assembly::vpshufb(wide, both, chosen);
 }
