@@ -85,6 +85,14 @@ TEST_CASE("a layer comes with its weights by name, and with epsilon and update r
   }
 }
 
+TEST_CASE("files are named with ./ in front by browsers") {
+  Model model;
+  model.manifest[0]["paths"] = {"./a.bin", "b.bin"};
+  CHECK(load_options(model.open(), "bn/").epsilon == 0.01);
+  model.manifest[0]["paths"] = {"./../a.bin", "b.bin"};
+  CHECK_THROWS_WITH(model.open(), Contains("a way out of the folder"));
+}
+
 TEST_CASE("layers of models inside the model are found, wrapped ones too") {
   Model model;
   json inner = model.layers;

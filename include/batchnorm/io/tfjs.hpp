@@ -78,7 +78,8 @@ class TfjsReader {
     const Json& paths = json_field(group, "paths");
     if (!paths.is_array()) fail_file(context_, "paths of a group", "an array", "something else");
     for (const Json& path : paths) {
-      const std::string name = path.is_string() ? path.get_ref<const std::string&>() : "";
+      // Models that a browser has saved have "./" in front.
+      const std::string name = without_dot(path.is_string() ? path.get<std::string>() : "");
       const std::string objection = objection_to_file_name(name);
       if (!objection.empty()) {
         fail_file(context_, "paths of a group", "names below the folder of the model",
