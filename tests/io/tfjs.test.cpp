@@ -188,6 +188,25 @@ TEST_CASE("integers without min and scale are no statistics") {
                                       Contains("tensor \"bn/moving_variance\": quantization"));
 }
 
+TEST_CASE("texts among the weights are passed over") {
+  Model model;
+  json words = {{"name", "vocabulary"}, {"shape", {2}}, {"dtype", "string"}};
+  model.manifest[0]["weights"].insert(model.manifest[0]["weights"].begin(), words);
+  const std::string texts("\x02\0\0\0ab\0\0\0\0", 10);
+  const std::string numbers = model.bytes;
+  model.bytes = texts + numbers;
+  CHECK(model.open().values<float>("bn/moving_variance") == std::vector<float>{4, 0.25f});
+  CHECK_FALSE(model.open().contains("vocabulary"));
+  model.weight(0)["shape"] = {1000000000000};
+  CHECK_THROWS_WITH(model.open(), Contains("tensor \"vocabulary\"") && Contains("truncated"));
+  model.weight(0)["shape"] = {4294967296u, 4294967296u};
+  CHECK_THROWS_WITH(model.open(), Contains("tensor \"vocabulary\""));
+  // A text that is longer than the file.
+  model.weight(0)["shape"] = {1};
+  model.bytes = "\xff\xff\xff\xff" + numbers;
+  CHECK_THROWS_WITH(model.open(), Contains("tensor \"vocabulary\""));
+}
+
 TEST_CASE("a graph-model says that nothing is left to read") {
   Model model;
   model.write({{"format", "graph-model"}, {"modelTopology", {{"node", json::array()}}}});
