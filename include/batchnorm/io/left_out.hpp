@@ -139,7 +139,7 @@ class LeftOutSearch {
 /// network that are averaged over the training, averages of single tensors, what optimizers and
 /// quantisers keep, lists of vectors that nothing calls batch norm. Empty when there is nothing of
 /// all that. Errors: none. Cost: looks at names and shapes only, no element is read.
-/// @param found  the layers that find_batch_norms finds in these tensors
+/// @param tensors, found  a checkpoint, and what find_batch_norms finds in it
 inline std::vector<LeftOut> find_left_out(const Tensors& tensors,
                                           const std::vector<FoundBatchNorm>& found) {
   return detail::LeftOutSearch(tensors, found).run();
