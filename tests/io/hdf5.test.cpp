@@ -128,6 +128,15 @@ TEST_CASE("texts that are attributes, of fixed and of variable length") {
   CHECK(detail::hdf5_text(file.id(), "variable") == "another text");
   CHECK(detail::hdf5_text(file.id(), "empty") == "");
   CHECK(detail::hdf5_text(file.id(), "nowhere") == "");
+  // As NumPy has it: no zero behind the last letter.
+  const detail::Hdf5Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
+  H5Tset_size(type.id(), 4);
+  H5Tset_strpad(type.id(), H5T_STR_NULLPAD);
+  const detail::Hdf5Handle space(H5Screate(H5S_SCALAR), H5Sclose);
+  const detail::Hdf5Handle full(
+      H5Acreate2(file.id(), "full", type.id(), space.id(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+  H5Awrite(full.id(), type.id(), "text");
+  CHECK(detail::hdf5_text(file.id(), "full") == "text");
 }
 
 TEST_CASE("what is no HDF5 file is not opened") {

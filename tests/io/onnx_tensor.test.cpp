@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/io/onnx_tensor.hpp"
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -141,13 +142,19 @@ TEST_CASE("external data come from their place in a file of the folder") {
   CHECK_THAT(fault_of(external("w.bin", "-1"), here), Contains("offset"));
   CHECK_THAT(fault_of(external("w.bin", "4", "4"), here), Contains("4 bytes for F32 [2]"));
   CHECK_THAT(fault_of(external("no.bin"), here), Contains("no such file"));
+  std::filesystem::create_directories(folder.path() / "sub" / "dir");
+  write_bytes(folder.file("sub/dir/w.bin"), std::string("\x00\x00\x80\x3f\x00\x00\x00\x40", 8));
+  CHECK(numbers(external("sub/dir/w.bin"), nullptr, here) == std::vector<double>{1, 2});
+  CHECK(numbers(external("./sub/dir/w.bin"), nullptr, here) == std::vector<double>{1, 2});
 }
 
 TEST_CASE("external data outside of the folder of the model are not opened") {
   const TemporaryFolder folder;
   const std::string here = folder.path().string();
   CHECK_THAT(fault_of(external("../w.bin"), here), Contains("a way out of the folder"));
+  CHECK_THAT(fault_of(external("./../w.bin"), here), Contains("a way out of the folder"));
   CHECK_THAT(fault_of(external("/etc/passwd"), here), Contains("an absolute path"));
+  CHECK_THAT(fault_of(external(".//etc/passwd"), here), Contains("an absolute path"));
   CHECK_THAT(fault_of(external(""), here), Contains("an empty name"));
   CHECK_THAT(fault_of(external("w.bin")), Contains("without a folder"));
 }

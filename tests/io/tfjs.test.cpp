@@ -85,6 +85,14 @@ TEST_CASE("a layer comes with its weights by name, and with epsilon and update r
   }
 }
 
+TEST_CASE("files are named with ./ in front by browsers") {
+  Model model;
+  model.manifest[0]["paths"] = {"./a.bin", "b.bin"};
+  CHECK(load_options(model.open(), "bn/").epsilon == 0.01);
+  model.manifest[0]["paths"] = {"./../a.bin", "b.bin"};
+  CHECK_THROWS_WITH(model.open(), Contains("a way out of the folder"));
+}
+
 TEST_CASE("layers of models inside the model are found, wrapped ones too") {
   Model model;
   json inner = model.layers;
@@ -178,6 +186,25 @@ TEST_CASE("integers without min and scale are no statistics") {
   model.weight(0)["quantization"] = {{"dtype", "uint8"}, {"scale", 0.3}};
   CHECK_THROWS_WITH(model.open(), Contains("model.json\"") &&
                                       Contains("tensor \"bn/moving_variance\": quantization"));
+}
+
+TEST_CASE("texts among the weights are passed over") {
+  Model model;
+  json words = {{"name", "vocabulary"}, {"shape", {2}}, {"dtype", "string"}};
+  model.manifest[0]["weights"].insert(model.manifest[0]["weights"].begin(), words);
+  const std::string texts("\x02\0\0\0ab\0\0\0\0", 10);
+  const std::string numbers = model.bytes;
+  model.bytes = texts + numbers;
+  CHECK(model.open().values<float>("bn/moving_variance") == std::vector<float>{4, 0.25f});
+  CHECK_FALSE(model.open().contains("vocabulary"));
+  model.weight(0)["shape"] = {1000000000000};
+  CHECK_THROWS_WITH(model.open(), Contains("tensor \"vocabulary\"") && Contains("truncated"));
+  model.weight(0)["shape"] = {4294967296u, 4294967296u};
+  CHECK_THROWS_WITH(model.open(), Contains("tensor \"vocabulary\""));
+  // A text that is longer than the file.
+  model.weight(0)["shape"] = {1};
+  model.bytes = "\xff\xff\xff\xff" + numbers;
+  CHECK_THROWS_WITH(model.open(), Contains("tensor \"vocabulary\""));
 }
 
 TEST_CASE("a graph-model says that nothing is left to read") {

@@ -104,8 +104,9 @@ inline std::string hdf5_text(hid_t object, const char* name) {
   }
   const std::size_t size = H5Tget_size(type.id());
   if (size == 0 || size > longest) return "";
-  H5Tset_size(memory.id(), size);
-  std::string result(size, '\0');
+  // NumPy fills all of a fixed size with letters; what is read has a zero behind them.
+  H5Tset_size(memory.id(), size + 1);
+  std::string result(size + 1, '\0');
   if (H5Aread(attribute.id(), memory.id(), &result[0]) < 0) return "";
   return result.substr(0, result.find('\0'));
 }

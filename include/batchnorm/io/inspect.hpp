@@ -44,10 +44,10 @@ inline void fill_table(NormTable& table, const Tensors& tensors,
 
 }  // namespace detail
 
-/// The batch norms of a checkpoint as a table for a person: names, channels, type, epsilon where it
-/// is in the file, ranges of mean and variance; below it what should be looked at, and what looks
-/// like batch norm and is not listed. Names of the file are made safe to print. inspect in
-/// onnx_inspect.hpp makes the same table of an ONNX model.
+/// The batch norms among the tensors of a checkpoint as a table for a person: names, channels,
+/// type, epsilon where it is in the file, ranges of mean and variance; below it what should be
+/// looked at, and what looks like batch norm and is not listed. Names of the file are made safe to
+/// print. inspect in onnx_inspect.hpp makes the same table of an ONNX model.
 /// @throws std::runtime_error when the metadata of a layer is not what this library writes
 /// Cost: reads the elements of all batch norms.
 inline std::string inspect(const Tensors& tensors) {

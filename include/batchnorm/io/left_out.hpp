@@ -24,11 +24,12 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 
-/// A kind of tensors or layers that find_batch_norms leaves out. A plain value.
+/// A kind of tensors or layers that find_batch_norms leaves out. Errors: none. Thread safety: a
+/// plain value.
 struct LeftOut {
   std::string what;       ///< "tensors of an optimizer"
   std::string reason;     ///< why they are no layers, or not listed
-  std::size_t count = 0;  ///< how many there are
+  std::size_t count = 0;  ///< number of these tensors or layers
   std::string example;    ///< the first of them, a name of the file
 
   /// One line for a person. The name from the file is made safe to print.
@@ -139,7 +140,7 @@ class LeftOutSearch {
 /// network that are averaged over the training, averages of single tensors, what optimizers and
 /// quantisers keep, lists of vectors that nothing calls batch norm. Empty when there is nothing of
 /// all that. Errors: none. Cost: looks at names and shapes only, no element is read.
-/// @param found  the layers that find_batch_norms finds in these tensors
+/// @param tensors, found  a checkpoint, and what find_batch_norms finds in it
 inline std::vector<LeftOut> find_left_out(const Tensors& tensors,
                                           const std::vector<FoundBatchNorm>& found) {
   return detail::LeftOutSearch(tensors, found).run();

@@ -173,7 +173,7 @@ class OnnxTensorReader {
     const std::uint64_t needed = count * (dtype_bits(tensor.dtype) / 8);
     std::uint64_t length = needed;
     for (const auto& entry : proto_.external_data()) {
-      if (entry.key() == "location") location = entry.value();
+      if (entry.key() == "location") location = without_dot(entry.value());
       const bool number = entry.key() == "offset" || entry.key() == "length";
       if (number && !parse_digits(entry.value(), entry.key() == "offset" ? offset : length)) {
         return fail(text("external data with ", entry.key(), " ", in_quotes(entry.value())));

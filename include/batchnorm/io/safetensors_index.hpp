@@ -54,6 +54,12 @@ inline std::string objection_to_file_name(const std::string& name) {
   return "";
 }
 
+/// The same name without the "./" that some systems put in front of every one.
+inline std::string without_dot(std::string name) {
+  while (name.compare(0, 2, "./") == 0) name.erase(0, 2);
+  return name;
+}
+
 /// Receives the events of the JSON parser, as HeaderHandler does. What stands beside the map of
 /// tensors is passed over, however deep it is.
 class IndexHandler {

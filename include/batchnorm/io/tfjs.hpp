@@ -78,7 +78,8 @@ class TfjsReader {
     const Json& paths = json_field(group, "paths");
     if (!paths.is_array()) fail_file(context_, "paths of a group", "an array", "something else");
     for (const Json& path : paths) {
-      const std::string name = path.is_string() ? path.get_ref<const std::string&>() : "";
+      // Models that a browser has saved have "./" in front.
+      const std::string name = without_dot(path.is_string() ? path.get<std::string>() : "");
       const std::string objection = objection_to_file_name(name);
       if (!objection.empty()) {
         fail_file(context_, "paths of a group", "names below the folder of the model",
@@ -128,6 +129,27 @@ class TfjsReader {
     fail_tensor(context_, key, "dtype", "float32, int32, uint8 or bool", in_quotes(name));
   }
 
+  /// Texts, a vocabulary for example, are passed over: each stands behind its length in 4 bytes.
+  std::size_t bytes_of_texts(const std::vector<Index>& shape, const std::string& key,
+                             const std::string& bytes, std::size_t begin) const {
+    std::uint64_t count = 0;
+    std::uint64_t place = begin;
+    bool fits = count_elements(shape, count);
+    for (std::uint64_t i = 0; fits && i < count; ++i) {
+      std::uint32_t length = 0;
+      fits = bytes.size() - place >= sizeof length;
+      if (!fits) break;
+      copy_little_endian(&length, bytes.data() + place, 1, sizeof length);
+      place += sizeof length;
+      fits = bytes.size() - place >= length;
+      place += length;
+    }
+    if (fits) return static_cast<std::size_t>(place) - begin;
+    fail_tensor(context_, key, "the files of the group are truncated",
+                text("elements of string ", shape_text(shape)),
+                text(bytes.size() - begin, " bytes"));
+  }
+
   /// @return where the next weight begins
   std::size_t read_weight(const Json& weight, const std::string& bytes, std::size_t begin) {
     const std::string key = json_text_in(weight, "name");
@@ -137,8 +159,9 @@ class TfjsReader {
     const std::vector<Index> shape = shape_of(weight, key);
     const Json& quantisation = json_field(weight, "quantization");
     const bool quantised = quantisation.is_object();
-    const char* const dtype =
-        dtype_of(json_text_in(quantised ? quantisation : weight, "dtype"), key);
+    const std::string type = json_text_in(quantised ? quantisation : weight, "dtype");
+    if (type == "string") return begin + bytes_of_texts(shape, key, bytes, begin);
+    const char* const dtype = dtype_of(type, key);
     std::uint64_t count = 0;
     const std::uint64_t size = dtype_bits(dtype) / 8;
     const std::uint64_t left = bytes.size() - begin;
