@@ -46,8 +46,20 @@ TEMPLATE_TEST_CASE("elements whose bits are set are compressed in their order", 
       for (Index i = 0; i < bytes * 8; ++i) {
         if (is_set(bits, i)) expected.push_back(from[static_cast<Size>(i)]);
       }
-      detail::compress(set, from.data(), bits.data(), bytes, to.data());
+      detail::compress(set, from.data(), 0, bits.data(), bytes, to.data(), 0, 1);
       CHECK(std::equal(expected.begin(), expected.end(), to.begin()));
+      // Lines that begin one element apart, each compressed by the same bits.
+      const Index lines = detail::lines_together, room = bytes * 8 + 8;
+      const std::vector<TestType> several = numbers<TestType>(random, bytes * 8 + lines);
+      std::vector<TestType> packed(static_cast<Size>(lines * room), TestType(-7));
+      detail::compress(set, several.data(), 1, bits.data(), bytes, packed.data(), room, lines);
+      for (Index line = 0; line < lines; ++line) {
+        Index next = line * room;
+        for (Index i = 0; i < bytes * 8; ++i) {
+          if (!is_set(bits, i)) continue;
+          CHECK(packed[static_cast<Size>(next++)] == several[static_cast<Size>(line + i)]);
+        }
+      }
     }
   }
   for (unsigned bits = 0; bits < 256; ++bits) {
@@ -58,26 +70,15 @@ TEMPLATE_TEST_CASE("elements whose bits are set are compressed in their order", 
   }
 }
 
-TEMPLATE_TEST_CASE("bits choose what is blended over, and nothing else", "", float, double,
-                   Eigen::half, Eigen::bfloat16, long double) {
-  Random random(42);
-  for (const Index count : {0, 1, 7, 8, 9, 31, 200, 203}) {
-    const auto bits = random_bits(random, count / 8 + 1);
-    const std::vector<TestType> from = numbers<TestType>(random, count);
-    std::vector<TestType> to = numbers<TestType>(random, count + 1), expected = to;
-    for (Index i = 0; i < count; ++i) {
-      if (is_set(bits, i)) expected[static_cast<Size>(i)] = from[static_cast<Size>(i)];
-    }
-    detail::blend(from.data(), bits.data(), count, to.data());
-    CHECK(to == expected);
-  }
-}
-
 TEST_CASE("places on a list, row by row, as bits") {
   detail::PlaceBits bits;
   CHECK(bits.empty());
   bits.reset(2, 11);
-  for (const Index place : {0, 7, 8, 10, 12, 21}) bits.set(place);
+  bits.set(0, 0, 1);
+  bits.set(0, 7, 9);
+  bits.set(0, 10, 11);
+  bits.set(1, 1, 2);
+  bits.set(1, 10, 11);
   bits.count();
   CHECK(bits.places() == 11);
   CHECK(bits.row_bytes() == 2);

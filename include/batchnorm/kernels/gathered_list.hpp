@@ -65,7 +65,8 @@ class GatheredList final : public Gathered<T> {
     }
     Pieces pieces(layout_);
     for (Index line = 0; line < lines; ++line) {
-      pack_row(pieces, operand, to + line * step, column, row + line * row_step, length);
+      pack_listed_row(layout_, shape_, operand, data_.from[operand], to + line * step,
+                      {column, row + line * row_step, length}, pieces);
     }
   }
 
@@ -127,39 +128,6 @@ class GatheredList final : public Gathered<T> {
   }
 
  private:
-  // ---- packing
-
-  /// `length` columns of a row, through which the channels may cycle.
-  void pack_row(Pieces& pieces, std::size_t operand, T* to, Index column, Index row,
-                Index length) const {
-    const Layout& layout = layout_.of(operand);
-    Index rank = row * per_row_ + column / shape_.channels;
-    Index channel = column % shape_.channels;
-    const bool dense = layout.column_stride == 1 && layout.inner_stride == shape_.channels;
-    while (length > 0) {
-      const Piece piece = pieces.at(rank++);
-      const T* const at = data_.from[operand] + layout_.offset(operand, piece.place);
-      if (dense && channel == 0 && length > shape_.channels) {
-        const Index values = (std::min)(piece.length, length / shape_.channels);
-        std::copy(at, at + values * shape_.channels, to);
-        to += values * shape_.channels;
-        length -= values * shape_.channels;
-        rank += values - 1;
-        continue;
-      }
-      const Index some = (std::min)(shape_.channels - channel, length);
-      const T* const first = at + channel * layout.column_stride;
-      if (layout.column_stride == 1) {
-        std::copy(first, first + some, to);
-      } else {
-        for (Index c = 0; c < some; ++c) to[c] = first[c * layout.column_stride];
-      }
-      to += some;
-      length -= some;
-      channel = 0;
-    }
-  }
-
   // ---- across channels
 
   bool are_rows_in_place() const {

@@ -180,11 +180,11 @@ class SearchKernel {
 };
 
 /// Results and weighted terms: to = from + w term, and where w is 0 what there was. Whole vectors
-/// are read, and the last one is written to `from`, so that there must be room for one behind the
-/// last element of all but `to`.
+/// are read, so that there must be room for one behind the last element of all but `to`, which may
+/// be `from`.
 template <class T>
 struct WeightedTerms {
-  T* from;
+  const T* from;
   const T* terms;
   const parameter_t<T>* weights;  ///< null: all are `weight`
   parameter_t<T> weight;
@@ -197,7 +197,7 @@ class WeightedTermsKernel {
  public:
   using Work = WeightedTerms<T>;
   using C = parameter_t<T>;
-  /// Elements behind the last one that are touched.
+  /// Elements behind the last one that are read.
   static constexpr Index room = 16;
 
   template <int Bytes>
@@ -207,8 +207,9 @@ class WeightedTermsKernel {
     Index i = 0;
     for (; i + lanes <= all.count; i += lanes) add<lanes>(all, i, all.to + i);
     if (i == all.count) return;
-    add<lanes>(all, i, all.from + i);
-    std::copy(all.from + i, all.from + all.count, all.to + i);
+    T last[lanes];
+    add<lanes>(all, i, last);
+    std::copy(last, last + (all.count - i), all.to + i);
   }
 
  private:

@@ -11,7 +11,8 @@
 #include "batchnorm/kernels/tuning.hpp"
 #include "batchnorm/version.hpp"
 
-// Some values of a list, of neighbouring channels: their places are looked up once for all of them.
+// Values of a list, copied to where they are neighbours: for several channels, their places are
+// looked up once.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -56,6 +57,48 @@ void pack_listed_values(const ListLayout& list, std::size_t operand, const T* fr
       for (Index i = 0; i < some; ++i) line[i] = channel[offsets[i]];
     }
     done += some;
+  }
+}
+
+/// `length` columns of a row, through which the channels may cycle.
+struct ListedRow {
+  Index column;
+  Index row;
+  Index length;
+};
+
+/// Copies them from the operand that begins with `from`.
+///
+/// @param shape  of a dense array of the values of the list
+template <class T>
+void pack_listed_row(const ListLayout& list, const Traversal& shape, std::size_t operand,
+                     const T* from, T* to, const ListedRow& row, Pieces& pieces) {
+  const Layout& layout = list.of(operand);
+  const Index per_row = shape.channels_wrap() ? shape.columns / shape.channels : 1;
+  Index rank = row.row * per_row + row.column / shape.channels;
+  Index channel = row.column % shape.channels;
+  const bool dense = layout.column_stride == 1 && layout.inner_stride == shape.channels;
+  for (Index length = row.length; length > 0;) {
+    const Piece piece = pieces.at(rank++);
+    const T* const at = from + list.offset(operand, piece.place);
+    if (dense && channel == 0 && length > shape.channels) {
+      const Index values = (std::min)(piece.length, length / shape.channels);
+      std::copy(at, at + values * shape.channels, to);
+      to += values * shape.channels;
+      length -= values * shape.channels;
+      rank += values - 1;
+      continue;
+    }
+    const Index some = (std::min)(shape.channels - channel, length);
+    const T* const first = at + channel * layout.column_stride;
+    if (layout.column_stride == 1) {
+      std::copy(first, first + some, to);
+    } else {
+      for (Index c = 0; c < some; ++c) to[c] = first[c * layout.column_stride];
+    }
+    to += some;
+    length -= some;
+    channel = 0;
   }
 }
 

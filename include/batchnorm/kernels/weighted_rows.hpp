@@ -218,8 +218,7 @@ class WeightedRowMap {
     tile.to[0] = rows.terms[0] + margin;
     tile.to[1] = rows.terms[1] + margin;  // written where there is a residual: zeros
     mean_terms_.kernels(set, tile);
-    // The last row first: what a vector writes behind a row is of one that is done.
-    for (Index r = length - 1; r >= 0; --r) {
+    for (Index r = 0; r < length; ++r) {
       T* const dx = rows.gradients[0] + margin + r * columns;
       run_for_masks<WeightedTermsKernel<T>>(set, {dx, rows.terms[0] + margin + r * columns, nullptr,
                                                   as_coefficient<C>(weights[r]), columns, dx});
