@@ -53,6 +53,7 @@
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/math/streaming_moments.hpp"
 #include "batchnorm/math/together.hpp"
+#include "batchnorm/math/weighted_products.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/recalibrate/adapt.hpp"
 #include "batchnorm/recalibrate/adaptation.hpp"

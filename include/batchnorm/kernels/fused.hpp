@@ -9,6 +9,7 @@
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/partition.hpp"
 #include "batchnorm/kernels/reduce.hpp"
+#include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/version.hpp"
 
@@ -117,6 +118,27 @@ class ReducerAndMapper {
   Execution execution_;
   Index together_;
 };
+
+/// body(execution, channels) of loops over a selection: some channels at a time where that saves a
+/// pass over memory, otherwise all.
+template <class T, class Body>
+void for_fused_channels(const Execution& given, const Operands<T>& reduced,
+                        const Operands<T>& mapped, const ViewShape* outputs,
+                        const ViewShape* inputs, const Body& body) {
+  const Plan reduces = plan_of(reduced, outputs, inputs);
+  const Plan maps = plan_of(mapped, outputs, inputs);
+  const Index elements = reduces.traversal().elements();
+  const Index bytes = elements * static_cast<Index>(sizeof(T) * mapped.inputs);
+  const Execution execution = given.for_elements(elements);
+  const Index channels = inputs[0].channels;
+  const Index together =
+      fused_channels(reduces.traversal(), maps.traversal(), bytes, execution.threads());
+  if (together == 0) return body(given, ChannelRange{0, channels});
+  const Execution alone = Execution::serial().with(execution.instruction_set());
+  for_groups(execution, channels, together, [&](Index first, Index last, Index end) {
+    body(alone, ChannelRange{first, last, last < end ? last - first : 0});
+  });
+}
 
 /// Reduces every channel, then maps every element. The map's coefficients are computed when the
 /// channel is finished.

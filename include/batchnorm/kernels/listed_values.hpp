@@ -119,12 +119,6 @@ class ListedValues final : public SelectedValues<T> {
   void reduce_and_map_gradient(const Execution& given, const ReduceAndMap<T>& work,
                                MaskedSums<T>& masked, const ViewShape* outputs,
                                const ViewShape* inputs) const override {
-    const Plan reduced = plan_of(work.reduced, outputs, inputs);
-    const Plan mapped = plan_of(work.mapped, outputs, inputs);
-    const Index elements = reduced.traversal().elements();
-    const Index bytes = elements * static_cast<Index>(sizeof(T) * work.mapped.inputs);
-    const Execution execution = given.for_elements(elements);
-    const Index channels = inputs[0].channels;
     const auto run = [&](const Execution& part, const ChannelRange& range) {
       const auto found = masked_gradients_of(part, work.reduced, inputs, range);
       sum_gradient(part, work.reduction, work.reduce_call, work.reduced, masked, inputs, work.sums,
@@ -132,13 +126,7 @@ class ListedValues final : public SelectedValues<T> {
       map_gradient(part, work.map_call, work.mapped, outputs, inputs, range, found.any());
       fill_others(part, work.mapped, outputs, inputs, range, found);
     };
-    const Index together =
-        fused_channels(reduced.traversal(), mapped.traversal(), bytes, execution.threads());
-    if (together == 0) return run(given, {0, channels});
-    const Execution alone = Execution::serial().with(execution.instruction_set());
-    for_groups(execution, channels, together, [&](Index first, Index last, Index end) {
-      run(alone, {first, last, last < end ? last - first : 0});
-    });
+    for_fused_channels<T>(given, work.reduced, work.mapped, outputs, inputs, run);
   }
 
   void fill(const Execution& execution, const Operands<T>& data, const ViewShape* outputs,
