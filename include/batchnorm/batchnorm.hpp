@@ -76,6 +76,7 @@
 #include "batchnorm/variants/checked_statistics.hpp"
 #include "batchnorm/variants/conditional.hpp"
 #include "batchnorm/variants/derivatives.hpp"
+#include "batchnorm/variants/evalnorm.hpp"
 #include "batchnorm/variants/ghost.hpp"
 #include "batchnorm/variants/renormalize.hpp"
 #include "batchnorm/variants/substitute.hpp"
