@@ -207,6 +207,11 @@ using batchnorm::double_backward_frozen;
 using batchnorm::jvp;
 using batchnorm::jvp_frozen;
 
+// batchnorm/variants/evalnorm.hpp
+using batchnorm::evalnorm_loss;
+using batchnorm::EvalNormLoss;
+using batchnorm::EvalNormShares;
+
 // batchnorm/variants/ghost.hpp
 using batchnorm::backward_ghosts;
 using batchnorm::GhostBatches;

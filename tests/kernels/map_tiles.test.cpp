@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "batchnorm/math/backward.hpp"
+#include "batchnorm/math/combination.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "kernels/tiles.hpp"
 #include "support/catch.hpp"
@@ -55,6 +56,13 @@ std::array<Real, 2> backward(const Kind& kind, const Real* x, const Real* k) {
   const Real z = (x[0] - k[0]) * k[4] + k[5] + (kind.residual ? x[2] : 0);
   const Real g = kind.slope != 1 && !(z > 0) ? kind.slope * x[1] : x[1];
   return {k[1] * (kind.fixed ? g : g + (x[0] - k[0]) * k[2] + k[3]), g};
+}
+
+/// Two outputs of three inputs, in those of combination.hpp.
+std::array<Real, 2> two_combinations(const Kind& kind, const Real* x, const Real* k) {
+  const Real centred = x[0] - k[0];
+  const Real through_statistics = k[4] * x[2] + centred * k[2] + k[3];
+  return {k[1] * x[1] + (kind.fixed ? 0 : through_statistics), k[5] * x[2] + centred * k[6] + k[7]};
 }
 
 template <class T>
@@ -139,14 +147,20 @@ bool is_right(Random& random, const detail::KernelTable<T>& kernels, Instruction
   return operands == right;
 }
 
-template <class T, class Expected>
-void check_all(const detail::KernelTable<T>& kernels, bool is_backward, const Expected& expected) {
+void leave(Kind&) {}
+
+/// @param adjust  of a random kind what the formula has
+/// @param wide    more columns than have their coefficients copied at a time; 0: they are not
+template <class T, class Expected, class Adjust>
+void check_all(const detail::KernelTable<T>& kernels, bool is_backward, const Expected& expected,
+               const Adjust& adjust, Index wide) {
   Random random(31);
   for (const InstructionSet set : instruction_sets_here()) {
     for (const bool per_column : {false, true}) {
       if (!per_column && !takes_all_tiles(kernels, set)) continue;
-      for_tile_shapes(kernels.width_of(set), [&](Index rows, Index columns) {
+      const auto check = [&](Index rows, Index columns) {
         Kind kind = random_kind(random, per_column, is_backward);
+        adjust(kind);
         if (columns < kernels.width_of(set) || !takes_all_tiles(kernels, set)) {
           kind.streaming = false;
         }
@@ -156,7 +170,13 @@ void check_all(const detail::KernelTable<T>& kernels, bool is_backward, const Ex
                   << ", streaming " << kind.streaming << ", over input " << kind.over_input
                   << ", instruction set " << static_cast<int>(set));
         CHECK(is_right(random, kernels, set, kind, rows, columns, expected));
-      });
+      };
+      for_tile_shapes(kernels.width_of(set), check);
+      for (int times = 0; wide > 0 && times < 8; ++times) {
+        for (const Index more : {Index{0}, Index{1}, kernels.width_of(set) + 1, wide + 5}) {
+          check(1 + times % 4, wide + more);
+        }
+      }
     }
   }
 }
@@ -165,11 +185,23 @@ void check_all(const detail::KernelTable<T>& kernels, bool is_backward, const Ex
 
 TEMPLATE_TEST_CASE("a tile of the forward map", "", float, double, long double, Eigen::half,
                    Eigen::bfloat16) {
-  check_all<TestType>(detail::map_kernels<detail::Forward, TestType>, false, forward);
+  check_all<TestType>(detail::map_kernels<detail::Forward, TestType>, false, forward, leave, 0);
 }
 
 TEMPLATE_TEST_CASE("a tile of back-propagation", "", float, double, long double, Eigen::half,
                    Eigen::bfloat16) {
   using Source = detail::FromInput<parameter_t<TestType>>;
-  check_all<TestType>(detail::map_kernels<detail::Backward<Source>, TestType>, true, backward);
+  check_all<TestType>(detail::map_kernels<detail::Backward<Source>, TestType>, true, backward,
+                      leave, 0);
+}
+
+TEMPLATE_TEST_CASE("a tile of two combinations", "", float, double, long double, Eigen::half,
+                   Eigen::bfloat16) {
+  const auto adjust = [](Kind& kind) {
+    kind.residual = false;
+    kind.second_output = true;
+    kind.slope = 1;
+  };
+  check_all<TestType>(detail::map_kernels<detail::TwoCombinations, TestType>, true,
+                      two_combinations, adjust, 1024);
 }

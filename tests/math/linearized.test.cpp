@@ -3,7 +3,6 @@
 
 #include <limits>
 
-#include "batchnorm/math/masked.hpp"
 #include "support/catch.hpp"
 #include "support/exact_layer.hpp"
 
@@ -57,23 +56,4 @@ TEST_CASE("sums of float that are not finite are made again in double") {
   CHECK(reduction.finish_many(0, 1) == 0);
   CHECK(reduction.finish(0, 0, false) == detail::Outcome::retry_in_accumulator);
   CHECK(reduction.finish(0, 1, true) == detail::Outcome::done);
-}
-
-TEST_CASE("weighted products: sum w v and sum w v h, of what counts") {
-  const ExactLayer exact;
-  auto norm = exact.norm();
-  Eigen::RowVectorXd v(4), w(4);
-  v << 1, 10, 100, std::numeric_limits<double>::quiet_NaN();
-  w << 2, 1, 0.5, 0;
-  const auto in = weighted(exact.x, w, Weights::importance);
-  const Input<double> input(in);
-  const auto selected = detail::selected_of("test", input);
-  detail::ProductReduction<double> reduction(norm, 2, nullptr);
-  const auto view = examples_in_columns(v);
-  detail::weighted_products<double>(*selected, input.view(), view, norm, reduction, {});
-  CHECK(reduction.sums(0, 0) == 2 + 10 + 50);
-  CHECK(reduction.sums(0, 1) == -2 - 10 + 50);  // h is -1, -1, 1, 1
-  norm.tables.pivot_error()[0] = 0.25;
-  detail::weighted_products<double>(*selected, input.view(), view, norm, reduction, {});
-  CHECK(reduction.sums(0, 1) == 38 - 0.25 * 62);
 }

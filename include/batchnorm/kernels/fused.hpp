@@ -9,6 +9,7 @@
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/partition.hpp"
 #include "batchnorm/kernels/reduce.hpp"
+#include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/kernels/traversal.hpp"
 #include "batchnorm/version.hpp"
 
@@ -116,6 +117,43 @@ class ReducerAndMapper {
   Mapper<T> mapper_;
   Execution execution_;
   Index together_;
+};
+
+/// Loops over a selection of the same minibatch: some channels at a time where that saves a pass
+/// over memory, otherwise all.
+template <class T>
+class FusedGroups {
+ public:
+  FusedGroups(const Execution& given, const Operands<T>& reduced, const Operands<T>& mapped,
+              const ViewShape* outputs, const ViewShape* inputs)
+      : given_(given), channels_(inputs[0].channels) {
+    const Plan reduces = plan_of(reduced, outputs, inputs);
+    const Plan maps = plan_of(mapped, outputs, inputs);
+    const Index elements = reduces.traversal().elements();
+    execution_ = given.for_elements(elements);
+    together_ = fused_channels(reduces.traversal(), maps.traversal(),
+                               elements * static_cast<Index>(sizeof(T) * mapped.inputs),
+                               execution_.threads());
+  }
+
+  /// Whether channels are written before others have been read.
+  bool is_fused() const { return together_ > 0; }
+
+  /// body(execution, channels) for all of them.
+  template <class Body>
+  void run(const Body& body) const {
+    if (!is_fused()) return body(given_, ChannelRange{0, channels_});
+    const Execution alone = Execution::serial().with(execution_.instruction_set());
+    for_groups(execution_, channels_, together_, [&](Index first, Index last, Index end) {
+      body(alone, ChannelRange{first, last, last < end ? last - first : 0});
+    });
+  }
+
+ private:
+  Execution given_;
+  Execution execution_;
+  Index channels_;
+  Index together_ = 0;
 };
 
 /// Reduces every channel, then maps every element. The map's coefficients are computed when the

@@ -98,31 +98,24 @@ class ListedValues final : public SelectedValues<T> {
 
   bool reduce_and_map(const Execution& given, const ReduceAndMap<T>& work, const ViewShape* outputs,
                       const ViewShape* inputs) const override {
-    const Index channels = inputs[0].channels;
-    const Groups groups(given, work, outputs, inputs);
-    if (groups.together == 0) {
-      reduce(given, work.reduction, work.reduce_call, work.reduced, inputs, work.sums,
-             ListOf::weighted, {0, channels});
-      return false;
-    }
-    groups.run(channels, [&](const Execution& part, const ChannelRange& range) {
+    const FusedGroups<T> groups(given, work.reduced, work.mapped, outputs, inputs);
+    groups.run([&](const Execution& part, const ChannelRange& range) {
       reduce(part, work.reduction, work.reduce_call, work.reduced, inputs, work.sums,
              ListOf::weighted, range);
+      if (!groups.is_fused()) return;
       if (this->maps_all()) {
         map_everything(Mapper<T>(work.map_call, work.mapped, plan_of(work.mapped, outputs, inputs)),
-                       part, range, channels);
+                       part, range, inputs[0].channels);
       } else {
         map_some(part, work.map_call, work.mapped, outputs, inputs, range);
       }
     });
-    return true;
+    return groups.is_fused();
   }
 
   void reduce_and_map_gradient(const Execution& given, const ReduceAndMap<T>& work,
                                MaskedSums<T>& masked, const ViewShape* outputs,
                                const ViewShape* inputs) const override {
-    const Index channels = inputs[0].channels;
-    const Groups groups(given, work, outputs, inputs);
     const std::vector<C> weights = place_weights();
     const auto run = [&](const Execution& part, const ChannelRange& range) {
       const auto found = masked_gradients_of(part, work.reduced, inputs, range);
@@ -132,8 +125,7 @@ class ListedValues final : public SelectedValues<T> {
                         found.any());
       fill_others(part, work.mapped, outputs, inputs, range, found);
     };
-    if (groups.together == 0) return run(given, {0, channels});
-    groups.run(channels, run);
+    FusedGroups<T>(given, work.reduced, work.mapped, outputs, inputs).run(run);
   }
 
   void fill(const Execution& execution, const Operands<T>& data, const ViewShape* outputs,
@@ -156,31 +148,6 @@ class ListedValues final : public SelectedValues<T> {
   using C = parameter_t<T>;
 
   explicit ListedValues(Selection selection) : SelectedValues<T>(std::move(selection)) {}
-
-  /// How many channels are reduced and mapped at a time, 0 for all; as ReducerAndMapper.
-  struct Groups {
-    Execution execution;
-    Index together;
-
-    Groups(const Execution& given, const ReduceAndMap<T>& work, const ViewShape* outputs,
-           const ViewShape* inputs)
-        : execution(given) {
-      const Plan reduced = plan_of(work.reduced, outputs, inputs);
-      const Plan mapped = plan_of(work.mapped, outputs, inputs);
-      const Index elements = reduced.traversal().elements();
-      execution = given.for_elements(elements);
-      together = fused_channels(reduced.traversal(), mapped.traversal(),
-                                elements * static_cast<Index>(sizeof(T) * work.mapped.inputs),
-                                execution.threads());
-    }
-    template <class Body>
-    void run(Index channels, const Body& body) const {
-      const Execution alone = Execution::serial().with(execution.instruction_set());
-      for_groups(execution, channels, together, [&](Index first, Index last, Index end) {
-        body(alone, ChannelRange{first, last, last < end ? last - first : 0});
-      });
-    }
-  };
 
   /// Channels in which masked outputs have gradients, too, are summed as without a mask, unless
   /// something that is masked is not finite: that is left out value by value. How a channel is

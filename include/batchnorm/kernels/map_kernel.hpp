@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "batchnorm/detail/scalar.hpp"
+#include "batchnorm/kernels/coefficient_room.hpp"
 #include "batchnorm/kernels/instruction_set.hpp"
 #include "batchnorm/kernels/instructions.hpp"
 #include "batchnorm/kernels/simd.hpp"
@@ -107,58 +108,101 @@ class MapKernel {
       const C* tables[coefficients];
 #pragma GCC unroll 8
       for (int i = 0; i < coefficients; ++i) tables[i] = tile.k[static_cast<std::size_t>(i)];
-      Index paired = 0;
-      for (Index r = 0; r < tile.rows; ++r) {
-        Index at = paired;
-        paired = 0;
-        if constexpr (Plain && has_own_loops) {
-          if (at == 0 && r + 1 < tile.rows) {
-            at = paired = whole_units_of_two(tile, r, tables, setting);
-          }
+      if constexpr (many_coefficients) {
+        Room room;
+        for (Index first = 0; first < tile.columns; first += Room::columns) {
+          const Index next = first + Room::columns;
+          const typename Room::Load load{room, first, next < tile.columns ? next : tile.columns};
+          room.copy(tables, first, load.last - first);
+          all_rows(tile, load, setting);
         }
-        if (at < tile.columns) rest_of_row(tile, r, at, tables, setting);
+      } else {
+        all_rows(tile, FromTables{tables, setting.options}, setting);
       }
     }
 
-    /// @return how many elements of both rows are done
-    template <bool Plain>
+    /// Asks again and again where the columns end: kept, that would take a register from loops.
+    template <bool Plain, class Load>
+    [[gnu::always_inline]] static void all_rows(const Tile<T>& tile, const Load& load,
+                                                const Setting<Plain>& setting) {
+      Index paired = load.first;
+      for (Index r = 0; r < tile.rows; ++r) {
+        Index at = paired;
+        paired = load.first;
+        if constexpr (Plain && has_own_loops) {
+          if (at == load.first && r + 1 < tile.rows) {
+            at = paired = whole_units_of_two(tile, r, load, setting);
+          }
+        }
+        if (at < load.end(tile)) rest_of_row(tile, r, at, load, setting);
+      }
+    }
+
+    /// @return up to which column both rows are done
+    template <bool Plain, class Load>
     [[gnu::always_inline]] static Index whole_units_of_two(const Tile<T>& tile, Index r,
-                                                           const C* const (&tables)[coefficients],
+                                                           const Load& load,
                                                            const Setting<Plain>& setting) {
       const Row row = row_of(tile, r, setting);
       const Row next = row_of(tile, r + 1, setting);
-      const Index end = tile.columns - width;
-      Index at = 0;
-      for (; at <= end; at += width) {
-        Coefficients k;
-        Base::load_table(k, tables, at, setting.options);
-        map_unit(row, at, k, setting, 0, width, false);
-        map_unit(next, at, k, setting, 0, width, false);
+      const Index last = load.end(tile) - width;
+      Index at = load.first;
+      for (; at <= last; at += width) {
+        typename Load::K k;
+        load(k, at);
+        if constexpr (many_coefficients) {
+#pragma GCC unroll 4
+          for (int v = 0; v < vectors; ++v) {
+            const V* const of_both = k[v];
+            map_vector(row, at + v * Lanes, of_both, setting.options);
+            map_vector(next, at + v * Lanes, of_both, setting.options);
+          }
+        } else {
+          map_unit(row, at, k, setting, 0, width, false);
+          map_unit(next, at, k, setting, 0, width, false);
+        }
       }
       return at;
     }
 
+    [[gnu::always_inline]] static void map_vector(const Row& row, Index at, const V* k,
+                                                  const FormulaOptions<V>& options) {
+      V x[inputs], y[outputs];
+#pragma GCC unroll 4
+      for (int i = 0; i < inputs; ++i) simd::load<C, Lanes>(x[i], row.from[i] + at);
+      Formula::template apply<true>(y, x, k, options);
+#pragma GCC unroll 2
+      for (int i = 0; i < outputs; ++i) simd::store<C, Lanes>(row.to[i] + at, y[i]);
+    }
+
     /// A row from an element on. Its last unit, where it is no multiple of units long, begins among
     /// elements that are done, and stores the others.
-    template <bool Plain>
+    template <bool Plain, class Load>
     [[gnu::always_inline]] static void rest_of_row(const Tile<T>& tile, Index r, Index at,
-                                                   const C* const (&tables)[coefficients],
+                                                   const Load& load,
                                                    const Setting<Plain>& setting) {
-      const Index end = tile.columns;
+      const Index end = load.end(tile);
       const Row row = row_of(tile, r, setting);
-      const Streamed<Plain> streamed(row, setting, end);
-      const FromTables load{tables, setting.options};
-      Coefficients k;
+      const Streamed<Plain> streamed(row, setting, at, end);
+      typename Load::K k;
       at = whole_units(row, at, end, k, load, setting, streamed);
       if (at == end) return;
       load(k, end - width);
       map_unit(row, end - width, k, setting, at - (end - width), end - at, false);
     }
 
+    /// Whether the coefficients of a unit would fill the registers: they are read vector by vector.
+    static constexpr bool many_coefficients =
+        Base::always_plain && coefficients > 5 && !simd::is_16_bit<T>;
+    using Room = CoefficientRoom<C, Lanes, width, coefficients>;
+
     /// How whole_units gets coefficients: from tables for every unit, or those that are there.
     struct FromTables {
+      using K = Coefficients;
+      static constexpr Index first = 0;
       const C* const (&tables)[coefficients];
       const FormulaOptions<V>& options;
+      [[gnu::always_inline]] Index end(const Tile<T>& tile) const { return tile.columns; }
       [[gnu::always_inline]] void operator()(Coefficients& k, Index at) const {
         Base::load_table(k, tables, at, options);
       }
@@ -175,7 +219,7 @@ class MapKernel {
       const bool packed = is_packed(tile);
       const Index last_row = tile.rows - 1;
       Row row = row_of(tile, 0, setting);
-      Streamed<Plain> streamed(row, setting, packed ? tile.rows * tile.columns : tile.columns);
+      Streamed<Plain> streamed(row, setting, 0, packed ? tile.rows * tile.columns : tile.columns);
       RowCoefficients k, next;
       Base::broadcast_row(k, tile, 0);
       next = k;
@@ -199,7 +243,7 @@ class MapKernel {
         end += tile.columns;
         if (packed) continue;
         row = row_of(tile, r + 1, setting);
-        streamed = Streamed<Plain>(row, setting, tile.columns);
+        streamed = Streamed<Plain>(row, setting, 0, tile.columns);
         at = 0;
         end = tile.columns;
       }
@@ -215,17 +259,19 @@ class MapKernel {
       Index begin = 0;
       Index end = 0;
 
-      [[gnu::always_inline]] Streamed(const Row& row, const Setting<Plain>& setting,
-                                      Index elements) {
+      /// Of the elements [first, last).
+      [[gnu::always_inline]] Streamed(const Row& row, const Setting<Plain>& setting, Index first,
+                                      Index last) {
         if (none || !setting.streaming) return;
-        const auto address = reinterpret_cast<std::uintptr_t>(row.to[0]);
+        const auto address = reinterpret_cast<std::uintptr_t>(row.to[0] + first);
         const Index head = static_cast<Index>((0 - address) / sizeof(T)) % per_line;
-        begin = head < elements ? head : elements;
-        end = begin + (elements - begin) / per_line * per_line;
-        if (end == elements) return;
+        begin = head < last - first ? first + head : last;
+        end = begin + (last - begin) / per_line * per_line;
+        if (end == last) return;
 #pragma GCC unroll 2
         for (int i = 0; i < outputs; ++i) {
-          if (i == 0 || setting.options.residual) prefetch_line(row.to[i], end);
+          const bool written = i == 0 || Base::always_plain || setting.options.residual;
+          if (written) prefetch_line(row.to[i], end);
         }
       }
       /// Whether the unit at an element is streamed.

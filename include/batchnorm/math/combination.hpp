@@ -54,8 +54,11 @@ struct TwoCombinations {
   [[gnu::always_inline]] static void apply(V* y, const V* x, const V* k,
                                            const FormulaOptions<V>& options) {
     const V centred = x[0] - k[0];
-    y[0] = k[1] * x[1];
-    if (!options.fixed_statistics) y[0] += k[4] * x[2] + (centred * k[2] + k[3]);
+    if (options.fixed_statistics) {
+      y[0] = k[1] * x[1];
+    } else {
+      y[0] = k[1] * x[1] + (k[4] * x[2] + (centred * k[2] + k[3]));
+    }
     y[1] = k[5] * x[2] + (centred * k[6] + k[7]);
   }
 };

@@ -14,6 +14,7 @@
 #include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/linearized.hpp"
 #include "batchnorm/math/normalize.hpp"
+#include "batchnorm/math/weighted_products.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/batch_view.hpp"
 
@@ -113,7 +114,8 @@ class JvpPass {
     const Operands<T> reduced = operands_.inputs_alone();
     ProductReduction<T> reduction(norm_, 2, nullptr);
     if (!norm_.divisor.fixed && !selected.what().weights.empty()) {
-      weighted_products(selected, in_.x, tangent_, norm_, reduction, execution);
+      WeightedProducts<T>(selected, norm_, in_.x, tangent_, operands_, {sum_call_, nullptr, 2})
+          .sum(execution, all_channels(), reduction);
     } else if (!norm_.divisor.fixed) {
       selected.reduce(execution, reduction, sum_call_, reduced, operands_.inputs, 2,
                       ListOf::counted, all_channels());

@@ -3,17 +3,12 @@
 #define BATCHNORM_MATH_LINEARIZED_HPP
 
 #include <Eigen/Core>
-#include <algorithm>
 #include <cstddef>
 #include <type_traits>
 
 #include "batchnorm/detail/scalar.hpp"
-#include "batchnorm/execution.hpp"
 #include "batchnorm/kernels/channels.hpp"
-#include "batchnorm/kernels/list_lines.hpp"
-#include "batchnorm/kernels/place_bits.hpp"
 #include "batchnorm/kernels/reduce.hpp"
-#include "batchnorm/kernels/selected.hpp"
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/combination.hpp"
@@ -141,10 +136,13 @@ class ProductReduction final : public Reduction<T> {
     return reached > channel ? Outcome::done : Outcome::retry_in_accumulator;
   }
 
-  /// Has all coefficients written from sums that are there already.
-  void write(DerivativeCoefficients<T>& coefficients) const {
-    coefficients.write(0, sums.rows(), tables_);
+  /// Has coefficients written from sums that are there already: all, or those of [first, last).
+  void write(DerivativeCoefficients<T>& coefficients) const { write(coefficients, 0, sums.rows()); }
+  void write(DerivativeCoefficients<T>& coefficients, Index first, Index last) const {
+    coefficients.write(first, last, tables_);
   }
+  /// Where the sums are, one table each.
+  A* const* results() const { return tables_; }
 
   ChannelTables<A, Eigen::Dynamic, 5> sums;
 
@@ -184,39 +182,6 @@ struct DerivativeOperands {
     return alone;
   }
 };
-
-/// Sums of w v and w v h over the values that count, in the accumulator, as no kernel knows
-/// weights.
-template <class T>
-void weighted_products(const SelectedValues<T>& selected, const BatchView<const T>& x,
-                       const BatchView<const T>& v, LinearizedNorm<T>& norm,
-                       ProductReduction<T>& into, const Execution& execution) {
-  using A = accumulator_t<T>;
-  const ValueList& list = selected.what().counted;
-  const ViewShape shapes[] = {ViewShape(x), ViewShape(v)};
-  const ListLayout layout(list, nullptr, 0, shapes, 2);
-  const double* const weights = selected.what().weights.data();
-  execution.for_elements(list.count() * x.channels()).for_each(x.channels(), [&](Index channel) {
-    ListLine line(layout);
-    T values[2][ListLine::capacity + PlaceBits::per_byte];  // as copies may write a little more
-    const A pivot = convert<A>(norm.tables.pivot()[channel]);
-    const A r = norm.tables.wide_inverse()[channel];
-    const A error = norm.tables.pivot_error()[channel];
-    A sum(0), product(0);
-    for (Index rank = 0; rank < list.count(); rank += line.length()) {
-      line.locate(rank, (std::min)(packed_elements, list.count() - rank));
-      line.copy(0, x.data() + channel * x.channel_stride(), values[0]);
-      line.copy(1, v.data() + channel * v.channel_stride(), values[1]);
-      for (Index i = 0; i < line.length(); ++i) {
-        const A weighted = A(weights[rank + i]) * convert<A>(values[1][i]);
-        sum += weighted;
-        product += weighted * ((convert<A>(values[0][i]) - pivot) * r - error);
-      }
-    }
-    into.result(0)[channel] = sum;
-    into.result(1)[channel] = product;
-  });
-}
 
 }  // namespace detail
 }  // namespace BATCHNORM_INLINE_NAMESPACE

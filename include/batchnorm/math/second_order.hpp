@@ -5,13 +5,20 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/execution.hpp"
 #include "batchnorm/kernels/fused.hpp"
+#include "batchnorm/kernels/gathered_map.hpp"
+#include "batchnorm/kernels/list_lines.hpp"
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/map_kernel.hpp"
 #include "batchnorm/kernels/reduce_kernel.hpp"
 #include "batchnorm/kernels/selected.hpp"
+#include "batchnorm/kernels/value_list.hpp"
+#include "batchnorm/kernels/weighted_map.hpp"
+#include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/combination.hpp"
+#include "batchnorm/math/gradients.hpp"
 #include "batchnorm/math/linearized.hpp"
 #include "batchnorm/math/normalize.hpp"
+#include "batchnorm/math/weighted_products.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/batch_view.hpp"
 
@@ -124,6 +131,7 @@ class SecondOrderPass {
                     norm.tables.k(4), norm.tables.k(5), norm.tables.k(6), norm.tables.k(7)},
         sum_call_(reduce_kernels<ProductTerms, T>, sum_source_, {C(1), C(1)}),
         map_call_(map_kernels<TwoCombinations, T>, map_source_, {C(1), C(1)}) {
+    map_call_.options.fixed_statistics = norm.divisor.fixed;
     operands_.read(in.x);
     operands_.read(gradient);
     operands_.read(cotangent);
@@ -158,22 +166,74 @@ class SecondOrderPass {
   void run_selected(const Execution& execution) {
     const SelectedValues<T>& selected = *in_.selected;
     const Operands<T> reduced = operands_.inputs_alone();
-    ProductReduction<T> reduction(norm_, sums, nullptr);
-    selected.reduce(execution, reduction, sum_call_, reduced, operands_.inputs, sums,
-                    ListOf::counted, all_channels());
-    if (!selected.what().weights.empty()) {
-      weighted_products(selected, in_.x, cotangent_, norm_, reduction, execution);
+    if (!norm_.divisor.fixed && !selected.what().weights.empty()) {
+      run_weighted(execution, reduced);
+    } else {
+      const auto sum = [&](const Execution& part, const ChannelRange& range, auto& into) {
+        selected.reduce(part, into, sum_call_, reduced, operands_.inputs, sums, ListOf::counted,
+                        range);
+      };
+      run_loops(execution, reduced, sum, [&](const Execution& part, const ChannelRange& range) {
+        selected.map_gradient(part, map_call_, operands_.data, operands_.outputs, operands_.inputs,
+                              range, true);
+      });
     }
-    if (selected.maps_all() && selected.what().masked.count() > 0) {
-      ProductReduction<T> masked(norm_, sums, nullptr);
-      selected.reduce(execution, masked, sum_call_, reduced, operands_.inputs, sums, ListOf::masked,
-                      all_channels());
-      reduction.sums.template rightCols<3>() += masked.sums.template rightCols<3>();
-    }
-    reduction.write(coefficients_);
-    selected.map_gradient(execution, map_call_, operands_.data, operands_.outputs, operands_.inputs,
-                          all_channels(), true);
     if (!selected.maps_all()) fill(execution);
+  }
+
+  void run_weighted(const Execution& execution, const Operands<T>& reduced) {
+    const FormulaCall<T> weighted(reduce_kernels<GradientTerms<FromInput<C>>, T>, sum_source_,
+                                  {C(1), C(1)});
+    const WeightedProducts<T> products(*in_.selected, norm_, in_.x, cotangent_, operands_,
+                                       {weighted, &sum_call_, sums});
+    const auto sum = [&](const Execution& part, const ChannelRange& range, auto& into) {
+      products.sum(part, range, into);
+    };
+    run_loops(execution, reduced, sum, [&](const Execution& part, const ChannelRange& range) {
+      map_weighted(part, range, products.weights());
+    });
+  }
+
+  template <class Sum, class Map>
+  void run_loops(const Execution& execution, const Operands<T>& reduced, const Sum& sum,
+                 const Map& map) {
+    ProductReduction<T> reduction(norm_, sums, nullptr), masked(norm_, sums, nullptr);
+    const FusedGroups<T> groups(execution, reduced, operands_.data, operands_.outputs,
+                                operands_.inputs);
+    groups.run([&](const Execution& part, const ChannelRange& range) {
+      sum(part, range, reduction);
+      add_masked(part, range, reduced, reduction, masked);
+      reduction.write(coefficients_, range.first, range.last);
+      map(part, range);
+    });
+  }
+
+  /// The sums without weights are over masked outputs that count for the loss, too.
+  void add_masked(const Execution& execution, const ChannelRange& range, const Operands<T>& reduced,
+                  ProductReduction<T>& reduction, ProductReduction<T>& masked) const {
+    const SelectedValues<T>& selected = *in_.selected;
+    if (!selected.maps_all() || selected.what().masked.count() == 0) return;
+    selected.reduce(execution, masked, sum_call_, reduced, operands_.inputs, sums, ListOf::masked,
+                    range);
+    reduction.sums.template rightCols<3>().middleRows(range.first, range.count()) +=
+        masked.sums.template rightCols<3>().middleRows(range.first, range.count());
+  }
+
+  /// What counts, with its weights, and what is masked, whose statistics are constants.
+  void map_weighted(const Execution& execution, const ChannelRange& range, const C* weights) const {
+    const SelectedValues<T>& selected = *in_.selected;
+    const auto layout = [&](const ValueList& list) {
+      return ListLayout(list, operands_.outputs, operands_.data.outputs, operands_.inputs,
+                        operands_.data.inputs);
+    };
+    const ListLayout counted = layout(selected.what().counted);
+    const Index channels = in_.x.channels();
+    WeightedMap<T>(counted, map_call_, operands_.data, weights, channels).run(execution, range);
+    if (!selected.maps_all() || selected.what().masked.count() == 0) return;
+    FormulaCall<T> constant = map_call_;
+    constant.options.fixed_statistics = true;
+    const ListLayout masked = layout(selected.what().masked);
+    GatheredMap<T>(masked, constant, operands_.data, channels, false).run(execution, range);
   }
 
   LinearizedNorm<T>& norm_;

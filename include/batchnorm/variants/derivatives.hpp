@@ -207,10 +207,12 @@ typename Gradients<T, Channels>::Vector run_double_backward(
 /// @param to_gradient   receives the gradient to dy, likewise; disjoint from to_input
 /// @return the gradient to gamma
 /// @throws as jvp
-/// Cost: two reads of `in`, `out_gradient` and `cotangent`, two writes: about 1.8 x backward,
-/// with weights up to 3.5 (tests/benchmarks/README.md), by the execution. Allocates numbers per
-/// channel. Shapes: all views have the shape of the layer's input, parameters one number per
-/// channel. Source: math/second_order.hpp has the derivation.
+/// Cost: two reads of `in`, `out_gradient` and `cotangent`, two writes, by the execution: 1.5
+/// to 2 times what backward costs, up to 3 where channels come last and no array fits the cache,
+/// and with weights 1 to 1.6 times what backward costs with them (tests/benchmarks/README.md).
+/// Allocates numbers per channel, and with weights per value of one. Shapes: all views have the
+/// shape of the layer's input, parameters one number per channel. Source: math/second_order.hpp has
+/// the derivation.
 template <class T, int Channels>
 [[nodiscard]] typename Gradients<T, Channels>::Vector double_backward(
     const BatchNorm<T, Channels>& layer, const detail::MomentsOf<T, Channels>& batch,

@@ -57,8 +57,8 @@ class ExampleWeighing {
   }
 
   /// One share_of_mean and one share_of_variance: the mixture of EvalNorm (Singh and Shrivastava
-  /// 2019, arXiv:1904.06031). The paper learns them, per layer, while the network is trained; that
-  /// is left to the caller.
+  /// 2019, arXiv:1904.06031). The paper learns them, per layer, while the network is trained:
+  /// EvalNormShares (variants/evalnorm.hpp).
   /// @throws std::invalid_argument unless both are from 0 to 1
   static ExampleWeighing evalnorm(double share_of_mean, double share_of_variance) {
     check("ExampleWeighing::evalnorm", share_of_mean);
