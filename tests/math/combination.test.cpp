@@ -60,7 +60,7 @@ TEST_CASE("tables lie one behind the other") {
 TEST_CASE("coefficients of h become those of the centred value and a summand") {
   // h = (x - mean) r = centred r - (mean - pivot) r
   float multiplier[2] = {}, constant[2] = {};
-  detail::store_linear<double, 1>(multiplier, constant, {1, 1}, 8.0, 1.5, 0.5, 0.25);
+  detail::store_linear<double, 1>(multiplier, constant, {1}, 8.0, 1.5, 0.5, 0.25);
   CHECK(multiplier[1] == 4.0f);  // 8 r
   CHECK(constant[1] == -0.5f);   // 1.5 - 8 * 0.25
   CHECK(constant[0] == 0.0f);
