@@ -37,8 +37,8 @@ cannot_try() {
 }
 
 # The last two are what the Fortran of the two before them needs to run.
-for package in libdlib-dev=19.24+dfsg-1 libblas3=3.11.0-2 liblapack3=3.11.0-2 libgfortran5 \
-  libquadmath0; do
+for package in libdlib-dev=19.24+dfsg-1 libblas3=3.11.0-2 liblapack3=3.11.0-2 \
+  libgfortran5=12.2.0-14+deb12u1 libquadmath0=12.2.0-14+deb12u1; do
   apt-get download -qq -o APT::Sandbox::User=root "$package" ||
     cannot_try "$package cannot be downloaded"
 done

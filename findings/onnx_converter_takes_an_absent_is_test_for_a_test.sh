@@ -6,7 +6,8 @@
 # into is another computation, and turns the same node without the attribute into an inference,
 # without a word. The checker is content with both models.
 #
-# Version: ONNX 1.12.0, Debian 12 (bookworm), packages libonnx-dev and libonnx1 1.12.0-2+b4.
+# Version: ONNX 1.12.0, Debian 12 (bookworm), packages libonnx-dev and libonnx1 1.12.0-2+b4, with
+#          libprotobuf-dev 3.21.12-3+deb12u1.
 # Source:  onnx/version_converter/convert.h has RemoveAttributeNotEq(kis_test, 0) for opset 6 to 7;
 #          onnx/version_converter/adapters/transformers.h looks at attributes that are there. ONNX,
 #          Changelog.md, BatchNormalization-6: is_test is 0 by default.
@@ -39,7 +40,8 @@ mkdir -p archives/partial
 : >no_packages
 apt-get install -qq --download-only --no-install-recommends -o APT::Sandbox::User=root \
   -o Debug::NoLocking=1 -o Dir::State::status="$folder/no_packages" \
-  -o Dir::Cache::archives="$folder/archives" libonnx-dev=1.12.0-2+b4 libprotobuf-dev >/dev/null ||
+  -o Dir::Cache::archives="$folder/archives" libonnx-dev=1.12.0-2+b4 \
+  libprotobuf-dev=3.21.12-3+deb12u1 >/dev/null ||
   cannot_try "libonnx-dev cannot be downloaded"
 for file in archives/*.deb; do
   case $file in

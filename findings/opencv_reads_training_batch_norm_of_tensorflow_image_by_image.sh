@@ -5,7 +5,7 @@
 # first subtracts the mean and divides by the deviation of each image alone, with an epsilon of its
 # own, 1e-9; the second adds the node's epsilon to a variance of 1. So images lose what sets them
 # apart, and where the variance is small beside epsilon the output is too large by any factor, for one
-# image too. Nothing is reported. (The importer of Caffe's refuses more than one image in that case.)
+# image too. Nothing is reported.
 #
 # Version: OpenCV 4.6.0, Debian 12 (bookworm), packages libopencv-dnn-dev and libopencv-dnn406
 #          4.6.0+dfsg-12.
