@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Boost.Histogram's accumulators of mean and variance can be added, as threads and profiles do. In the
-# version that Debian 12 installs as libboost-dev the sum has the right count and the right mean, and
-# of the squared deviations only those from the two old means: how far these are apart, n_a n_b / n
-# (mean_a - mean_b)^2, is left out. Of two shards about 2 and 102 the merged variance is 0.8; it is 3000.8.
-# Merging the bins of a profile loses it too. Boost 1.81, in the same distribution, is right.
+# Boost.Histogram's accumulators of mean and variance can be added, as threads and profiles do. In
+# the version that Debian 12 installs as libboost-dev the sum has the right count and the right mean,
+# and of the squared deviations only those from the two old means: how far these are apart, n_a n_b / n
+# (mean_a - mean_b)^2, is left out. Of two shards about 2 and 102 the merged variance is 0.8, where
+# 3000.8 is right. Merging the bins of a profile loses it too. Boost 1.81, in the same distribution, is
+# right.
 #
 # Version: Boost 1.74.0, Debian 12 (bookworm), package libboost1.74-dev 1.74.0+ds1-21, which is the
 #          distribution's libboost-dev; beside it libboost1.81-dev 1.81.0-5+deb12u1.

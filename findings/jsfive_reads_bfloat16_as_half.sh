@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# jsfive, a reader of HDF5 in JavaScript, takes every float of two bytes for an IEEE half. HDF5 stores
-# where sign, exponent and fraction lie, so that a file of bfloat16, as weights are stored in, says what
-# it is, and the C library and its tools read it as it was written. jsfive skips that description: it
-# calls the type <f2 and answers with other numbers, of the right sign and of a plausible size.
+# jsfive, a reader of HDF5 in JavaScript, takes every float of two bytes for an IEEE half. HDF5
+# stores where sign, exponent and fraction lie, so that a file of bfloat16, a common type of weights,
+# says what it is, and the C library and its tools read it as it was written. jsfive skips that
+# description: it calls the type <f2 and answers with other numbers, of the right sign and of a
+# plausible size.
 #
 # Version: npm jsfive 0.4.2; the file is written and printed with HDF5 1.10.8, Debian 12 (bookworm),
 #          packages libhdf5-dev and hdf5-tools 1.10.8+repack1-1.

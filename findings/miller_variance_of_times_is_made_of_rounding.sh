@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Miller's variance keeps the sum of the values and that of their squares, in double, and subtracts at
-# the end. Of numbers as large as Unix times nothing is left of a deviation of seconds: four times of
-# variance 30 have 683, and four numbers just above a thousand million, whole ones too, have 0. What is
-# negative is made 0, so that nothing looks wrong; stddev and meaneb are made of the same difference.
+# Miller's variance keeps the sum of the values and that of their squares, in double, and subtracts
+# at the end. Of numbers as large as Unix times nothing is left of a deviation of seconds: four times
+# of variance 30 have 683, and four whole numbers just above a thousand million have 0. What is
+# negative is made 0, so that nothing looks wrong; stddev is made of the same difference.
 #
 # Version: Miller 6.6.0, Debian 12 (bookworm), package miller 6.6.0-2+b3.
 # Source:  internal/pkg/lib/stats.go of johnkerl/miller, GetVar, which has the formula and the clamp.
