@@ -25,9 +25,9 @@ TEST_CASE("a layer at an input: pivot, inverse deviation and gamma") {
 TEST_CASE("a table that is not there has one number for all") {
   const float numbers[] = {4, 5};
   double read = 0;
-  detail::load_or<double, 1, float>(read, nullptr, {1, 1}, 7);
+  detail::load_or<double, 1, float>(read, nullptr, {1}, 7);
   CHECK(read == 7);
-  detail::load_or<double, 1>(read, numbers, {1, 1}, 7);
+  detail::load_or<double, 1>(read, numbers, {1}, 7);
   CHECK(read == 5);
 }
 
