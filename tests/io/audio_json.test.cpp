@@ -201,6 +201,10 @@ TEST_CASE("a NAM model without one of its fields, or with another kind of it, is
   model = whole;
   model["config"]["channels"] = -2;
   refused(model, "NAM model");
+}
+
+TEST_CASE("an architecture without a name is none") {
+  nlohmann::json model = nlohmann::json::parse(nam + numbers(nam_count) + "]}");
   model["architecture"] = 3;
   CHECK_THROWS_MATCHES(
       parse_audio_json(model.dump(), "x"), std::runtime_error,

@@ -235,60 +235,59 @@ std::string peculiar(const Naming& naming) {
   return text;
 }
 
+const auto takes = &RunningUpdate::take_new;
+const auto keeps = &RunningUpdate::keep_old;
+const auto debiased = &RunningUpdate::keep_old_debiased;
+constexpr VarianceEstimator sample = VarianceEstimator::sample;
+constexpr VarianceEstimator pop = VarianceEstimator::population;
+
 /// Defaults of the layers in the documentation of their systems, in the order in which the systems
 /// are tried.
-std::vector<Documented> documented() {
-  const auto takes = &RunningUpdate::take_new;
-  const auto keeps = &RunningUpdate::keep_old;
-  const auto debiased = &RunningUpdate::keep_old_debiased;
-  const auto sample = VarianceEstimator::sample;
-  const auto pop = VarianceEstimator::population;
-  return {{"PyTorch", 1e-5, takes(0.1), sample, "telling"},
-          {"TF-slim", 1e-3, keeps(0.999), sample, "telling"},
-          {"Keras", 1e-3, keeps(0.99), pop, "telling"},
-          {"MindSpore", 1e-5, keeps(0.9), sample, "telling"},
-          {"TF-slim, frozen", 1e-3, keeps(0.999), sample, ""},
-          {"TensorFlow 2", 1e-3, keeps(0.99), pop, "telling"},
-          {"Keras 3", 1e-3, keeps(0.99), pop, "list shrinks"},
-          {"Keras 1", 1e-3, keeps(0.99), pop, "unsaid"},
-          {"Flax", 1e-5, keeps(0.99), pop, ""},
-          {"Haiku", 1e-5, debiased(0.99), pop, "telling"},
-          {"ONNX", 1e-5, keeps(0.9), pop, ""},
-          {"tf2onnx", 1e-3, keeps(0.99), pop, ""},
-          {"torch.fx", 1e-5, takes(0.1), sample, ""},
-          {"MXNet Module", 1e-3, keeps(0.9), pop, "fixed_gamma"},
-          {"Gluon or burn", 1e-5, keeps(0.9), pop, ""},
-          {"dfdx", 1e-5, takes(0.1), sample, ""},
-          {"Lux", 1e-5, takes(0.1), sample, ""},
-          {"Paddle", 1e-5, keeps(0.9), pop, ""},
-          {"Paddle, static", 1e-5, keeps(0.9), pop, "called"},
-          {"Chainer", 2e-5, keeps(0.9), sample, "telling"},
-          {"Caffe", 1e-5, debiased(0.999), sample, "list scale_layer"},
-          {"Caffe2", 1e-5, keeps(0.9), sample, ""},
-          {"Darknet", 1e-5, keeps(0.99), sample, "telling"},
-          {"ncnn", 0.0, keeps(0.99), pop, "no_zero"},
-          {"Lasagne", 1e-4, takes(0.1), pop, ""},
-          {"MatConvNet", 1e-4, takes(0.1), pop, "moments"},
-          {"KataGo", 1e-20, takes(0.001), pop, "with_epsilon"},
-          {"Core ML", 1e-5, keeps(0.9), pop, "epsilon_1e-5"},
-          {"KataGo, PyTorch", 1e-4, takes(0.001), pop, "unsaid"},
-          {"Leela Zero", 1e-5, keeps(0.99), pop, "scaled_beta"},
-          {"Leela Chess Zero", 1e-5, keeps(0.99), pop, ""},
-          {"Stable Baselines", 1e-3, keeps(0.99), pop, ""},
-          {"RTNeural", 1e-3, keeps(0.99), pop, "list"},
-          {"NAM", 1e-5, takes(0.1), sample, "list"},
-          {"MLX", 1e-5, takes(0.1), sample, ""},
-          {"tinygrad", 1e-5, takes(0.1), sample, ""},
-          {"candle", 1e-5, takes(0.1), sample, ""}};
-}
+const std::vector<Documented> documented = {
+    {"PyTorch", 1e-5, takes(0.1), sample, "telling"},
+    {"TF-slim", 1e-3, keeps(0.999), sample, "telling"},
+    {"Keras", 1e-3, keeps(0.99), pop, "telling"},
+    {"MindSpore", 1e-5, keeps(0.9), sample, "telling"},
+    {"TF-slim, frozen", 1e-3, keeps(0.999), sample, ""},
+    {"TensorFlow 2", 1e-3, keeps(0.99), pop, "telling"},
+    {"Keras 3", 1e-3, keeps(0.99), pop, "list shrinks"},
+    {"Keras 1", 1e-3, keeps(0.99), pop, "unsaid"},
+    {"Flax", 1e-5, keeps(0.99), pop, ""},
+    {"Haiku", 1e-5, debiased(0.99), pop, "telling"},
+    {"ONNX", 1e-5, keeps(0.9), pop, ""},
+    {"tf2onnx", 1e-3, keeps(0.99), pop, ""},
+    {"torch.fx", 1e-5, takes(0.1), sample, ""},
+    {"MXNet Module", 1e-3, keeps(0.9), pop, "fixed_gamma"},
+    {"Gluon or burn", 1e-5, keeps(0.9), pop, ""},
+    {"dfdx", 1e-5, takes(0.1), sample, ""},
+    {"Lux", 1e-5, takes(0.1), sample, ""},
+    {"Paddle", 1e-5, keeps(0.9), pop, ""},
+    {"Paddle, static", 1e-5, keeps(0.9), pop, "called"},
+    {"Chainer", 2e-5, keeps(0.9), sample, "telling"},
+    {"Caffe", 1e-5, debiased(0.999), sample, "list scale_layer"},
+    {"Caffe2", 1e-5, keeps(0.9), sample, ""},
+    {"Darknet", 1e-5, keeps(0.99), sample, "telling"},
+    {"ncnn", 0.0, keeps(0.99), pop, "no_zero"},
+    {"Lasagne", 1e-4, takes(0.1), pop, ""},
+    {"MatConvNet", 1e-4, takes(0.1), pop, "moments"},
+    {"KataGo", 1e-20, takes(0.001), pop, "with_epsilon"},
+    {"Core ML", 1e-5, keeps(0.9), pop, "epsilon_1e-5"},
+    {"KataGo, PyTorch", 1e-4, takes(0.001), pop, "unsaid"},
+    {"Leela Zero", 1e-5, keeps(0.99), pop, "scaled_beta"},
+    {"Leela Chess Zero", 1e-5, keeps(0.99), pop, ""},
+    {"Stable Baselines", 1e-3, keeps(0.99), pop, ""},
+    {"RTNeural", 1e-3, keeps(0.99), pop, "list"},
+    {"NAM", 1e-5, takes(0.1), sample, "list"},
+    {"MLX", 1e-5, takes(0.1), sample, ""},
+    {"tinygrad", 1e-5, takes(0.1), sample, ""},
+    {"candle", 1e-5, takes(0.1), sample, ""}};
 
 }  // namespace
 
 TEST_CASE("every row has the defaults of its system, in the order in which they are tried") {
-  const std::vector<Documented> rows = documented();
-  REQUIRE(Naming::all().size() == rows.size());
-  for (std::size_t row = 0; row < rows.size(); ++row) {
-    const Documented& expected = rows[row];
+  REQUIRE(Naming::all().size() == documented.size());
+  for (std::size_t row = 0; row < documented.size(); ++row) {
+    const Documented& expected = documented[row];
     const Naming& naming = Naming::all()[row];
     INFO(expected.system);
     CHECK(naming.system() == expected.system);
