@@ -132,3 +132,90 @@ TEST_CASE("what is nested beyond all networks is left out") {
   CHECK(nested(10) == 1);
   CHECK(nested(100) == 0);
 }
+
+TEST_CASE("an array is a block of numbers, of at most eight axes") {
+  const auto reads = [](const std::string& json) {
+    detail::JsonArray array;
+    return array.read(nlohmann::json::parse(json));
+  };
+  CHECK(reads("7"));
+  CHECK(reads("[[[1], [2]], [[3], [4]]]"));
+  for (const char* json :
+       {"[1, [2]]", "[[1], 2]", "[[1], [[2]]]", "[[[1]], [2]]", "[[1, 2], [3]]", "[[1], [2, 3]]",
+        "[]", "[[]]", "[[1], []]", "[1, \"x\"]", "[null]", "{}", "true"}) {
+    INFO(json);
+    CHECK_FALSE(reads(json));
+  }
+  CHECK(reads("[[[[[[[[1]]]]]]]]"));
+  CHECK_FALSE(reads("[[[[[[[[[1]]]]]]]]]"));
+}
+
+TEST_CASE("only layers of batch norms with an epsilon that is one get options") {
+  const auto has = [](const std::string& layer) {
+    const std::string json = "{\"layers\": [" + layer + "]}";
+    return has_options(parse_audio_json(json, "net.json"), "layers.0.weights.");
+  };
+  const std::string weights = R"(, "weights": [[2], [1], [1], [4]]})";
+  CHECK(has(R"({"type": "batchnorm", "epsilon": 0)" + weights));
+  CHECK(has(R"({"type": "batchnorm2d", "epsilon": 0.5)" + weights));
+  CHECK_FALSE(has(R"({"type": "batchnorm", "epsilon": -0.5)" + weights));
+  CHECK_FALSE(has(R"({"type": "batchnorm", "epsilon": "0.5")" + weights));
+  CHECK_FALSE(has(R"({"type": "layernorm", "epsilon": 0.5)" + weights));
+  CHECK_FALSE(has(R"({"type": 3, "epsilon": 0.5)" + weights));
+  CHECK_FALSE(has(R"({"epsilon": 0.5)" + weights));
+  CHECK_FALSE(has("[1]"));
+}
+
+TEST_CASE("a NAM model without one of its fields, or with another kind of it, is refused") {
+  const nlohmann::json whole = nlohmann::json::parse(nam + numbers(nam_count) + "]}");
+  const auto refused = [](const nlohmann::json& model, const std::string& rule) {
+    INFO(model.dump());
+    CHECK_THROWS_MATCHES(parse_audio_json(model.dump(), "x"), std::runtime_error,
+                         says("\"x\": " + rule +
+                              ": expected a ConvNet with channels, dilations, "
+                              "batchnorm and weights"));
+  };
+  CHECK(parse_audio_json(whole.dump(), "x").contains("head.bias"));
+  for (const char* field : {"config", "weights"}) {
+    nlohmann::json model = whole;
+    model[field] = "x";
+    refused(model, "NAM model");
+    model.erase(field);
+    refused(model, "NAM model");
+  }
+  for (const char* field : {"channels", "dilations", "batchnorm"}) {
+    nlohmann::json model = whole;
+    model["config"][field] = "x";
+    refused(model, "NAM model");
+    model["config"].erase(field);
+    refused(model, "NAM model");
+  }
+  nlohmann::json model = whole;
+  model["weights"] = {{1, 2}, {3, 4}};
+  refused(model, "NAM model");
+  for (const int channels : {0, nam_count + 1}) {
+    model = whole;
+    model["config"]["channels"] = channels;
+    refused(model, "channels of the NAM model");
+  }
+  model = whole;
+  model["config"]["channels"] = -2;
+  refused(model, "NAM model");
+}
+
+TEST_CASE("an architecture without a name is none") {
+  nlohmann::json model = nlohmann::json::parse(nam + numbers(nam_count) + "]}");
+  model["architecture"] = 3;
+  CHECK_THROWS_MATCHES(
+      parse_audio_json(model.dump(), "x"), std::runtime_error,
+      says("architecture of the NAM model: expected ConvNet, which has batch norms, "
+           "got none"));
+}
+
+TEST_CASE("a NAM model says how many numbers it lacks, or has too many") {
+  CHECK_THROWS_MATCHES(parse_audio_json(nam + numbers(5) + "]}", "x"), std::runtime_error,
+                       says("tensor \"blocks.0.bn.running_mean\": numbers in weights: expected at "
+                            "least 6, got 5"));
+  CHECK_THROWS_MATCHES(parse_audio_json(nam + numbers(nam_count + 1) + "]}", "x"),
+                       std::runtime_error, says("numbers in weights: expected 33, got 34"));
+}

@@ -62,6 +62,24 @@ TEST_CASE("layers of every system are found, with what they have") {
         Texts{"Keras 3 bn/vars/ gbmv 3 F32"});
 }
 
+TEST_CASE("mean and deviation may be the two columns, or rows, of one tensor") {
+  const auto moments = [](const std::vector<Index>& shape) {
+    Tensors tensors = with({{"b_g", "b_b", "", ""}});
+    std::size_t size = 1;
+    for (const Index extent : shape) size *= static_cast<std::size_t>(extent);
+    tensors.set("b_m", shape, std::vector<float>(size, 1.0f));
+    return found(tensors);
+  };
+  CHECK(moments({3, 2}) == Texts{"MatConvNet b_ gbmv 3 F32"});
+  CHECK(moments({2, 3}) == Texts{"MatConvNet b_ gbmv 3 F32"});
+  CHECK(moments({3}).empty());
+  CHECK(moments({4, 2}).empty());
+  Tensors columns = with({{"b_g", "b_b", "", ""}});
+  columns.set("b_m", {3, 2}, std::vector<float>(6, 1.0f));
+  columns.set("b_g", {3, 2}, std::vector<float>(6, 1.0f));
+  CHECK(found(columns).empty());
+}
+
 TEST_CASE("the roles are not mixed up") {
   const Tensors tensors = with({{"bn.vars.0", "bn.vars.1", "bn.vars.2", "bn.vars.3"}});
   const FoundBatchNorm layer = find_batch_norms(tensors).at(0);

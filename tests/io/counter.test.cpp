@@ -127,4 +127,9 @@ TEST_CASE("a count that its type cannot tell from the next is suspicious") {
   CHECK(warnings(Eigen::bfloat16(512.0f)) ==
         "BF16 counts to 256 only: the number is a rounded one");
   CHECK(warnings(16777216.0).empty());
+  CHECK(warnings(9007199254740991.0).empty());
+  CHECK(warnings(9007199254740992.0) ==
+        "F64 counts to 9007199254740992 only: the number is a rounded one");
+  CHECK(warnings(Eigen::bfloat16(256.0f)) ==
+        "BF16 counts to 256 only: the number is a rounded one");
 }

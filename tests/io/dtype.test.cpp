@@ -139,9 +139,19 @@ TEST_CASE("elements fill their bytes exactly, packed where they are smaller") {
   CHECK(fills("F6_E3M2", 12, 9));
   CHECK_FALSE(fills("F6_E3M2", 12, 12));
   CHECK_FALSE(fills("F6_E3M2", 2, 1));
+  CHECK_FALSE(fills("F6_E3M2", 4, 2));
+  CHECK_FALSE(fills("F6_E3M2", 4, 4));
+  CHECK_FALSE(fills("F6_E3M2", 4, 9));
+  CHECK(fills("F6_E3M2", 0, 0));
+  CHECK_FALSE(fills("F64", 1, 0));
+  CHECK_FALSE(fills("F64", 7, 49));  // 56
+  CHECK_FALSE(fills("F64", 1, 7));
   // 2^62 elements of 8 bytes would be 0 bytes in 64 bits.
   CHECK_FALSE(fills("F64", std::uint64_t{1} << 62, 0));
   CHECK_FALSE(fills("F64", (std::uint64_t{1} << 61) + 1, 8));
+  // The most bytes there are, of the largest whole number of elements.
+  CHECK(fills("U8", ~std::uint64_t{0}, ~std::uint64_t{0}));
+  CHECK(fills("F64", (std::uint64_t{1} << 61) - 1, ~std::uint64_t{7}));
   CHECK(fills("UNKNOWN", 3, 5));
 }
 

@@ -58,7 +58,10 @@ TEST_CASE("the beginning of a file is as much as there is, and no more than tell
 TEST_CASE("an empty file has no bytes") {
   const TemporaryFolder folder;
   write_bytes(folder.file("x"), "");
-  CHECK(detail::map_file({"test", folder.file("x")}).size == 0);
+  const detail::FileBytes file = detail::map_file({"test", folder.file("x")});
+  CHECK(file.size == 0);
+  CHECK(file.bytes == nullptr);
+  CHECK(detail::text_of(file).empty());
   CHECK(sequential(folder.file("x")).empty());
 }
 

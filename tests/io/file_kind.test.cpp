@@ -161,6 +161,22 @@ TEST_CASE("a safetensors file is one whatever its length looks like") {
   }
 }
 
+TEST_CASE("a safetensors file begins with a length that is one and a brace, both inside of it") {
+  const std::string file = container("{}") + std::string(16, ' ');
+  const auto is_other = [&](std::size_t size) {
+    return detail::other_kind(std::string_view(file).substr(0, size), "net.onnx").has_value();
+  };
+  CHECK(is_other(7));
+  CHECK(is_other(8));  // the brace is behind the end
+  CHECK_FALSE(is_other(9));
+  // The longest header of the format has 100000000 bytes.
+  const auto is_other_of = [](std::uint64_t length) {
+    return detail::other_kind(little_endian(length) + "{", "net.onnx").has_value();
+  };
+  CHECK_FALSE(is_other_of(100000000));
+  CHECK(is_other_of(100000001));
+}
+
 TEST_CASE("what is of no known kind is told by the rule of the format that it breaks") {
   CHECK_THROWS_MATCHES(parse_safetensors("\5\0\0\0\0\0\0\0hello", 13, "x"), std::runtime_error,
                        says("header at byte 8: expected a JSON object that begins with {"));

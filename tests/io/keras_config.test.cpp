@@ -111,14 +111,48 @@ TEST_CASE("a momentum that is no share is as good as none") {
   }
 }
 
+// What to_snake_case of keras/src/utils/naming.py gives: a word begins at a capital letter behind a
+// small one, or in front of one.
 TEST_CASE("classes become folders as Keras writes them") {
   CHECK(detail::snake_case("BatchNormalization") == "batch_normalization");
   CHECK(detail::snake_case("Conv2D") == "conv2d");
   CHECK(detail::snake_case("GlobalAveragePooling2D") == "global_average_pooling2d");
   CHECK(detail::snake_case("SeparableConv2D") == "separable_conv2d");
   CHECK(detail::snake_case("ReLU") == "re_lu");
+  CHECK(detail::snake_case("PReLU") == "p_re_lu");
   CHECK(detail::snake_case("LSTM") == "lstm");
+  CHECK(detail::snake_case("GRUCell") == "gru_cell");
+  CHECK(detail::snake_case("ConvLSTM2D") == "conv_lstm2d");
+  CHECK(detail::snake_case("Conv2DTranspose") == "conv2d_transpose");
+  CHECK(detail::snake_case("TFOpLambda") == "tf_op_lambda");
+  CHECK(detail::snake_case("ABc") == "a_bc");
+  CHECK(detail::snake_case("AZaz") == "a_zaz");
   CHECK(detail::snake_case("ABlock") == "a_block");
   CHECK(detail::snake_case("aB") == "a_b");
   CHECK(detail::snake_case("") == "");
+}
+
+TEST_CASE("epsilon is 0 or more, and momentum a share, both ends included") {
+  const auto options = [](const std::string& fields) {
+    const auto norms = read_keras_config(model(norm("a", fields)));
+    REQUIRE(norms.size() == 1);
+    return norms[0].options();
+  };
+  CHECK(options(",\"epsilon\":0").epsilon == 0.0);
+  CHECK(options(epsilon).scale);
+  CHECK(options(epsilon).shift);
+  CHECK_FALSE(options(epsilon + ",\"center\":false").shift);
+  CHECK(options(epsilon + ",\"momentum\":0").running == RunningUpdate::keep_old(0.0));
+  CHECK(options(epsilon + ",\"momentum\":1").running == RunningUpdate::keep_old(1.0));
+}
+
+TEST_CASE("a model is read 64 models deep") {
+  const auto found = [](int depth) {
+    std::string json = norm("a", epsilon);
+    for (int i = 0; i < depth; ++i) json = model(json);
+    return read_keras_config(json).size();
+  };
+  // The outermost model is no part of another.
+  CHECK(found(65) == 1);
+  CHECK(found(66) == 0);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/io/layer_numbers.hpp"
 
+#include <cmath>
 #include <vector>
 
 #include "batchnorm/io/checkpoint.hpp"
@@ -34,4 +35,21 @@ TEST_CASE("vectors are read as they lie there, and columns of one tensor apart")
   CHECK(detail::stored_values<float>(columns, moments, Role::variance) ==
         std::vector<float>{2, 4, 6});
   CHECK(detail::stored_values<float>(columns, moments, Role::gamma) == std::vector<float>{1, 2, 3});
+}
+
+TEST_CASE("columns may also be rows") {
+  Tensors rows("mat");
+  rows.set("b_g", {3}, std::vector<float>{1, 2, 3});
+  rows.set("b_m", {2, 3}, std::vector<float>{1, 2, 3, 4, 5, 6});
+  const FoundBatchNorm moments = find_batch_norms(rows).at(0);
+  CHECK(detail::stored_values<float>(rows, moments, Role::mean) == std::vector<float>{1, 2, 3});
+  CHECK(detail::stored_values<float>(rows, moments, Role::variance) == std::vector<float>{4, 5, 6});
+}
+
+TEST_CASE("numbers are exactly one another when neither is larger, and NaN is none") {
+  CHECK(detail::is_exactly(1.5, 1.5));
+  CHECK(detail::is_exactly(-0.0, 0.0));
+  CHECK_FALSE(detail::is_exactly(1.0, std::nextafter(1.0, 2.0)));
+  CHECK_FALSE(detail::is_exactly(std::nextafter(1.0, 2.0), 1.0));
+  CHECK_FALSE(detail::is_exactly(std::nan(""), std::nan("")));
 }

@@ -2,6 +2,7 @@
 #include "batchnorm/io/onnx_fold_site.hpp"
 
 #include <string>
+#include <vector>
 
 #include "support/catch.hpp"
 #include "support/onnx_models.hpp"
@@ -14,8 +15,8 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-detail::OnnxFoldSite in_front(ModelMaker& maker) {
-  const detail::OnnxScope scope(maker.graph(), nullptr, "", 15);
+detail::OnnxFoldSite in_front(ModelMaker& maker, Index opset = 15) {
+  const detail::OnnxScope scope(maker.graph(), nullptr, "", opset);
   return detail::OnnxSiteInFront(maker.model, scope, *scope.maker("y")).find(2);
 }
 
@@ -171,4 +172,119 @@ TEST_CASE("a Gemm that turns its input is no layer behind a norm") {
   const detail::OnnxScope scope(maker.graph(), nullptr, "", 15);
   CHECK_THAT(detail::find_site_behind(maker.model, scope, *scope.maker("y"), 2).fault,
              Contains("turns its input"));
+}
+
+TEST_CASE("before opset 7 no Add is a bias, and a MatMul can get none") {
+  const auto fault = [](bool has_add, Index opset) {
+    ModelMaker maker;
+    maker.input("x", {-1, 3});
+    maker.floats("w", {3, 2}, std::vector<float>(6, 1));
+    maker.floats("c", {2}, {4, 5});
+    maker.node("MatMul", "mm", {"x", "w"}, {"h"});
+    if (has_add) maker.node("Add", "add", {"h", "c"}, {"a"});
+    maker.norm(has_add ? "a" : "h", "y");
+    return in_front(maker, opset).fault;
+  };
+  CHECK(fault(true, 7).empty());
+  CHECK(fault(true, 6) == "Add \"add\" stands in front of it");
+  CHECK(fault(false, 7).empty());
+  CHECK(fault(false, 6) == "adding a bias is another operator before opset 7");
+}
+
+TEST_CASE("an Add of one value, or of three, stands in the way") {
+  for (const Names& inputs : {Names{"c"}, Names{"h", "c", "c"}}) {
+    ModelMaker maker;
+    maker.input("x", {-1, 3});
+    maker.floats("w", {3, 2}, std::vector<float>(6, 1));
+    maker.floats("c", {2}, {4, 5});
+    maker.node("MatMul", "mm", {"x", "w"}, {"h"});
+    maker.node("Add", "add", inputs, {"a"});
+    maker.norm("a", "y");
+    CHECK(in_front(maker).fault == "Add \"add\" stands in front of it");
+  }
+}
+
+TEST_CASE("what is between layer and norm is seen by nobody else") {
+  const auto fault = [](const std::string& what) {
+    ModelMaker maker;
+    maker.input("x", {-1, 3});
+    maker.floats("w", {3, 2}, std::vector<float>(6, 1));
+    if (what != "no layer") maker.node("MatMul", "mm", {"x", "w"}, {"h"});
+    if (what == "an output") maker.output("h", {-1, 2});
+    if (what == "a user") maker.node("Neg", "neg", {"h"}, {"n"});
+    maker.norm("h", "y");
+    if (what == "twice") maker.graph().mutable_node(1)->set_input(1, "h");
+    return in_front(maker).fault;
+  };
+  CHECK(fault("").empty());
+  CHECK(fault("no layer") == "no layer makes \"h\"");
+  CHECK(fault("an output") == "\"h\" is an output of the model");
+  CHECK(fault("a user") == "\"h\" is used by Neg \"neg\", too");
+  CHECK(fault("twice") == "\"h\" is used by BatchNormalization \"bn\", too");
+}
+
+TEST_CASE("sixteen nodes may stand between layer and norm") {
+  const auto fault = [](int count) {
+    ModelMaker maker;
+    maker.input("x", {-1, 3});
+    maker.floats("w", {3, 2}, std::vector<float>(6, 1));
+    std::string value = "h";
+    maker.node("MatMul", "mm", {"x", "w"}, {value});
+    for (int i = 0; i < count; ++i, value += "i")
+      maker.node("Identity", "", {value}, {value + "i"});
+    maker.norm(value, "y");
+    return in_front(maker).fault;
+  };
+  CHECK(fault(15).empty());  // the sixteenth is the layer
+  CHECK(fault(16) == "more than 16 nodes stand between it and a layer");
+}
+
+TEST_CASE("the channels of the norm are the outputs of the layer") {
+  const auto linear = [](const Extents& shape, std::int64_t outputs) {
+    ModelMaker maker;
+    if (!shape.empty()) maker.input("x", shape);
+    const auto size = static_cast<std::size_t>(3 * outputs);
+    maker.floats("w", {3, outputs}, std::vector<float>(size, 1));
+    maker.node("MatMul", "mm", {"x", "w"}, {"h"});
+    maker.norm("h", "y");
+    return in_front(maker).fault;
+  };
+  CHECK(linear({-1, 3}, 2).empty());
+  CHECK(linear({-1, 3}, 4) == "MatMul \"mm\" has 4 outputs for 2 channels");
+  CHECK(linear({-1, 2, 3}, 2) == "the channels are not those of MatMul \"mm\"");
+  CHECK(linear({}, 2) ==
+        "nobody knows how many axes MatMul \"mm\" gives, and so which of them are "
+        "the channels");
+  const auto turned = [](const Extents& order) {
+    ModelMaker maker;
+    maker.input("x", {-1, 3, 4, 4});
+    maker.floats("w", {2, 3, 1, 1}, std::vector<float>(6, 1));
+    maker.node("Conv", "conv", {"x", "w"}, {"h"});
+    set_ints(maker.node("Transpose", "", {"h"}, {"t"}), "perm", order);
+    maker.norm("t", "y");
+    return in_front(maker).fault;
+  };
+  CHECK(turned({0, 1, 3, 2}).empty());
+  CHECK(turned({0, 2, 1, 3}) == "the channels are not those of Conv \"conv\"");
+}
+
+TEST_CASE("the output of a norm is seen by one layer behind it, of one output") {
+  const auto behind = [](const std::string& what, Index opset) {
+    ModelMaker maker;
+    maker.input("x", {-1, 2});
+    maker.floats("w", {2, 3}, std::vector<float>(6, 1));
+    maker.norm();
+    maker.node("MatMul", "layer", {"y", "w"}, what == "outputs" ? Names{"z", "zz"} : Names{"z"});
+    if (what == "an output") maker.output("y", {-1, 2});
+    if (what == "a user") maker.node("Neg", "neg", {"y"}, {"n"});
+    if (what == "no name") maker.graph().mutable_node(1)->set_output(0, "");
+    const detail::OnnxScope scope(maker.graph(), nullptr, "", opset);
+    return detail::find_site_behind(maker.model, scope, *scope.maker("y"), 2).fault;
+  };
+  CHECK(behind("", 7).empty());
+  CHECK(behind("", 6) == "adding a bias is another operator before opset 7");
+  CHECK(behind("an output", 15) == "\"y\" is an output of the model");
+  CHECK(behind("a user", 15) == "\"y\" is used by Neg \"neg\", too");
+  CHECK(behind("outputs", 15) == "MatMul \"layer\" has several outputs");
+  CHECK(behind("no name", 15) == "MatMul \"layer\" has several outputs");
 }

@@ -2,6 +2,8 @@
 #include "batchnorm/io/onnx_node.hpp"
 
 #include <Eigen/Core>
+#include <limits>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -133,6 +135,49 @@ TEST_CASE("what cannot be written is refused, and the model stays as it was") {
   old.input("x", {-1, 2});
   CHECK_THROWS_WITH(add_batch_norm(old.model, "bn", "x", "y", two_channels(), Options()),
                     Contains("9 or later"));
+}
+
+TEST_CASE("a name of the output that anything has is refused") {
+  ModelMaker maker(13);
+  maker.input("x", {-1, 2});
+  maker.floats("w", {2}, {1, 2});
+  maker.node("Neg", "", {"x"}, {"n"});
+  for (const char* taken : {"", "x", "w", "n"}) {
+    CHECK_THROWS_WITH(
+        add_batch_norm(maker.model, "bn", "x", taken, two_channels(), Options()),
+        Contains("output of the node: expected a new name, got \"" + std::string(taken) + "\""));
+  }
+  ModelMaker nine(9);
+  nine.input("x", {-1, 2});
+  CHECK_NOTHROW(add_batch_norm(nine.model, "bn", "x", "y", two_channels(), Options()));
+}
+
+TEST_CASE("an epsilon beyond the range of float, and parameters that are no numbers, are refused") {
+  Options options;
+  options.epsilon = 1e38;
+  CHECK_NOTHROW(onnx_of(two_channels().cast<double>(), options));
+  options.epsilon = 1e39;
+  CHECK_THROWS_AS(onnx_of(two_channels().cast<double>(), options), std::invalid_argument);
+  CHECK_THROWS_WITH(onnx_of(two_channels().cast<double>(), options),
+                    "onnx_of: epsilon is a float in ONNX: expected one that fits, got 1e+39");
+  State<float> infinite = two_channels();
+  infinite.beta[1] = std::numeric_limits<float>::infinity();
+  CHECK_THROWS_WITH(onnx_of(infinite, Options()), Contains("gamma and beta of channel 1"));
+  infinite = two_channels();
+  infinite.gamma[0] = std::numeric_limits<float>::infinity();
+  CHECK_THROWS_WITH(onnx_of(infinite, Options()), Contains("gamma and beta of channel 0"));
+}
+
+TEST_CASE("a model has two to eight axes") {
+  for (const Index rank : {2, 8}) {
+    const OnnxModel model = onnx_of(two_channels(), Options(), rank);
+    CHECK(model.proto.graph().input(0).type().tensor_type().shape().dim_size() == rank);
+  }
+  for (const Index rank : {1, 9}) {
+    CHECK_THROWS_WITH(onnx_of(two_channels(), Options(), rank),
+                      Contains("number of axes: expected 2 (examples x channels) to 8, got " +
+                               std::to_string(rank)));
+  }
 }
 
 TEST_CASE("a model of one norm names the axes that its caller chooses") {

@@ -111,3 +111,21 @@ TEST_CASE("a layer is examined before it is read") {
   tensors.erase("bn.running_mean");
   CHECK_THROWS_MATCHES(load(), std::runtime_error, says("tensor \"bn.running_mean\""));
 }
+
+TEST_CASE("a type with a fixed number of channels takes layers of that number") {
+  const Tensors tensors = pytorch_layer();
+  CHECK(detail::load_exactly<float, 3>(tensors, "bn.", Options()).channels() == 3);
+  CHECK_THROWS_MATCHES(
+      (detail::load_exactly<float, 2>(tensors, "bn.", Options())), std::runtime_error,
+      says("\"bn.running_mean\": number of channels is fixed by the type: expected "
+           "2, got 3"));
+  const FoundBatchNorm layer{"bn.", Naming::pytorch(), {}, 3, "F32"};
+  LoadReport report;
+  detail::check_fixed_channels<3>(layer, report);
+  detail::check_fixed_channels<Eigen::Dynamic>(layer, report);
+  CHECK(report.entries.empty());
+  detail::check_fixed_channels<4>(layer, report);
+  REQUIRE(report.entries.size() == 1);
+  CHECK(report.entries[0].is_error);
+  CHECK(report.entries[0].tensor.empty());
+}

@@ -121,6 +121,7 @@ TEST_CASE("a tensor takes nothing over from the one before it") {
   CHECK(header.tensors.at("b").shape.empty());
   CHECK(header.tensors.at("b").dtype == "I8");
   CHECK(header.tensors.at("b").begin == 2);
+  CHECK(header.tensors.at("b").end == 3);
   CHECK(header.metadata == std::map<std::string, std::string>{{"dtype", "x"}, {"shape", "y"}});
 }
 

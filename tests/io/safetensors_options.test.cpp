@@ -95,6 +95,34 @@ TEST_CASE("a file of a framework has no options, and says so") {
   CHECK_FALSE(has_options(with_metadata(detail::options_to_json(Options()).dump()), "2."));
 }
 
+TEST_CASE("a field is in the metadata of a layer or is not") {
+  const Tensors tensors = with_metadata("{\"samples_seen\":3}");
+  CHECK(detail::has_in_metadata(tensors, "1.", "samples_seen"));
+  CHECK_FALSE(detail::has_in_metadata(tensors, "1.", "batches_seen"));
+  CHECK_FALSE(detail::has_in_metadata(tensors, "2.", "samples_seen"));
+  CHECK_FALSE(detail::has_in_metadata(Tensors("net"), "1.", "samples_seen"));
+  CHECK_THROWS_MATCHES(detail::has_in_metadata(with_metadata("[]"), "1.", "x"), std::runtime_error,
+                       says("load_state: \"net\": metadata \"batchnorm:1.\""));
+}
+
+TEST_CASE("counts and numbers are taken up to both ends of their range") {
+  const nlohmann::json object = nlohmann::json::parse(
+      R"({"least": 0, "most": 9223372036854775807, "more": 9223372036854775808, "half": 0.5})");
+  const detail::OptionsReader reader({"read", "net"}, "key", object);
+  CHECK(reader.count("least", 0) == 0);
+  CHECK(reader.count("most", 0) == (std::numeric_limits<Index>::max)());
+  CHECK_THROWS_MATCHES(reader.count("more", 0), std::runtime_error,
+                       says("read: \"net\": metadata \"key\": more: expected a whole number from "
+                            "0, got 9223372036854775808"));
+  CHECK_THROWS_AS(reader.count("half", 0), std::runtime_error);
+  CHECK_THROWS_AS(reader.count("least", 1), std::runtime_error);
+  CHECK(reader.number("half", 0.5, 0.5) == 0.5);
+  CHECK_THROWS_AS(reader.number("half", 0.0, 0.25), std::runtime_error);
+  CHECK_THROWS_AS(reader.number("half", 0.75, 1.0), std::runtime_error);
+  CHECK(reader.has("half"));
+  CHECK_FALSE(reader.has("none"));
+}
+
 TEST_CASE("metadata that is no JSON object is refused") {
   for (const std::string text : {"", "1", "[]", "{", "{\"epsilon\":1e-5", "null", "\"\xff\""}) {
     INFO(text);

@@ -6,8 +6,10 @@
 #include <cmath>
 #include <cstdint>
 #include <iterator>
+#include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "batchnorm/io/checkpoint.hpp"
@@ -199,6 +201,130 @@ TEST_CASE("Haiku has a counter, and numbers that nothing needs") {
   const auto loaded = load_state<float>(tensors, "bn/", Epsilon(1e-5));
   CHECK(loaded.state.batches_seen == 40);
   CHECK(loaded.state.running_mean == Eigen::Vector3d(-1, 3, 0.5));
+}
+
+namespace {
+
+/// What a system does by default, and how its files differ from a layer as it is.
+struct Documented {
+  const char* system;
+  double epsilon;
+  RunningUpdate running;
+  VarianceEstimator estimator;
+  std::string peculiar;
+};
+
+/// The peculiarities of a naming in words, in the order of this function.
+std::string peculiar(const Naming& naming) {
+  const std::pair<bool, const char*> words[] = {{naming.is_telling(), "telling"},
+                                                {naming.is_list(), "list"},
+                                                {naming.list_shrinks(), "shrinks"},
+                                                {naming.has_scale_layer(), "scale_layer"},
+                                                {naming.has_fixed_gamma(), "fixed_gamma"},
+                                                {naming.needs_stored_variance(), "unsaid"},
+                                                {naming.has_moments(), "moments"},
+                                                {naming.has_scaled_beta(), "scaled_beta"},
+                                                {naming.replaces_zero_deviation(), "no_zero"},
+                                                {naming.replaces_zero_epsilon(), "epsilon_1e-5"},
+                                                {naming.needs_epsilon(), "with_epsilon"},
+                                                {naming.must_be_called(), "called"}};
+  std::string text;
+  for (const auto& [applies, word] : words) {
+    if (applies) text += (text.empty() ? "" : " ") + std::string(word);
+  }
+  return text;
+}
+
+const auto takes = &RunningUpdate::take_new;
+const auto keeps = &RunningUpdate::keep_old;
+const auto debiased = &RunningUpdate::keep_old_debiased;
+constexpr VarianceEstimator sample = VarianceEstimator::sample;
+constexpr VarianceEstimator pop = VarianceEstimator::population;
+
+/// Defaults of the layers in the documentation of their systems, in the order in which the systems
+/// are tried.
+const std::vector<Documented> documented = {
+    {"PyTorch", 1e-5, takes(0.1), sample, "telling"},
+    {"TF-slim", 1e-3, keeps(0.999), sample, "telling"},
+    {"Keras", 1e-3, keeps(0.99), pop, "telling"},
+    {"MindSpore", 1e-5, keeps(0.9), sample, "telling"},
+    {"TF-slim, frozen", 1e-3, keeps(0.999), sample, ""},
+    {"TensorFlow 2", 1e-3, keeps(0.99), pop, "telling"},
+    {"Keras 3", 1e-3, keeps(0.99), pop, "list shrinks"},
+    {"Keras 1", 1e-3, keeps(0.99), pop, "unsaid"},
+    {"Flax", 1e-5, keeps(0.99), pop, ""},
+    {"Haiku", 1e-5, debiased(0.99), pop, "telling"},
+    {"ONNX", 1e-5, keeps(0.9), pop, ""},
+    {"tf2onnx", 1e-3, keeps(0.99), pop, ""},
+    {"torch.fx", 1e-5, takes(0.1), sample, ""},
+    {"MXNet Module", 1e-3, keeps(0.9), pop, "fixed_gamma"},
+    {"Gluon or burn", 1e-5, keeps(0.9), pop, ""},
+    {"dfdx", 1e-5, takes(0.1), sample, ""},
+    {"Lux", 1e-5, takes(0.1), sample, ""},
+    {"Paddle", 1e-5, keeps(0.9), pop, ""},
+    {"Paddle, static", 1e-5, keeps(0.9), pop, "called"},
+    {"Chainer", 2e-5, keeps(0.9), sample, "telling"},
+    {"Caffe", 1e-5, debiased(0.999), sample, "list scale_layer"},
+    {"Caffe2", 1e-5, keeps(0.9), sample, ""},
+    {"Darknet", 1e-5, keeps(0.99), sample, "telling"},
+    {"ncnn", 0.0, keeps(0.99), pop, "no_zero"},
+    {"Lasagne", 1e-4, takes(0.1), pop, ""},
+    {"MatConvNet", 1e-4, takes(0.1), pop, "moments"},
+    {"KataGo", 1e-20, takes(0.001), pop, "with_epsilon"},
+    {"Core ML", 1e-5, keeps(0.9), pop, "epsilon_1e-5"},
+    {"KataGo, PyTorch", 1e-4, takes(0.001), pop, "unsaid"},
+    {"Leela Zero", 1e-5, keeps(0.99), pop, "scaled_beta"},
+    {"Leela Chess Zero", 1e-5, keeps(0.99), pop, ""},
+    {"Stable Baselines", 1e-3, keeps(0.99), pop, ""},
+    {"RTNeural", 1e-3, keeps(0.99), pop, "list"},
+    {"NAM", 1e-5, takes(0.1), sample, "list"},
+    {"MLX", 1e-5, takes(0.1), sample, ""},
+    {"tinygrad", 1e-5, takes(0.1), sample, ""},
+    {"candle", 1e-5, takes(0.1), sample, ""}};
+
+}  // namespace
+
+TEST_CASE("every row has the defaults of its system, in the order in which they are tried") {
+  REQUIRE(Naming::all().size() == documented.size());
+  for (std::size_t row = 0; row < documented.size(); ++row) {
+    const Documented& expected = documented[row];
+    const Naming& naming = Naming::all()[row];
+    INFO(expected.system);
+    CHECK(naming.system() == expected.system);
+    CHECK(naming.options().epsilon == expected.epsilon);
+    CHECK(naming.options().running == expected.running);
+    CHECK(naming.options().running_variance == expected.estimator);
+    CHECK(peculiar(naming) == expected.peculiar);
+  }
+}
+
+TEST_CASE("what stands in the place of a variance is one in all systems but four") {
+  const std::map<std::string, StoredVariance> others = {
+      {"ncnn", StoredVariance::variance_with_epsilon},
+      {"Lasagne", StoredVariance::inverse_deviation},
+      {"MatConvNet", StoredVariance::deviation_with_epsilon},
+      {"KataGo, PyTorch", StoredVariance::deviation_with_epsilon}};
+  for (const Naming& naming : Naming::all()) {
+    INFO(naming.system());
+    const auto other = others.find(naming.system());
+    CHECK(naming.stored_variance() ==
+          (other == others.end() ? StoredVariance::variance : other->second));
+  }
+}
+
+TEST_CASE("systems with the names of others are tried only when they are asked for") {
+  std::vector<std::string> left_out;
+  std::size_t place = 0;
+  for (const Naming& naming : Naming::all()) {
+    const bool known = place < Naming::known().size() && Naming::known()[place] == naming;
+    if (known) {
+      ++place;
+    } else {
+      left_out.push_back(naming.system());
+    }
+  }
+  CHECK(place == Naming::known().size());
+  CHECK(left_out == std::vector<std::string>{"NAM", "MLX", "tinygrad", "candle"});
 }
 
 TEST_CASE("every row of the table is whole, and names differ") {

@@ -206,6 +206,29 @@ TEST_CASE("trap 15: averaged copies of parameters") {
                       "n/BatchNorm/moving_variance"});
   tensors.set("n/BatchNorm/gamma/ExponentialMovingAverage", {3}, std::vector<float>(3));
   CHECK(warns(tensors, "n/BatchNorm/", "an average of \"n/BatchNorm/gamma\""));
+  CHECK_FALSE(warns(tensors, "n/BatchNorm/", "an average of \"n/BatchNorm/beta\""));
+  const auto averages = [](const Tensors& file) {
+    LoadReport report;
+    detail::report_averages(file, find_batch_norms(file).at(0), report);
+    std::string names;
+    for (const auto& entry : report.entries) names += entry.tensor + " ";
+    return names;
+  };
+  CHECK(averages(tensors) == "n/BatchNorm/gamma/ExponentialMovingAverage ");
+  for (const char* name : {"beta", "moving_mean", "moving_variance"}) {
+    tensors.set(std::string("n/BatchNorm/") + name + "/ExponentialMovingAverage", {3},
+                std::vector<float>(3));
+  }
+  CHECK(averages(tensors) ==
+        "n/BatchNorm/gamma/ExponentialMovingAverage "
+        "n/BatchNorm/beta/ExponentialMovingAverage "
+        "n/BatchNorm/moving_mean/ExponentialMovingAverage "
+        "n/BatchNorm/moving_variance/ExponentialMovingAverage ");
+  // A layer without gamma has none of this name.
+  Tensors shift = pytorch_layer();
+  shift.erase("bn.weight");
+  shift.set("/ExponentialMovingAverage", {3}, std::vector<float>(3));
+  CHECK(averages(shift).empty());
 }
 
 TEST_CASE("trap 16: statistics of an input normaliser") {
@@ -215,6 +238,14 @@ TEST_CASE("trap 16: statistics of an input normaliser") {
   CHECK(examined(tensors, "an input normaliser, which may clamp"));
   CHECK(warns(tensors, "obs.", "an input normaliser", given.without_scale_and_shift()));
   CHECK_FALSE(examined(pytorch_layer(), "an input normaliser"));
+  for (const bool has_gamma : {true, false}) {
+    Tensors affine("affine");
+    add_layer(affine, pytorch_keys("obs."));
+    affine.erase(has_gamma ? "obs.bias" : "obs.weight");
+    CHECK_FALSE(examined(affine, "an input normaliser"));
+    affine.set_value("obs.count", 1e6);
+    CHECK_FALSE(examined(affine, "an input normaliser"));
+  }
 }
 
 TEST_CASE("trap 17: the bias of a convolution in front") {
@@ -269,6 +300,12 @@ TEST_CASE("trap 21: an update rule that only names suggest") {
 
 TEST_CASE("names of shards") {
   CHECK(detail::is_called_shard("a/model-00001-of-00002.safetensors"));
+  CHECK(detail::is_called_shard("0-of-9"));
+  CHECK(detail::is_called_shard("9-of-0"));
+  CHECK_FALSE(detail::is_called_shard("1-of-"));
+  CHECK_FALSE(detail::is_called_shard("1-of-n"));
+  CHECK_FALSE(detail::is_called_shard("n-of-1"));
+  CHECK_FALSE(detail::is_called_shard("-of-1"));
   CHECK_FALSE(detail::is_called_shard("one-of-many.safetensors"));
   CHECK_FALSE(detail::is_called_shard("-of-"));
   CHECK_FALSE(detail::is_called_shard(""));

@@ -77,3 +77,44 @@ TEST_CASE("no cut and no change of a byte leads out of the archive") {
   CHECK(longest > 0);
   CHECK(longest <= archive.size());
 }
+
+TEST_CASE("a number is read lowest byte first, and is 0 where the bytes end before") {
+  const std::string bytes("\x01\x02\x83", 3);
+  CHECK(detail::zip_number(bytes, 0, 2) == 0x0201);
+  CHECK(detail::zip_number(bytes, 0, 3) == 0x830201);
+  CHECK(detail::zip_number(bytes, 2, 1) == 0x83);
+  CHECK(detail::zip_number(bytes, 0, 0) == 0);
+  for (const std::size_t place :
+       {std::size_t{2}, std::size_t{3}, std::size_t{4}, ~std::size_t{0}}) {
+    INFO(place);
+    CHECK(detail::zip_number(bytes, place, 2) == 0);
+  }
+}
+
+TEST_CASE("an archive may be nothing but its end") {
+  const std::string end = "PK\x05\x06" + std::string(18, '\0');
+  CHECK(detail::zip_directory("x" + end) == 0u);
+  CHECK_FALSE(detail::zip_directory(end));  // a directory stands in front of its end
+  CHECK_FALSE(detail::zip_directory("x" + end.substr(0, 21)));
+}
+
+TEST_CASE("a comment is 65535 bytes long at most") {
+  CHECK(member(archive + std::string(65535, ' '), "config.json") == "{\"a\":1}");
+  CHECK(member(archive + std::string(65536, ' '), "config.json") == "none");
+}
+
+TEST_CASE("members that end behind the archive are refused") {
+  const std::string one = zip_of({{"x", "abc"}});
+  const std::size_t directory = 30 + 1 + 3;  // behind a local header, its name and its bytes
+  const auto with = [&](std::size_t place, std::size_t number) {
+    return member(std::string(one).replace(place, 4, zip_bytes_of(number, 4)), "x");
+  };
+  CHECK(with(directory + 20, 2) == "ab");
+  CHECK(with(directory + 20, one.size() - 31).size() == one.size() - 31);
+  CHECK_THROWS_MATCHES(
+      with(directory + 20, one.size() - 30), std::runtime_error,
+      says("read: \"a.zip\": member \"x\": expected bytes inside of the archive, "
+           "got " +
+           std::to_string(one.size() - 30) + " from 31 of " + std::to_string(one.size())));
+  CHECK_THROWS_AS(with(directory + 42, 1), std::runtime_error);  // no local header there
+}

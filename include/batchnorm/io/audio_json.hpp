@@ -54,8 +54,11 @@ class JsonArray {
     }
     if (!value.is_array() || value.empty() || depth >= deepest) return false;
     const Index size = static_cast<Index>(value.size());
-    if (depth == shape_.size() && numbers_.empty()) shape_.push_back(size);
-    if (depth >= shape_.size() || shape_[depth] != size) return false;
+    if (depth == shape_.size()) {
+      if (!numbers_.empty()) return false;
+      shape_.push_back(size);
+    }
+    if (shape_[depth] != size) return false;
     for (const nlohmann::json& element : value) {
       if (!add(element, depth + 1)) return false;
     }

@@ -24,8 +24,8 @@ namespace detail {
 
 /// The count in a tensor, or why it is none.
 struct Counter {
-  Index count = -1;  ///< -1 when it is none
-  Finding fault = Finding::wrong_number;
+  Index count;  ///< -1 when it is none
+  Finding fault;
   std::string rule;
   std::string expected;
   std::string got;
@@ -42,6 +42,10 @@ inline Counter no_counter(Finding fault, std::string rule, std::string expected,
   return {-1, fault, std::move(rule), std::move(expected), std::move(got)};
 }
 
+inline Counter counted(Index count) {
+  return {count, Finding::used, "", "", ""};
+}
+
 inline Counter count_in_real(double number) {
   constexpr const char* rule = "number of minibatches";
   if (!is_finite(number) || number < 0.0 || number > std::floor(number)) {
@@ -51,9 +55,7 @@ inline Counter count_in_real(double number) {
     return no_counter(Finding::wrong_number, rule, "at most 2^53 in floating numbers",
                       text(number));
   }
-  Counter counter;
-  counter.count = static_cast<Index>(number);
-  return counter;
+  return counted(static_cast<Index>(number));
 }
 
 inline Counter count_in_tensor(const Tensors& tensors, const std::string& key) {
@@ -66,20 +68,17 @@ inline Counter count_in_tensor(const Tensors& tensors, const std::string& key) {
     return no_counter(Finding::wrong_shape, "number of elements", "1", text(elements));
   }
   if (is_real_dtype(tensor.dtype)) return count_in_real(tensors.value<double>(key));
-  Counter counter;
   if (tensor.dtype[0] == 'I' && dtype_bits(tensor.dtype) != 0) {
     const std::int64_t number = tensors.value<std::int64_t>(key);
     if (number < 0) return no_counter(Finding::wrong_number, rule, "0 or more", text(number));
-    counter.count = static_cast<Index>(number);
-    return counter;
+    return counted(static_cast<Index>(number));
   }
   if (tensor.dtype[0] == 'U' && dtype_bits(tensor.dtype) != 0) {
     const std::uint64_t number = tensors.value<std::uint64_t>(key);
     if (number > most) {
       return no_counter(Finding::wrong_number, rule, text("at most ", most), text(number));
     }
-    counter.count = static_cast<Index>(number);
-    return counter;
+    return counted(static_cast<Index>(number));
   }
   return no_counter(Finding::wrong_number, "dtype", "whole or floating numbers", tensor.dtype);
 }

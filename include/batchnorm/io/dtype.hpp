@@ -58,9 +58,7 @@ inline bool fills_bytes(const std::string& dtype, std::uint64_t count, std::uint
   if (bits == 0) return true;
   // Eight elements fill `bits` bytes, so that nothing is multiplied beyond 64 bits.
   const std::uint64_t rest = count % 8 * bits;
-  if (rest % 8 != 0 || bytes < rest / 8) return false;
-  const std::uint64_t of_eights = bytes - rest / 8;
-  return of_eights % bits == 0 && of_eights / bits == count / 8;
+  return rest % 8 == 0 && bytes / bits == count / 8 && bytes % bits == rest / 8;
 }
 
 /// Whether the elements are floating numbers that this library computes with.

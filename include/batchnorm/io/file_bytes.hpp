@@ -129,17 +129,13 @@ inline FileBytes map_file(const FileContext& context) {
   if (!S_ISREG(status.st_mode)) {
     fail_file(context, "file", "to read it", "something else than an ordinary file");
   }
-  FileBytes mapped;
-  mapped.size = static_cast<std::uint64_t>(status.st_size);
-  check_addressable(context, mapped.size);
-  if (mapped.size == 0) return mapped;
-  const std::size_t size = static_cast<std::size_t>(mapped.size);
+  check_addressable(context, static_cast<std::uint64_t>(status.st_size));
+  const std::size_t size = static_cast<std::size_t>(status.st_size);
+  if (size == 0) return FileBytes();
   void* const start = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.number(), 0);
   if (start == MAP_FAILED) fail_system(context, text("to map ", size, " bytes"));
-  mapped.bytes = std::shared_ptr<const unsigned char>(
-      static_cast<const unsigned char*>(start),
-      [start, size](const unsigned char*) { munmap(start, size); });
-  return mapped;
+  const auto unmap = [start, size](const unsigned char*) { munmap(start, size); };
+  return {{static_cast<const unsigned char*>(start), unmap}, size};
 }
 
 #else

@@ -112,7 +112,6 @@ class OnnxSiteInFront {
       site_.fault = onnx_words(node) + why;
       return false;
     };
-    if (site_.adder != nullptr) return fault(" stands in front of another Add");
     if (node.input_size() != 2 || scope_.opset() < 7) return fault(" stands in front of it");
     for (int place = 0; place < 2; ++place) {
       OnnxConstant constant = find_onnx_constant(model_, scope_, node.input(place));

@@ -67,7 +67,6 @@ class HeaderHandler {
       place_ = key_ == "__metadata__" ? Place::metadata : Place::tensor;
       field_.clear();
       fields_seen_.clear();
-      info_ = TensorInfo();
       offsets_.clear();
     } else {
       return refuse("an object");
@@ -190,7 +189,7 @@ class HeaderHandler {
       refusal_.tensor = key_;
       return false;
     }
-    header_.tensors.emplace(key_, std::move(info_));
+    header_.tensors.emplace(key_, std::exchange(info_, TensorInfo()));
     return true;
   }
 
