@@ -56,6 +56,23 @@ TEST_CASE("statistics are chosen by name, gamma and beta are those of the bank")
   CHECK(bank.parameters().batches_seen == 0);
 }
 
+TEST_CASE("the statistics of the state that gamma and beta come from are not taken") {
+  State<double> trained = statistics(-5, 9);
+  trained.gamma << 2, 3;
+  trained.mark_stale(Staleness::weights_pruned);
+  StatisticBank<double> bank(trained, no_epsilon());
+  bank.add("snow");
+  for (const State<double>& state : {bank.parameters(), bank.state("snow")}) {
+    CHECK(state.gamma == Eigen::Vector2d(2, 3));
+    CHECK(state.running_mean == Eigen::Vector2d::Zero());
+    CHECK(state.running_variance == Eigen::Vector2d::Ones());
+    CHECK(state.batches_seen == 0);
+    CHECK(state.samples_seen == 0);
+    CHECK(state.staleness == Staleness::fresh);
+  }
+  CHECK(trained.running_mean == Eigen::Vector2d(-5, -5));
+}
+
 TEST_CASE("a domain is replaced and erased without the others") {
   StatisticBank<double> bank = two_domains();
   bank.set("day", statistics(3, 1));
