@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <stdexcept>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include "batchnorm/fold/fold.hpp"
@@ -123,7 +125,7 @@ TEST_CASE("a bias and weights of two types are apart to the byte", "[fold]") {
     return true;
   };
   const Eigen::Map<const Eigen::VectorXd> wide(memory.data() + 2, 1);  // bytes 16 to 23
-  for (const std::size_t place : {3, 4, 5, 6})
+  for (std::size_t place = 3; place < 7; ++place)
     CHECK(free(wide, place) == (place == 3 || place == 6));
   for (std::size_t half = 6; half < 12; ++half) {  // bytes 12 to 24
     const Eigen::Map<const Eigen::Matrix<Eigen::half, Eigen::Dynamic, 1>> narrow(
