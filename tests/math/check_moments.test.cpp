@@ -21,7 +21,8 @@ TEST_CASE("moments of another layer, and such as no data can have, are refused",
                        says("f: number of channels of the moments must be the layer's: expected 2, "
                             "got 3 means and 3 sums of squares"));
   moments.sum_of_squares.resize(2);
-  CHECK_THROWS_AS(detail::check_moments("f", moments, 3), std::invalid_argument);
+  CHECK_THROWS_MATCHES(detail::check_moments("f", moments, 3), std::invalid_argument,
+                       says("expected 3, got 3 means and 2 sums of squares"));
   moments = Moments<double>(3);
   moments.count = -1;
   CHECK_THROWS_MATCHES(detail::check_moments("f", moments, 3), std::invalid_argument,
@@ -80,6 +81,15 @@ TEST_CASE("the first of several bad channels is found, wherever it stands", "[mo
       squares.sum_of_squares[bad] = 8e38;
       CHECK(detail::first_non_finite_channel<float>(squares) == bad);
       CHECK(detail::first_non_finite_channel<double>(squares) == -1);
+      for (const double odd : {infinity, -infinity, std::nan("")}) {
+        squares.sum_of_squares[bad] = odd;
+        CHECK(detail::first_non_finite_channel<double>(squares) == bad);
+      }
+      for (const Index count : {0, 1, 2}) {  // nothing to divide by
+        squares.count = count;
+        squares.sum_of_squares[bad] = 6e38;
+        CHECK(detail::first_non_finite_channel<float>(squares) == bad);
+      }
     }
   }
 }
@@ -192,4 +202,7 @@ TEST_CASE("no values leave nothing behind, and several no number that is not fin
   CHECK(refusal(INFINITY, 7) == rule + "finite numbers, the sum not negative, got inf and 7");
   CHECK(refusal(1, INFINITY) == rule + "finite numbers, the sum not negative, got 1 and inf");
   CHECK(refusal(1, -2) == rule + "finite numbers, the sum not negative, got 1 and -2");
+  moments.count = -1;
+  CHECK_THROWS_MATCHES(detail::check_sound_moments("f", moments), std::invalid_argument,
+                       says("f: count of the moments: expected zero or more, got -1"));
 }
