@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/detail/check.hpp"
 
+#ifndef _WIN32
+#include <unistd.h>
+#endif
+
+#include <cstdio>
 #include <stdexcept>
 #include <string>
 
@@ -61,6 +66,26 @@ TEST_CASE("the handler is replaced and given back") {
   CHECK(set_error_handler(nullptr) == &quiet);
   CHECK(set_error_handler(nullptr) == standard);
 }
+
+#ifndef _WIN32
+TEST_CASE("a message is printed to stderr, as a line, where nobody wants it otherwise") {
+  const ErrorHandler standard = set_error_handler(nullptr);
+  std::FILE* const file = std::tmpfile();
+  REQUIRE(file != nullptr);
+  std::fflush(stderr);
+  const int screen = dup(STDERR_FILENO);
+  dup2(fileno(file), STDERR_FILENO);
+  standard("f: a rule: expected 3, got 4");
+  std::fflush(stderr);
+  dup2(screen, STDERR_FILENO);
+  close(screen);
+  std::rewind(file);
+  char printed[80] = "";
+  const std::size_t size = std::fread(printed, 1, sizeof printed, file);
+  std::fclose(file);
+  CHECK(std::string(printed, size) == "f: a rule: expected 3, got 4\n");
+}
+#endif
 
 TEST_CASE("with exceptions the handler is not called") {
   static int calls = 0;

@@ -3,6 +3,7 @@
 #include "batchnorm/fold/probe.hpp"
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -62,8 +63,12 @@ TEST_CASE("probes of a right fold stay within the bound, at the border too", "[f
   CHECK(certificate.probes == 100);
   CHECK(certificate.measured_ulps > 0.0);
   CHECK(certificate.measured_ulps <= certificate.bound_ulps + certificate.evaluation_ulps);
-  CHECK(certificate.evaluation_ulps > 0.0);
-  CHECK(Fixture().measured(1).evaluation_ulps > 0.0);
+  // 12 terms: twice as many roundings to long double, and 8 of both sides, seen in ulps of float.
+  const double expected =
+      static_cast<double>(2 * (12 + 8) * std::numeric_limits<long double>::epsilon() /
+                          static_cast<long double>(std::numeric_limits<float>::epsilon()));
+  CHECK(certificate.evaluation_ulps == expected);
+  CHECK(Fixture().measured(1).evaluation_ulps == expected);
 }
 
 TEST_CASE("without probes nothing is measured", "[fold]") {

@@ -153,6 +153,18 @@ TEST_CASE("a norm in front of a flatten is told how to say so", "[fold]") {
                     "expected 6, or flattened_channels_first or flattened_channels_last of the "
                     "layer when a flatten stands between them, got 3");
   CHECK(weight == Eigen::MatrixXf::Ones(2, 6));
+  // No flatten makes six inputs of no channels, of four or of twelve.
+  for (const Index channels : {0, 4, 12}) {
+    CHECK_THROWS_WITH(fold_before(linear(weight), bias, InferenceMap::identity(channels)),
+                      "fold_before: channels of the norm must be the layer's input channels: "
+                      "expected 6, got " +
+                          std::to_string(channels));
+  }
+  Fixture convolution;
+  convolution.in_front = State<float>(1);
+  CHECK(convolution.before() ==
+        "argument fold_before: channels of the norm must be the layer's input channels: expected "
+        "2, got 1");
 }
 
 TEST_CASE("a bias that cannot come into being is refused", "[fold]") {

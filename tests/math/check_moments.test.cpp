@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/math/check_moments.hpp"
 
+#include <cmath>
 #include <limits>
 #include <stdexcept>
+#include <string>
 
 #include "support/catch.hpp"
 
@@ -19,7 +21,8 @@ TEST_CASE("moments of another layer, and such as no data can have, are refused",
                        says("f: number of channels of the moments must be the layer's: expected 2, "
                             "got 3 means and 3 sums of squares"));
   moments.sum_of_squares.resize(2);
-  CHECK_THROWS_AS(detail::check_moments("f", moments, 3), std::invalid_argument);
+  CHECK_THROWS_MATCHES(detail::check_moments("f", moments, 3), std::invalid_argument,
+                       says("expected 3, got 3 means and 2 sums of squares"));
   moments = Moments<double>(3);
   moments.count = -1;
   CHECK_THROWS_MATCHES(detail::check_moments("f", moments, 3), std::invalid_argument,
@@ -78,6 +81,15 @@ TEST_CASE("the first of several bad channels is found, wherever it stands", "[mo
       squares.sum_of_squares[bad] = 8e38;
       CHECK(detail::first_non_finite_channel<float>(squares) == bad);
       CHECK(detail::first_non_finite_channel<double>(squares) == -1);
+      for (const double odd : {infinity, -infinity, std::nan("")}) {
+        squares.sum_of_squares[bad] = odd;
+        CHECK(detail::first_non_finite_channel<double>(squares) == bad);
+      }
+      for (const Index count : {0, 1, 2}) {  // nothing to divide by
+        squares.count = count;
+        squares.sum_of_squares[bad] = 6e38;
+        CHECK(detail::first_non_finite_channel<float>(squares) == bad);
+      }
     }
   }
 }
@@ -147,5 +159,50 @@ TEST_CASE("one value leaves no squares behind, whatever it is") {
   }
   one.mean[0] = 2;
   one.sum_of_squares[0] = 1;
-  CHECK_THROWS_AS(detail::check_sound_moments("to_bytes", one), std::domain_error);
+  CHECK_THROWS_MATCHES(
+      detail::check_sound_moments("to_bytes", one), std::domain_error,
+      says("to_bytes: mean and sum of squares of channel 0: expected finite numbers, the sum zero, "
+           "as there is one value, got 2 and 1"));
+}
+
+TEST_CASE("one value may leave rounding behind, as much as it weighs") {
+  Moments<double> one(1);
+  one.count = 1;
+  one.mean[0] = -8;
+  for (const double weight : {1.0, 4.0, 0.25}) {
+    one.set_weight(weight, weight * weight, batchnorm::Weights::importance);
+    one.sum_of_squares[0] = 64e-6 * weight * 0.99;
+    CHECK_NOTHROW(detail::check_sound_moments("f", one));
+    one.sum_of_squares[0] = 64e-6 * weight * 1.01;
+    CHECK_THROWS_AS(detail::check_sound_moments("f", one), std::domain_error);
+  }
+  one.count = 2;
+  CHECK_NOTHROW(detail::check_sound_moments("f", one));
+}
+
+TEST_CASE("no values leave nothing behind, and several no number that is not finite") {
+  Moments<double> moments(2);
+  CHECK_NOTHROW(detail::check_sound_moments("f", moments));
+  const auto refusal = [&](double mean, double squares) {
+    moments.mean[1] = mean;
+    moments.sum_of_squares[1] = squares;
+    try {
+      detail::check_sound_moments("f", moments);
+    } catch (const std::domain_error& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  const std::string rule = "f: mean and sum of squares of channel 1: expected ";
+  CHECK(refusal(1, 0) == rule + "zero, as there are no values, got 1 and 0");
+  CHECK(refusal(0, 0.5) == rule + "zero, as there are no values, got 0 and 0.5");
+  moments.count = 3;
+  CHECK(refusal(1, 0) == "accepted");
+  CHECK(refusal(-1, 7) == "accepted");
+  CHECK(refusal(INFINITY, 7) == rule + "finite numbers, the sum not negative, got inf and 7");
+  CHECK(refusal(1, INFINITY) == rule + "finite numbers, the sum not negative, got 1 and inf");
+  CHECK(refusal(1, -2) == rule + "finite numbers, the sum not negative, got 1 and -2");
+  moments.count = -1;
+  CHECK_THROWS_MATCHES(detail::check_sound_moments("f", moments), std::invalid_argument,
+                       says("f: count of the moments: expected zero or more, got -1"));
 }

@@ -7,6 +7,7 @@
 #include <limits>
 #include <vector>
 
+#include "batchnorm/math/masked.hpp"
 #include "batchnorm/view/residual.hpp"
 #include "support/catch.hpp"
 #include "support/generators.hpp"
@@ -255,5 +256,43 @@ TEST_CASE("few elements are up to a number of them", "[normalize]") {
     CHECK(layer.run(batchnorm::with_residual(view, view), again) == shape.few);
     CHECK(again.worst(added) == 0);
     CHECK(again.rest_is_untouched());
+  }
+}
+
+TEMPLATE_TEST_CASE("one example goes the shortest way where nothing has to be looked at twice",
+                   "[normalize]", float, double) {
+  const auto width = static_cast<Index>(least_channels_of_few<TestType>());
+  Random random(4);
+  for (const Index channels : {width - 1, width, width + 3}) {
+    INFO(channels << " channels");
+    TabledLayer<TestType> layer(random, static_cast<Size>(channels), 0.25L);
+    layer.pivot.assign(static_cast<Size>(channels), 3);
+    layer.scale.assign(static_cast<Size>(channels), 2);
+    layer.shift.assign(static_cast<Size>(channels), TestType(0.5));
+    std::vector<TestType> x(static_cast<Size>(channels) + 1, 4), y(x.size(), 7);
+    x[0] = 1;
+    const TestType* const k[] = {layer.pivot.data(), layer.scale.data(), layer.shift.data()};
+    const auto options =
+        detail::formula_options<TestType>(batchnorm::Epilogue::leaky_relu(0.25), false);
+    const BatchView<const TestType> in(x.data(), 1, channels, 1, channels, 1, 1);
+    const BatchView<TestType> out(y.data(), 1, channels, 1, channels, 1, 1);
+    const auto taken = [&](const batchnorm::Input<TestType>& input, Index of_layer,
+                           const BatchView<TestType>& to) {
+      return detail::normalize_example<TestType>({}, options, k, of_layer, input, to);
+    };
+    const Eigen::Array<bool, 1, 1> mask = Eigen::Array<bool, 1, 1>::Constant(true);
+    const std::vector<TestType> before = y;
+    CHECK_FALSE(taken(in, channels + 1, out));
+    CHECK_FALSE(taken(batchnorm::with_residual(in, in), channels, out));
+    CHECK_FALSE(taken(batchnorm::masked(in, mask), channels, out));
+    CHECK_FALSE(taken(in, channels, {y.data(), 1, channels, 1, channels, -1, 1}));
+    CHECK_FALSE(taken({in}, channels, {x.data() + 1, 1, channels, 1, channels, 1, 1}));
+    CHECK(y == before);
+    CHECK(taken(in, channels, out) == (channels >= width));
+    if (channels < width) continue;
+    std::vector<TestType> expected(y.size(), TestType(2.5));
+    expected.front() = TestType(-0.875);  // (1 - 3) 2 + 0.5 = -3.5, a quarter of it
+    expected.back() = 7;
+    CHECK(y == expected);
   }
 }

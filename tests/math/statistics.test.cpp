@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/math/statistics.hpp"
 
+#include <limits>
 #include <stdexcept>
 
 #include "support/catch.hpp"
@@ -87,4 +88,19 @@ TEST_CASE("a variance whose inverse root overflows is refused, too", "[statistic
   CHECK_THROWS_MATCHES(detail::check_deviation<float>("f", 0.0, 1, statistics), std::domain_error,
                        says("one so small that its inverse overflows"));
   CHECK_NOTHROW(detail::check_deviation<double>("f", 0.0, 1, statistics));
+  CHECK_NOTHROW(detail::check_deviation<float>("f", 1e-59, 1, statistics));
+  // Per channel, and with epsilon: 1e-77 / 10 + 9e-78 = 1e-77, whose inverse root is 3.2e38.
+  moments.count = 10;
+  moments.sum_of_squares[0] = 1e-77;
+  const auto of_ten = detail::statistics_of(moments);
+  CHECK_NOTHROW(detail::check_deviation<float>("f", 9.1e-78, 1, of_ten));
+  CHECK_THROWS_AS(detail::check_deviation<float>("f", 7e-78, 1, of_ten), std::domain_error);
+}
+
+TEST_CASE("what is no number of this rule passes it", "[statistics]") {
+  batchnorm::Moments<double> moments(3);
+  moments.count = 1;
+  moments.sum_of_squares << std::numeric_limits<double>::quiet_NaN(),
+      std::numeric_limits<double>::infinity(), 1e-60;
+  CHECK_NOTHROW(detail::check_deviation<float>("f", 0.0, 3, detail::statistics_of(moments)));
 }

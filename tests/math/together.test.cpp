@@ -247,8 +247,11 @@ TEST_CASE("a rank refuses its own arguments before anything is combined") {
   Moments<double> impossible = batch;
   impossible.sum_of_squares[1] = std::numeric_limits<double>::infinity();
   CHECK_THROWS_AS(layer.backward(impossible, x, x, y, execution), std::domain_error);
-  CHECK_THROWS_MATCHES(layer.backward_from_output(batch, with_residual(x, x), x, y, execution),
-                       std::invalid_argument, says("residual"));
+  Eigen::MatrixXd z = x;
+  CHECK_THROWS_MATCHES(
+      layer.backward_from_output(batch, with_residual(x, x), x, with_residual(y, z), execution),
+      std::invalid_argument,
+      says("the output of a layer cannot be undone where a residual was added"));
   layer.state().gamma[1] = 0;
   CHECK_THROWS_MATCHES(layer.backward_from_output(batch, x, x, y, execution), std::domain_error,
                        says("gamma of channel 1"));

@@ -12,7 +12,8 @@ and include this one first. The sampled changes of a header are compiled into th
 environment variable says which one is in force; only those that cannot be had that way, such as
 sizes of arrays, are compiled one by one. Changes that do not compile do not count. Neither do those
 in equivalent.txt, with the reason why nobody could notice them. Kernels are left out: tests of tiles
-and drivers meet several of their headers at once. Needs Python, CMake, and g++ or clang++.
+and drivers meet several of their headers at once. So is distributed/mpi.hpp, whose test is a program
+that mpirun starts. Needs Python, CMake, and g++ or clang++.
 """
 import argparse
 import json
@@ -197,7 +198,7 @@ def report(changes, results, known):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--headers", default="", help="regular expression for paths below include/batchnorm")
-    parser.add_argument("--without", default="^kernels/", help="the same for those left out (default: %(default)s)")
+    parser.add_argument("--without", default="^(kernels/|distributed/mpi[.])", help="the same for those left out (default: %(default)s)")
     parser.add_argument("--sample", type=int, help="so many changes, drawn at random")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="ids of changes, separated by commas")

@@ -145,6 +145,10 @@ TEST_CASE("a new layer, one that never moves, and one that nobody counted") {
 
   const Diagnosis stuck = diagnose(counted(9), with(RunningUpdate::keep_old(1)));
   CHECK(stuck.initial_weight == 1.0);
+  CHECK(stuck.effective_batches == 0.0);
+  CHECK(std::isinf(stuck.effective_batches_in_the_long_run));
+  CHECK(std::isinf(diagnose(counted(9), with(RunningUpdate::keep_old_debiased(1)))
+                       .effective_batches_in_the_long_run));
   CHECK(stuck.batches_to_go == State<double>::unknown);
 
   for (const Index batches : {State<double>::unknown, Index{0}}) {  // 0: assigned, not counted

@@ -68,3 +68,16 @@ TEST_CASE("e-values of any size are printed") {
   CHECK(detail::e_value_text(-5000) == "3.4e-2172");
   CHECK(detail::e_value_text(5000) == "3.0e+2171");
 }
+
+TEST_CASE("a report begins with nothing, which is no alarm") {
+  const DriftReport report;
+  CHECK(report.channels() == 0);
+  CHECK(report.values == 0.0);
+  CHECK(report.alarm_probability == 0.0);
+  CHECK(report.mean_kl == 0.0);
+  CHECK(report.log_mean_e == 0.0);
+  CHECK_FALSE(report.alarm());
+  CHECK(report.text() ==
+        "drift: no alarm, e-value 1 (alarm at inf), KL 0.000 nats, means over 0 channels of 0 "
+        "values\n");
+}

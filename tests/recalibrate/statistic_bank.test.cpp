@@ -56,6 +56,23 @@ TEST_CASE("statistics are chosen by name, gamma and beta are those of the bank")
   CHECK(bank.parameters().batches_seen == 0);
 }
 
+TEST_CASE("the statistics of the state that gamma and beta come from are not taken") {
+  State<double> trained = statistics(-5, 9);
+  trained.gamma << 2, 3;
+  trained.mark_stale(Staleness::weights_pruned);
+  StatisticBank<double> bank(trained, no_epsilon());
+  bank.add("snow");
+  for (const State<double>& state : {bank.parameters(), bank.state("snow")}) {
+    CHECK(state.gamma == Eigen::Vector2d(2, 3));
+    CHECK(state.running_mean == Eigen::Vector2d::Zero());
+    CHECK(state.running_variance == Eigen::Vector2d::Ones());
+    CHECK(state.batches_seen == 0);
+    CHECK(state.samples_seen == 0);
+    CHECK(state.staleness == Staleness::fresh);
+  }
+  CHECK(trained.running_mean == Eigen::Vector2d(-5, -5));
+}
+
 TEST_CASE("a domain is replaced and erased without the others") {
   StatisticBank<double> bank = two_domains();
   bank.set("day", statistics(3, 1));
@@ -113,7 +130,9 @@ TEST_CASE("all domains get a new gamma and beta") {
   CHECK(bank.frozen("night")(x) == Eigen::Vector2d(10, 100));
   CHECK(bank.state("night").batches_seen == 7);
   CHECK(bank.contains("snow"));
-  CHECK_THROWS_AS(bank.set_parameters(State<double>(3)), std::invalid_argument);
+  CHECK_THROWS_MATCHES(
+      bank.set_parameters(State<double>(3)), std::invalid_argument,
+      says("StatisticBank::set_parameters: channels of gamma and beta: expected 2, got 3"));
   next.gamma[1] = std::nan("");
   CHECK_THROWS_AS(bank.set_parameters(next), std::domain_error);
   CHECK(bank.frozen("day")(x) == Eigen::Vector2d(2, 20));
@@ -124,11 +143,17 @@ TEST_CASE("names that are not there, not free, or none") {
   CHECK_THROWS_MATCHES(bank.frozen("nigth"), std::invalid_argument,
                        says("StatisticBank::frozen: name of a domain: expected one of \"day\", "
                             "\"night\", got \"nigth\""));
-  CHECK_THROWS_AS(bank.state("x"), std::invalid_argument);
-  CHECK_THROWS_AS(bank.commit("x", Moments<double>(2)), std::invalid_argument);
-  CHECK_THROWS_AS(bank.add("day"), std::invalid_argument);
-  CHECK_THROWS_AS(bank.add(""), std::invalid_argument);
-  CHECK_THROWS_AS(bank.set("", statistics(0, 1)), std::invalid_argument);
+  const auto refused = [](const std::string& words) { return says("StatisticBank::" + words); };
+  CHECK_THROWS_MATCHES(bank.state("x"), std::invalid_argument, refused("state: name of a domain"));
+  CHECK_THROWS_MATCHES(bank.commit("x", Moments<double>(2)), std::invalid_argument,
+                       refused("commit: name of a domain"));
+  CHECK_THROWS_MATCHES(
+      bank.add("day"), std::invalid_argument,
+      refused("add: name of a new domain: expected one that is free, got \"day\""));
+  const std::string none = "name of a domain: expected one letter or more, got none";
+  CHECK_THROWS_MATCHES(bank.add(""), std::invalid_argument, refused("add: " + none));
+  CHECK_THROWS_MATCHES(bank.set("", statistics(0, 1)), std::invalid_argument,
+                       refused("set: " + none));
   CHECK_THROWS_MATCHES((StatisticBank<double>(parameters(), {}).frozen("x")), std::invalid_argument,
                        says("there is none yet"));
 }
@@ -143,7 +168,14 @@ TEST_CASE("what is refused leaves the bank as it was") {
   wrong = statistics(0, 1);
   wrong.mark_stale(Staleness::weights_pruned);
   CHECK_THROWS_AS(bank.set("day", wrong), std::domain_error);
-  CHECK_THROWS_AS(bank.set("day", State<double>(3)), std::invalid_argument);
+  CHECK_THROWS_MATCHES(bank.set("day", State<double>(3)), std::invalid_argument,
+                       says("StatisticBank::set: channels of the statistics: expected 2, got 3"));
+  wrong = statistics(0, 1);
+  wrong.beta.resize(1);
+  const auto parts = says(": size of beta must be that of gamma: expected 2, got 1");
+  CHECK_THROWS_MATCHES(bank.set("day", wrong), std::invalid_argument, parts);
+  CHECK_THROWS_MATCHES(bank.set_parameters(wrong), std::invalid_argument, parts);
+  CHECK_THROWS_MATCHES(StatisticBank<double>(wrong, {}), std::invalid_argument, parts);
   Moments<double> infinite(2);
   infinite.count = 2;
   infinite.mean[0] = INFINITY;

@@ -147,7 +147,30 @@ TEST_CASE("one example and its residual are checked as many are") {
             "infer: output and residual must be the same memory or disjoint: expected no partial "
             "overlap, got memory that partly overlaps");
     }
-    CHECK(call(examples, 80, 3) != "accepted");
+    CHECK(call(examples, 80, 3) ==
+          "infer: shape of residual must be that of input: expected " + std::to_string(examples) +
+              " samples x 4 channels x 1 positions, got " + std::to_string(examples) +
+              " samples x 3 channels x 1 positions");
+  }
+}
+
+TEST_CASE("one example is of the layer's channels, and its output is apart or the same") {
+  Sixty data;
+  const auto call = [&](Index examples, Index channels, Index place) {
+    const auto x = data.view(examples, 4, 1, 20), y = data.view(examples, 4, 1, place);
+    return refusal([&] { detail::check_forward<float>("infer", channels, x, y); });
+  };
+  for (const Index examples : {1, 2}) {
+    INFO(examples << " examples");
+    for (const Index place : {20, 20 - 4 * static_cast<int>(examples), 60}) {
+      CHECK(call(examples, 4, place) == "accepted");
+    }
+    CHECK(call(examples, 5, 60) ==
+          "infer: number of channels must be the layer's: expected 5, got 4 (" +
+              std::to_string(examples) + " samples x 4 channels x 1 positions)");
+    CHECK(call(examples, 4, 21) ==
+          "infer: output and input must be the same memory or disjoint: expected no partial "
+          "overlap, got memory that partly overlaps");
   }
 }
 

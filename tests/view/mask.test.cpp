@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/view/mask.hpp"
 
+#include <stdexcept>
+#include <vector>
+
 #include "support/catch.hpp"
 
 using namespace batchnorm;
@@ -17,12 +20,55 @@ TEST_CASE("a mask is pointed to where it lies, whatever it is") {
   CHECK(mask.position_stride == 4);
   CHECK(mask.read == nullptr);
   CHECK(!mask.one_axis);
+  CHECK(!mask.ordered);
+  CHECK(mask.evaluated == nullptr);
 
   detail::MaskArgument row;
   detail::describe_mask<false>(row, matrix.row(2));
   CHECK(row.one_axis);
   CHECK(row.samples == 6);
   CHECK(row.sample_stride == 4);
+}
+
+TEST_CASE("a mask that is a view says how it counts positions") {
+  const std::vector<char> memory(60);
+  const auto* const entries = reinterpret_cast<const bool*>(memory.data());
+  for (const PositionOrder order : {PositionOrder::last_fastest, PositionOrder::first_fastest}) {
+    const BatchView<const bool> view(entries, 3, 1, 4, 20, 7, 5);
+    detail::MaskArgument mask;
+    detail::describe_mask<false>(mask, view.counted(order));
+    CHECK(mask.ordered);
+    CHECK(mask.last_fastest == (order == PositionOrder::last_fastest));
+    CHECK(mask.data == entries);
+    CHECK(mask.samples == 3);
+    CHECK(mask.positions == 4);
+    CHECK(mask.sample_stride == 20);
+    CHECK(mask.position_stride == 5);
+    CHECK(!mask.one_axis);
+  }
+  detail::MaskArgument mask;
+  CHECK_THROWS_MATCHES(
+      detail::describe_mask<false>(mask, BatchView<const bool>(entries, 3, 2, 4, 20, 7, 5)),
+      std::invalid_argument,
+      batchnorm_test::says("masked: channels of a view that is a mask or weights: expected 1, as "
+                           "every element has one for all channels, got 2"));
+}
+
+TEST_CASE("rows of a matrix of either order are samples") {
+  Eigen::Array<bool, 3, 5, Eigen::RowMajor> rows;
+  rows.setConstant(true);
+  detail::MaskArgument mask;
+  detail::describe_mask<false>(mask, rows);
+  CHECK(mask.samples == 3);
+  CHECK(mask.positions == 5);
+  CHECK(mask.sample_stride == 5);
+  CHECK(mask.position_stride == 1);
+  const Eigen::Array<bool, 4, 1> column = Eigen::Array<bool, 4, 1>::Constant(true);
+  detail::describe_mask<false>(mask, column);
+  CHECK(mask.one_axis);
+  CHECK(mask.samples == 4);
+  CHECK(mask.positions == 1);
+  CHECK(mask.sample_stride == 1);
 }
 
 TEST_CASE("an expression is evaluated and kept") {

@@ -54,28 +54,23 @@ namespace detail {
   std::abort();
 }
 
+template <class Error>
+[[noreturn]] void throw_or_abort(const std::string& message) {
+#if defined(__cpp_exceptions) || defined(_CPPUNWIND)
+  throw Error(message);
+#else
+  abort_with(message);
+#endif
+}
+
 [[noreturn]] inline void raise_invalid_argument(const std::string& message) {
-#if defined(__cpp_exceptions) || defined(_CPPUNWIND)
-  throw std::invalid_argument(message);
-#else
-  abort_with(message);
-#endif
+  throw_or_abort<std::invalid_argument>(message);
 }
-
 [[noreturn]] inline void raise_domain_error(const std::string& message) {
-#if defined(__cpp_exceptions) || defined(_CPPUNWIND)
-  throw std::domain_error(message);
-#else
-  abort_with(message);
-#endif
+  throw_or_abort<std::domain_error>(message);
 }
-
 [[noreturn]] inline void raise_runtime_error(const std::string& message) {
-#if defined(__cpp_exceptions) || defined(_CPPUNWIND)
-  throw std::runtime_error(message);
-#else
-  abort_with(message);
-#endif
+  throw_or_abort<std::runtime_error>(message);
 }
 
 template <std::size_t Count>

@@ -2,6 +2,7 @@
 #ifndef BATCHNORM_MATH_CHECK_MOMENTS_HPP
 #define BATCHNORM_MATH_CHECK_MOMENTS_HPP
 
+#include <algorithm>
 #include <limits>
 
 #include "batchnorm/detail/check.hpp"
@@ -115,7 +116,7 @@ struct FiniteMoments {
 /// parameters; -1 when there is none.
 template <class T, class A, int Channels>
 Index first_non_finite_channel(const Moments<A, Channels>& moments) {
-  const A least_divisor = from_index<A>(moments.count > 1 ? moments.count - 1 : 1);
+  const A least_divisor = from_index<A>((std::max)(moments.count - 1, Index{1}));
   Index reached = moments.channels();
   for_channels<A>(0, reached, FiniteMoments<T, A, Channels>{moments, reached});
   for (Index channel = reached; channel < moments.channels(); ++channel) {

@@ -188,7 +188,6 @@ class BackwardTogether {
     Collective& ranks = *execution_.collective();
     ranks.combine(execution_.layer_number(), as_collective(), CollectivePiece(piece), own_share,
                   all_share);
-    own.count = own_share.count;
     all.count = all_share.count;
     check_sums(made_.function, all, channels, made_.batch.count);
     auto gradients = gradients_of<T>(made_.options, ranks.sums_parameter_gradients() ? all : own);

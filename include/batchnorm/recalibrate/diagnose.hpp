@@ -40,6 +40,11 @@ inline double effective_batches(double b, double start, double steps) {
   return 1.0 / (left / start + (1.0 - b) * (1.0 - left) / (1.0 + b));
 }
 
+/// The same after very many steps; infinite where the average moves no more.
+inline double effective_batches_in_the_long_run(double b) {
+  return (1.0 + b) / (1.0 - b);
+}
+
 /// The least n with b^n < 0.01.
 inline Index batches_to_forget(double b) {
   if (!(b > 0.0)) return 1;
@@ -50,8 +55,7 @@ inline Index batches_to_forget(double b) {
 /// Of an exponential average. @param given  minibatches that it started from, 0: the initial value
 inline AverageWeights exponential_weights(double b, Index batches, Index given) {
   AverageWeights weights;
-  weights.effective_in_the_long_run =
-      b < 1.0 ? (1.0 + b) / (1.0 - b) : std::numeric_limits<double>::infinity();
+  weights.effective_in_the_long_run = effective_batches_in_the_long_run(b);
   const double steps = static_cast<double>((std::max)(batches - given, Index{0}));
   if (given != 0) {
     weights.initial = 0.0;
@@ -79,8 +83,7 @@ inline AverageWeights other_weights(const RunningUpdate& rule, Index batches, In
                    : rule.rule() == RunningUpdate::Rule::exponential_debiased
                        ? 1.0 - rule.new_weight()
                        : 1.0;
-  weights.effective_in_the_long_run =
-      b < 1.0 ? (1.0 + b) / (1.0 - b) : std::numeric_limits<double>::infinity();
+  weights.effective_in_the_long_run = effective_batches_in_the_long_run(b);
   if (batches < 0) return weights;
   const double k = static_cast<double>(batches);
   weights.initial = batches == 0 ? 1.0 : 0.0;
