@@ -108,8 +108,7 @@ class BlendedMap {
   /// The last chunk of a row is longer, so that none is short.
   void map_chunk(InstructionSet set, const Tables<C>& k, const Place& at, Results& results) const {
     const Index row = at.chunk / chunks_per_row();
-    const Index in_row = at.chunk - row * chunks_per_row();
-    const Index place = in_row * chunk;
+    const Index in_row = at.chunk - row * chunks_per_row(), place = in_row * chunk;
     Tile<T> tile = call_.tile(data_, false);
     tile.k = k;
     tile.rows = 1;
@@ -144,9 +143,12 @@ class BlendedMap {
               results, to);
     }
     for (std::size_t o = 0; streaming_ && o < data_.outputs; ++o) {
-      run_for_masks<DeliverKernel<T>>(set,
-                                      {data_.to[o] + offset(o), results.of[o], tile.columns, true});
+      deliver(set, data_.to[o] + offset(o), results.of[o], tile.columns);
     }
+  }
+
+  void deliver(InstructionSet set, T* to, const T* from, Index count) const {
+    run_for_masks<DeliverKernel<T>>(set, {to, from, count, true});
   }
 
   void replace(InstructionSet set, Tile<T>& tile, Index first_byte, Results& results,

@@ -223,6 +223,11 @@ class WeightedRowMap {
       run_for_masks<WeightedTermsKernel<T>>(set, {dx, rows.terms[0] + margin + r * columns, nullptr,
                                                   as_coefficient<C>(weights[r]), columns, dx});
     }
+    deliver(set, rows, first, columns, place, length);
+  }
+
+  void deliver(InstructionSet set, const Rows& rows, Index first, Index columns, Index place,
+               Index length) const {
     for (std::size_t o = 0; o < data_.outputs; ++o) {
       // Rows that follow one another without gaps are delivered as one.
       const bool dense = layout_.of(o).inner_stride == columns;

@@ -52,6 +52,15 @@ template <class T, int Lanes, int Count>
   }
 }
 
+template <class A, int Lanes>
+[[gnu::always_inline]] inline void read_weights(simd::Vector<A, Lanes>& to, const double* from) {
+  if constexpr (Lanes > 1) {
+    simd::read<A, Lanes>(to, from);
+  } else {
+    to = A(*from);
+  }
+}
+
 /// Some values of a channel and their weights: sum(w d) and sum(w d^2), d = x - pivot, are added to
 /// two numbers.
 template <class T>
@@ -80,7 +89,6 @@ class WeightedLineKernel {
     const T* const x = line.x;
     const double* const weights = line.weights;
     const Index count = line.count;
-    const Index ahead = line.ahead;
     const A pivot = convert<A>(line.pivot);
     V pivots;
     simd::broadcast<A, lanes>(pivots, pivot);
@@ -90,15 +98,11 @@ class WeightedLineKernel {
     for (; i + width <= count; i += width) {
       V some[2];
       load_in_accumulator<T, lanes, 2>(some, x + i);
-      if (ahead != 0) prefetch_line(x + i, ahead);
+      if (line.ahead != 0) prefetch_line(x + i, line.ahead);
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
         V weight;
-        if constexpr (lanes > 1) {
-          simd::read<A, lanes>(weight, weights + i + v * lanes);
-        } else {
-          weight = A(weights[i + v]);
-        }
+        read_weights<A, lanes>(weight, weights + i + v * lanes);
         const V deviation = some[v] - pivots;
         const V weighted = weight * deviation;
         sums[v] += weighted;
