@@ -47,9 +47,13 @@ class BlendedMap {
   /// @param streaming  whether outputs go past the cache
   BlendedMap(const ListLayout& layout, const FormulaCall<T>& call, const Others& others,
              const Operands<T>& data, Index channels, bool streaming)
-      : layout_(layout), call_(call), others_(others), data_(data), streaming_(streaming) {
+      : layout_(layout),
+        call_(call),
+        others_(others),
+        data_(data),
+        row_places_(others.weights == nullptr ? layout.list().bits().places() : layout.inner()),
+        streaming_(streaming) {
     shape_.channels = shape_.columns = shape_.last_width = channels;
-    row_places_ = others.weights == nullptr ? layout.list().bits().places() : layout.inner();
     const Index bytes =
         layout.places() * channels * static_cast<Index>((data.inputs + data.outputs) * sizeof(T));
     from_memory_ = exceeds_l2(bytes);

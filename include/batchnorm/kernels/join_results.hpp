@@ -57,13 +57,13 @@ class ChosenLanes {
   [[gnu::always_inline]] void choose(V& chosen, unsigned bits) const {
     V all;
     if constexpr (assembly::available && simd::is_avx<V> && sizeof(Bits) == 8) {
-      double number;
+      double number = 0;
       simd::copy_bits(number, static_cast<std::uint64_t>(bits));
       simd::Vector<double, Lanes> numbers;
       simd::broadcast<double, Lanes>(numbers, number);
       simd::copy_bits(all, numbers);
     } else if constexpr (assembly::available && simd::is_avx<V>) {
-      float number;
+      float number = 0;
       simd::copy_bits(number, sizeof(Bits) == 2 ? bits << 16 | bits : bits);
       constexpr int numbers_in = static_cast<int>(sizeof(V) / sizeof(float));
       simd::Vector<float, numbers_in> numbers;
