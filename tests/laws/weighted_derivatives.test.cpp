@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Weights are brought to kernels in blocks: of many channels and values, in all layouts, with and
 // without holes, derivatives are those of a function in long double, and threads change no bit.
+#include <algorithm>
 #include <batchnorm/batchnorm.hpp>
 #include <cmath>
+#include <vector>
 
 #include "support/catch.hpp"
 #include "support/generators.hpp"
@@ -157,6 +159,38 @@ TEST_CASE("jvp with weights is the transpose of backward, channel by channel") {
     for (Size c = 0; c < problem.x.channels; ++c) {
       CHECK(size[c] > 1);
       CHECK(std::fabs(difference[c]) < 1e-14L * size[c]);
+    }
+  }
+}
+
+TEST_CASE("the unit of weights changes no bit of gradients, also below the range of float") {
+  Weighing problem(4, 20, 12, true);
+  struct All {
+    Second second;
+    Batch dx;
+  };
+  const auto gradients_of = [&](Layout layout) {
+    const Stored<float> x(problem.x, layout), dy(problem.dy, layout);
+    Stored<float> dx = Stored<float>::like(problem.x, layout);
+    const BatchNorm<float> layer(static_cast<Index>(problem.x.channels));
+    const auto weights = problem.weights();
+    const auto in = weighted(x.view(), weights, Weights::importance);
+    layer.backward(moments_of(in), in, dy.view(), dx.view());
+    return All{second_of<float>(problem, layout), dx.read()};
+  };
+  const std::vector<Real> weights = problem.norm.weights;
+  for (const Layout layout : all_layouts) {
+    problem.norm.weights = weights;
+    const All expected = gradients_of(layout);
+    for (const int exponent : {-160, 100}) {
+      INFO(name_of(layout) << ", times 2^" << exponent);
+      std::transform(weights.begin(), weights.end(), problem.norm.weights.begin(),
+                     [&](Real weight) { return std::ldexp(weight, exponent); });
+      const All scaled = gradients_of(layout);
+      CHECK((scaled.dx.values == expected.dx.values));
+      CHECK((scaled.second.x.values == expected.second.x.values));
+      CHECK((scaled.second.dy.values == expected.second.dy.values));
+      CHECK((scaled.second.gamma == expected.second.gamma));
     }
   }
 }

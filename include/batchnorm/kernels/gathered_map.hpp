@@ -78,15 +78,15 @@ class GatheredMap {
   ///     dL/dx = a g + w (a (centred b + c))
   ///
   /// The second term is what the formula gives for dy = 0. Kernels know no weights; so both terms
-  /// are made by them and joined here.
+  /// are made by them and joined here. Weights are those given times `scale`.
   void run_weighted(const Execution& given, const ChannelRange& range,
-                    const FormulaCall<T>& mean_terms, const double* weights) const {
+                    const FormulaCall<T>& mean_terms, const double* weights, double scale) const {
     for_parts(given, layout_.list().count(), range.count(), [&](Index begin, Index end) {
       Lines lines(*this);
       for (Index rank = begin; rank < end; rank += lines.line.length()) {
         lines.line.locate(rank, (std::min)(packed_elements, end - rank));
         for (Index channel = range.first; channel < range.last; ++channel) {
-          map_weighted_line(set_of(given), lines, channel, mean_terms, weights + rank);
+          map_weighted_line(set_of(given), lines, channel, mean_terms, weights + rank, scale);
         }
       }
     });
@@ -286,7 +286,8 @@ class GatheredMap {
   }
 
   void map_weighted_line(InstructionSet set, Lines& lines, Index channel,
-                         const FormulaCall<T>& mean_terms, const double* weights) const {
+                         const FormulaCall<T>& mean_terms, const double* weights,
+                         double scale) const {
     C k[max_coefficients];
     C* to[max_coefficients];
     Tile<T> tile = line_tile(lines, call_, data_.outputs);
@@ -304,7 +305,7 @@ class GatheredMap {
     mean_terms.kernels(set, tile);
     T* const dx = lines.outputs[0] + margin;
     for (Index i = 0; i < tile.columns; ++i) {
-      dx[i] = convert<T>(A(convert<A>(dx[i]) + A(weights[i]) * convert<A>(term[i])));
+      dx[i] = convert<T>(A(convert<A>(dx[i]) + A(weights[i] * scale) * convert<A>(term[i])));
     }
     write(lines, channel);
   }

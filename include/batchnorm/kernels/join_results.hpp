@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 #include <type_traits>
 
 #include "batchnorm/detail/scalar.hpp"
@@ -229,18 +228,6 @@ class WeightedTermsKernel {
     simd::store<C, Lanes>(to, sum);
   }
 };
-
-/// A weight in the type of coefficients. Those that are beyond its range are multiplied with terms
-/// that are as far below it.
-template <class C>
-C as_coefficient(double weight) {
-  if constexpr (std::is_same<C, float>::value) {
-    return static_cast<float>(
-        (std::min)(weight, static_cast<double>((std::numeric_limits<float>::max)())));
-  } else {
-    return C(weight);
-  }
-}
 
 /// Prefetches the lines at both ends of what will be streamed: they are written through the cache.
 template <class T>

@@ -270,16 +270,17 @@ class ListedValues final : public SelectedValues<T> {
                     const Operands<T>& data, Index all, bool streaming,
                     const ChannelRange& channels) const {
     const double* const weights = what().weights.data();
+    const double scale = what().scale;
     if (WeightedRowMap<T>::fits(counted, call, all)) {
-      WeightedRowMap<T>(counted, constant, call, data, all, weights, streaming)
+      WeightedRowMap<T>(counted, constant, call, data, all, weights, scale, streaming)
           .run(execution, channels);
     } else {
       GatheredMap<T>(counted, constant, data, all, false)
-          .run_weighted(execution, channels, call, weights);
+          .run_weighted(execution, channels, call, weights, scale);
     }
   }
 
-  /// The weights of all places, 0 where nothing counts; none where all are 1.
+  /// The scaled weights of all places, 0 where nothing counts; none where all are 1.
   std::vector<C> place_weights() const {
     std::vector<C> weights;
     if (what().weights.empty()) return weights;
@@ -290,7 +291,7 @@ class ListedValues final : public SelectedValues<T> {
     for (Index i = 0; i < list.intervals(); ++i) {
       std::transform(what().weights.begin() + list.rank(i),
                      what().weights.begin() + list.rank(i + 1), weights.begin() + list.begin(i),
-                     as_coefficient<C>);
+                     [&](double weight) { return C(weight * what().scale); });
     }
     return weights;
   }

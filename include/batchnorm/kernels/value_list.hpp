@@ -3,6 +3,7 @@
 #define BATCHNORM_KERNELS_VALUE_LIST_HPP
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstring>
 #include <string>
@@ -17,6 +18,7 @@
 // Which values of a channel count, as lists: sample by sample and position by position, in
 // intervals. A list does not say how much lies between its values, so that what is computed from it
 // does not depend on padding.
+// Longer than most: a list, and the one way to fill it from masks and from weights.
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -115,6 +117,9 @@ struct Selection {
   std::vector<double> weights;  ///< of those that count; empty where all are 1
   double weight = 0;            ///< the sum of all weights
   double squared_weight = 0;    ///< and of their squares
+  /// A power of two: times this the largest weight is below 1, and no less than 1/2. Gradients have
+  /// w / W, and take both times the scale: alone they may be beyond the range of a float.
+  double scale = 1;
   Weights kind = Weights::frequency;
   MaskedOutput output = MaskedOutput::normalize;
 };
@@ -289,6 +294,9 @@ class Selector {
     } else {
       s.weight = sum_of(s.weights.data(), s.counted.count(), false);
       s.squared_weight = sum_of(s.weights.data(), s.counted.count(), true);
+      int exponent = 0;
+      std::frexp(*std::max_element(s.weights.begin(), s.weights.end()), &exponent);
+      s.scale = std::ldexp(1.0, -exponent);
     }
     if (is_finite(s.squared_weight) && is_finite(s.weight * s.weight) &&
         (s.counted.count() == 0 || s.squared_weight > 0.0)) {

@@ -125,7 +125,7 @@ class WeightedRowSums {
   const double* weights_;
 };
 
-/// dL/dx where values have weights, as GatheredMap::run_weighted.
+/// dL/dx where values have weights, times `scale`, as GatheredMap::run_weighted.
 template <class T>
 class WeightedRowMap {
   using A = accumulator_t<T>;
@@ -134,12 +134,13 @@ class WeightedRowMap {
  public:
   WeightedRowMap(const ListLayout& layout, const FormulaCall<T>& call,
                  const FormulaCall<T>& mean_terms, const Operands<T>& data, Index channels,
-                 const double* weights, bool streaming)
+                 const double* weights, double scale, bool streaming)
       : layout_(layout),
         call_(call),
         mean_terms_(mean_terms),
         data_(data),
         weights_(weights),
+        scale_(scale),
         streaming_(streaming) {
     shape_.channels = shape_.columns = shape_.last_width = channels;
   }
@@ -221,7 +222,7 @@ class WeightedRowMap {
     for (Index r = 0; r < length; ++r) {
       T* const dx = rows.gradients[0] + margin + r * columns;
       run_for_masks<WeightedTermsKernel<T>>(set, {dx, rows.terms[0] + margin + r * columns, nullptr,
-                                                  as_coefficient<C>(weights[r]), columns, dx});
+                                                  C(weights[r] * scale_), columns, dx});
     }
     deliver(set, rows, first, columns, place, length);
   }
@@ -245,6 +246,7 @@ class WeightedRowMap {
   const FormulaCall<T>& mean_terms_;
   const Operands<T>& data_;
   const double* weights_;
+  double scale_;
   bool streaming_;
   Traversal shape_;
 };

@@ -2,10 +2,6 @@
 #ifndef BATCHNORM_KERNELS_WEIGHTED_TERMS_HPP
 #define BATCHNORM_KERNELS_WEIGHTED_TERMS_HPP
 
-#include <algorithm>
-#include <cmath>
-#include <vector>
-
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/kernels/simd_memory.hpp"
@@ -18,23 +14,6 @@
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
-
-/// Weights in the type of kernels, below 1 by a power of two: no product is beyond the range of
-/// what is weighted, and no bit is lost but by the rounding to that type.
-template <class C>
-struct ScaledWeights {
-  std::vector<C> of;
-  double scale = 1;  ///< of[i] is scale times the weight
-
-  explicit ScaledWeights(const std::vector<double>& weights) {
-    if (weights.empty()) return;
-    int exponent = 0;
-    std::frexp(*std::max_element(weights.begin(), weights.end()), &exponent);
-    scale = std::ldexp(1.0, (std::max)(-exponent, -1022));
-    of.reserve(weights.size());
-    for (const double weight : weights) of.push_back(C(weight * scale));
-  }
-};
 
 /// A factor of elements: one for all of them.
 template <class C>

@@ -279,11 +279,11 @@ class BackwardPass {
   using Sums = GradientSums<A, Channels>;
 
  public:
-  /// @param divisor  as GradientReduction
+  /// @param divisor  as GradientReduction, but not scaled as weights are
   BackwardPass(const FormulaOptions<C>& formula, GradientTables<T, Channels>& tables,
                const InputViews<T>& in, const BatchView<const T>& out_gradient, const A& divisor)
       : tables_(tables),
-        divisor_(divisor),
+        divisor_(in.selected == nullptr ? divisor : A(divisor * A(in.selected->what().scale))),
         selected_(in.selected),
         sum_source_{tables.pivot(), tables.inverse(), tables.scale(), tables.shift()},
         map_source_{tables.pivot(), tables.scale(), tables.b(),

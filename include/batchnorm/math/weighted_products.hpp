@@ -62,8 +62,8 @@ void weighted_products(const SelectedValues<T>& selected, const BatchView<const 
   });
 }
 
-/// The sums of products of a selection with weights, whose statistics depend on x. Scales weights
-/// and what they are divided by, which changes no derivative.
+/// The sums of products of a selection with weights, whose statistics depend on x. Weights
+/// and what they are divided by are scaled (Selection), which changes no derivative.
 template <class T>
 class WeightedProducts {
   using A = accumulator_t<T>;
@@ -85,14 +85,17 @@ class WeightedProducts {
         shapes_(operands.inputs),
         what_(what),
         layout_(selected.what().counted, nullptr, 0, operands.inputs, data_.inputs),
-        weights_(selected.what().weights) {
-    norm.divisor.divisor *= A(weights_.scale);
+        scale_(selected.what().scale) {
+    norm.divisor.divisor *= A(scale_);
+    const std::vector<double>& weights = selected.what().weights;
+    weights_.reserve(weights.size());
+    for (const double weight : weights) weights_.push_back(C(weight * scale_));
   }
   WeightedProducts(const WeightedProducts&) = delete;
   WeightedProducts& operator=(const WeightedProducts&) = delete;
 
   /// Weights as they are to be used with the divisor.
-  const C* weights() const { return weights_.of.data(); }
+  const C* weights() const { return weights_.data(); }
 
   /// The sums of some channels.
   void sum(const Execution& execution, const ChannelRange& range, ProductReduction<T>& into) const {
@@ -127,7 +130,7 @@ class WeightedProducts {
       selected_.reduce(execution, into, *what_.plain, data_, shapes_, what_.sums, ListOf::counted,
                        range);
     }
-    weighted_products(selected_, x_, v_, norm_, into, execution, range, weights_.scale);
+    weighted_products(selected_, x_, v_, norm_, into, execution, range, scale_);
   }
 
   const SelectedValues<T>& selected_;
@@ -138,7 +141,8 @@ class WeightedProducts {
   const ViewShape* shapes_;
   WeightedSums<T> what_;
   ListLayout layout_;
-  ScaledWeights<C> weights_;
+  double scale_;
+  std::vector<C> weights_;
 };
 
 }  // namespace detail

@@ -90,8 +90,10 @@ void check_evalnorm(const char* function, const BatchNorm<T, Channels>& layer,
 /// @param in        samples x channels x positions; the moments of an example are over its
 ///                  positions
 /// @param execution  who does the work
-/// @return the loss, and its derivatives by both shares
-/// Shapes: `in` as for train of the layer. Cost: one read of `in`; per example a call of the loop.
+/// @return the loss, and its derivatives by both shares; NaN where an example has NaN
+/// Shapes: `in` as for train of the layer. Units: those of EvalNormLoss. Cost: one read of `in`;
+/// per example a call of the loop, which allocates numbers per channel. Thread safety: only reads
+/// its arguments.
 /// @throws std::invalid_argument for a weighing of second moments, a mask, weights, a residual, an
 ///         empty minibatch, or moments of another number of values than `in`; std::domain_error for
 ///         statistics that are not finite, and as BatchNorm::infer for the running ones
