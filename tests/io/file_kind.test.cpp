@@ -181,3 +181,14 @@ TEST_CASE("what is of no known kind is told by the rule of the format that it br
   CHECK_THROWS_MATCHES(parse_safetensors("\5\0\0\0\0\0\0\0hello", 13, "x"), std::runtime_error,
                        says("header at byte 8: expected a JSON object that begins with {"));
 }
+
+TEST_CASE("HDF5 may begin behind a block of other bytes, at 512 or twice as far") {
+  const std::string magic = "\x89HDF\r\n\x1a\n";
+  for (const std::size_t begin : {512u, 1024u, 4096u}) {
+    const auto kind = detail::other_kind(std::string(begin, '\0') + magic, "net.mat");
+    REQUIRE(kind);
+    CHECK(kind->reader == detail::FileReader::keras);
+  }
+  CHECK_FALSE(detail::other_kind(std::string(513, '\0') + magic, "net.mat"));
+  CHECK_FALSE(detail::other_kind(std::string(512, '\0') + magic.substr(0, 7), "net.mat"));
+}

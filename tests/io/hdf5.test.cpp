@@ -145,3 +145,78 @@ TEST_CASE("what is no HDF5 file is not opened") {
     CHECK(detail::open_hdf5_image(text) < 0);
   }
 }
+
+TEST_CASE("what several hard links lead to is there under each of them") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a.h5");
+  {
+    Hdf5File file(path);
+    file.add("b/bn/x", {2}, std::vector<float>{1, -2});
+    H5Lcreate_hard(file.id(), "b", file.id(), "a", H5P_DEFAULT, H5P_DEFAULT);
+    H5Lcreate_hard(file.id(), "b/bn/x", file.id(), "c", H5P_DEFAULT, H5P_DEFAULT);
+    file.add_text("b/bn", "name", "norm", true);
+  }
+  const Tensors tensors = read(read_bytes(path));
+  REQUIRE(tensors.keys() == std::vector<std::string>{"a/bn/x", "b/bn/x", "c"});
+  for (const std::string& key : tensors.keys()) {
+    CHECK(tensors.values<float>(key) == std::vector<float>{1, -2});
+    CHECK(tensors.tensor(key).bytes == tensors.tensor("c").bytes);
+  }
+}
+
+TEST_CASE("more paths to the same groups than any file has are refused") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a.h5");
+  {
+    Hdf5File file(path);
+    file.add("g20/x", {1}, std::vector<float>{1});
+    // Each group leads to the next in four ways: 4^20 paths to the last.
+    for (int i = 20; i-- > 0;) {
+      const std::string own = "g" + std::to_string(i);
+      H5Gclose(H5Gcreate2(file.id(), own.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+      for (const char* const way : {"/a", "/b", "/c", "/d"}) {
+        H5Lcreate_hard(file.id(), ("g" + std::to_string(i + 1)).c_str(), file.id(),
+                       (own + way).c_str(), H5P_DEFAULT, H5P_DEFAULT);
+      }
+    }
+  }
+  CHECK_THROWS_MATCHES(read(read_bytes(path)), std::runtime_error,
+                       says("links to what has been read: expected at most 100000, got more"));
+}
+
+TEST_CASE("groups in groups are read to a depth of 64, and deeper ones are no silence") {
+  for (const int depth : {64, 65}) {
+    const TemporaryFolder folder;
+    const std::string path = folder.file("a.h5");
+    std::string key;
+    for (int i = 0; i < depth; ++i) key += "g/";
+    key += "x";
+    Hdf5File(path).add(key, {1}, std::vector<float>{1});
+    if (depth == 64) CHECK(read(read_bytes(path)).contains(key));
+    if (depth == 65) {
+      CHECK_THROWS_MATCHES(read(read_bytes(path)), std::runtime_error,
+                           says("groups inside each other: expected at most 64, got more"));
+    }
+  }
+}
+
+TEST_CASE("a group that is damaged is an error, and not a group without layers") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a.h5");
+  {
+    Hdf5File file(path);
+    file.add("a/x", {1}, std::vector<float>{1});
+    file.add("b/x", {1}, std::vector<float>{2});
+  }
+  const std::string whole = read_bytes(path);
+  // Section III.A.1 and B of the format: nodes of a group begin with these four letters.
+  for (const char* const letters : {"SNOD", "TREE", "HEAP"}) {
+    INFO(letters);
+    std::string bytes = whole;
+    const std::size_t place = bytes.rfind(letters);
+    REQUIRE(place != std::string::npos);
+    bytes[place] = 'x';
+    CHECK_THROWS_MATCHES(read(bytes), std::runtime_error,
+                         says("dataset or group: expected one that HDF5 can open, got an error"));
+  }
+}

@@ -259,3 +259,19 @@ TEST_CASE("what is no model is refused") {
   }
   CHECK_THROWS_WITH(open_tfjs(folder.file("no.json")), Contains("no.json"));
 }
+
+TEST_CASE("a quantisation of a kind that TensorFlow.js has not is refused") {
+  Model model;
+  const auto refusal =
+      "tensor \"bn/moving_variance\": quantization: expected an object with dtype "
+      "uint8, uint16 or float16, got ";
+  for (const char* const type : {"int32", "float32", "string", "bool"}) {
+    INFO(type);
+    model.weight(0)["quantization"] = {{"dtype", type}, {"scale", 2}, {"min", 1}};
+    CHECK_THROWS_WITH(model.open(), Contains(std::string(refusal) + "\"" + type + "\""));
+  }
+  model.weight(0)["quantization"] = json::array({1});
+  CHECK_THROWS_WITH(model.open(), Contains(std::string(refusal) + "something else"));
+  model.weight(0)["quantization"] = nullptr;
+  CHECK(model.open().values<float>("bn/moving_variance") == std::vector<float>{4, 0.25f});
+}

@@ -202,6 +202,15 @@ inline bool find_file_kind(std::string_view bytes, std::string_view path, FileKi
             text(kind.what, "; to convert it:\n", kind.way));
 }
 
+/// Whether HDF5 begins behind a block of somebody else's bytes, as MATLAB puts one in front: at 512
+/// or twice as far, again and again.
+inline bool has_hdf5_behind_block(std::string_view bytes) {
+  for (std::size_t begin = 512; begin < bytes.size(); begin *= 2) {
+    if (begins_with(bytes.substr(begin), std::string_view("\x89HDF\r\n\x1a\n", 8))) return true;
+  }
+  return false;
+}
+
 /// What kind of file this is, when it is not a safetensors file and known.
 /// @param bytes  of the file
 inline std::optional<FileKind> other_kind(std::string_view bytes, std::string_view path) {
@@ -212,8 +221,8 @@ inline std::optional<FileKind> other_kind(std::string_view bytes, std::string_vi
   }
   constexpr std::size_t enough = 512;
   FileKind kind{};
-  if (!find_file_kind(bytes.substr(0, enough), path, kind)) return std::nullopt;
-  return kind;
+  if (find_file_kind(bytes.substr(0, enough), path, kind)) return kind;
+  return has_hdf5_behind_block(bytes) ? std::optional<FileKind>(kind_hdf5) : std::nullopt;
 }
 
 /// What model a JSON describes, when it is not the index of shards.

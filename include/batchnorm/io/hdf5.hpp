@@ -112,8 +112,8 @@ inline std::string hdf5_text(hid_t object, const char* name) {
 }
 
 /// Collects all datasets below a group, by their path without the first slash, and the names that
-/// Keras 3 gives to groups. Links to other files and soft links are not followed, and no group is
-/// entered twice.
+/// Keras 3 gives to groups. What several hard links lead to is there under each of them, and read
+/// once. Links to other files, soft links and groups that hold themselves are not followed.
 class Hdf5Reader {
  public:
   using Names = std::map<std::string, std::string>;
@@ -123,20 +123,26 @@ class Hdf5Reader {
 
   void read_group(hid_t group, const std::string& path, int depth = 0) {
     constexpr int deepest = 64;
-    if (depth > deepest) return;
+    const haddr_t own = address_of(group, path);
+    if (!around_.insert(own).second) return;
+    if (!groups_.insert(own).second) count_repeat();
+    if (depth > deepest) {
+      fail_tensor(context_, path, "groups inside each other", text("at most ", deepest), "more");
+    }
     const std::string own_name = hdf5_text(group, "name");
     if (!own_name.empty()) group_names_[path] = own_name;
     std::vector<std::string> names;
-    H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, collect_name, &names);
+    const herr_t listed =
+        H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, collect_name, &names);
+    check_object(listed >= 0, path);
     for (const std::string& name : names) {
       const Hdf5Handle object(H5Oopen(group, name.c_str(), H5P_DEFAULT), H5Oclose);
-      if (!object.is_open()) continue;
+      check_object(object.is_open(), path + name);
       const H5I_type_t kind = H5Iget_type(object.id());
       if (kind == H5I_DATASET) read_dataset(object.id(), path + name);
-      if (kind == H5I_GROUP && is_new(object.id())) {
-        read_group(object.id(), path + name + "/", depth + 1);
-      }
+      if (kind == H5I_GROUP) read_group(object.id(), path + name + "/", depth + 1);
     }
+    around_.erase(own);
   }
 
   /// The attribute `name` of groups that have one, by their path with a slash behind it.
@@ -148,10 +154,25 @@ class Hdf5Reader {
     return 0;
   }
 
-  bool is_new(hid_t object) {
-    H5O_info_t info;
-    if (H5Oget_info2(object, &info, H5O_INFO_BASIC) < 0) return false;
-    return visited_.insert(info.addr).second;
+  /// Where an object lies in the file, which is the same for all links to it.
+  haddr_t address_of(hid_t object, const std::string& path) const {
+    H5O_info_t info{};
+    const bool is_known = H5Oget_info2(object, &info, H5O_INFO_BASIC) >= 0;
+    check_object(is_known, path);
+    return info.addr;
+  }
+
+  /// What cannot be opened may be a layer: to pass over it would lose one without a word.
+  void check_object(bool is_read, const std::string& path) const {
+    if (is_read) return;
+    fail_tensor(context_, path, "dataset or group", "one that HDF5 can open", "an error");
+  }
+
+  /// A small file can lead to the same groups in more ways than any memory has room for.
+  void count_repeat() {
+    constexpr std::size_t most = 100000;
+    if (++repeats_ <= most) return;
+    fail_file(context_, "links to what has been read", text("at most ", most), "more");
   }
 
   /// Keras 3 stores bfloat16 as two bytes without meaning, and says so in an attribute.
@@ -162,9 +183,15 @@ class Hdf5Reader {
   }
 
   void read_dataset(hid_t dataset, const std::string& key) {
+    const haddr_t own = address_of(dataset, key);
+    const auto known = read_.find(own);
+    if (known != read_.end()) {
+      count_repeat();
+      return tensors_.set(key, known->second);
+    }
     const Hdf5Handle type(H5Dget_type(dataset), H5Tclose);
     const Hdf5Handle space(H5Dget_space(dataset), H5Sclose);
-    if (!type.is_open() || !space.is_open()) return;
+    check_object(type.is_open() && space.is_open(), key);
     const auto [dtype, native] = stored_dtype(dataset, type.id());
     const H5S_class_t shape_kind = H5Sget_simple_extent_type(space.id());
     if (dtype == nullptr || shape_kind == H5S_NULL) return;
@@ -183,6 +210,7 @@ class Hdf5Reader {
     if (!is_read)
       fail_tensor(context_, key, "elements", "a dataset that HDF5 can read", "an error");
     tensor.bytes = bytes;
+    read_[own] = tensor;
     tensors_.set(key, std::move(tensor));
   }
 
@@ -206,7 +234,10 @@ class Hdf5Reader {
   FileContext context_;
   std::uint64_t file_size_;
   Tensors& tensors_;
-  std::set<haddr_t> visited_;
+  std::set<haddr_t> around_;  // the groups that are being read, one in the other
+  std::set<haddr_t> groups_;
+  std::map<haddr_t, Tensor> read_;
+  std::size_t repeats_ = 0;
   Names group_names_;
 };
 

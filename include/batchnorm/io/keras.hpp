@@ -173,7 +173,9 @@ inline void add_keras_options(Tensors& tensors, const std::vector<KerasBatchNorm
 /// Reads the datasets of an open file, and the JSON of the model if it has one.
 inline std::string read_open_hdf5(const FileContext& context, hid_t file, std::uint64_t size,
                                   Tensors& tensors, KerasGroupNames& names) {
-  if (file < 0) fail_file(context, "kind of file", "HDF5 that the library can open", "another");
+  if (file < 0)
+    fail_file(context, "kind of file", "HDF5 that the library can open",
+              "another, or one that is truncated or damaged");
   const Hdf5Handle handle(file, H5Fclose);
   const Hdf5Handle root(H5Gopen2(file, "/", H5P_DEFAULT), H5Gclose);
   if (!root.is_open()) fail_file(context, "root of the file", "a group", "none");

@@ -150,6 +150,15 @@ class TfjsReader {
                 text(bytes.size() - begin, " bytes"));
   }
 
+  void check_quantisation(const Json& quantisation, const std::string& type,
+                          const std::string& key) const {
+    if (quantisation.is_null()) return;
+    const bool is_known = type == "uint8" || type == "uint16" || type == "float16";
+    if (quantisation.is_object() && is_known) return;
+    fail_tensor(context_, key, "quantization", "an object with dtype uint8, uint16 or float16",
+                quantisation.is_object() ? in_quotes(type) : "something else");
+  }
+
   /// @return where the next weight begins
   std::size_t read_weight(const Json& weight, const std::string& bytes, std::size_t begin) {
     const std::string key = json_text_in(weight, "name");
@@ -160,6 +169,7 @@ class TfjsReader {
     const Json& quantisation = json_field(weight, "quantization");
     const bool quantised = quantisation.is_object();
     const std::string type = json_text_in(quantised ? quantisation : weight, "dtype");
+    check_quantisation(quantisation, type, key);
     if (type == "string") return begin + bytes_of_texts(shape, key, bytes, begin);
     const char* const dtype = dtype_of(type, key);
     std::uint64_t count = 0;
