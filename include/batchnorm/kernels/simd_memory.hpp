@@ -65,11 +65,13 @@ template <class C, int Lanes, class T>
   }
 }
 
-#if defined(__x86_64__) && (defined(__clang__) || defined(__GNUC__))
-/// Writes a vector past the cache, to memory aligned to its size.
+/// Writes a vector past the cache, to memory aligned to its size; through it where can_stream is
+/// false.
 template <class V>
 [[gnu::always_inline]] inline void stream_bits(void* to, const V& bits) {
-#if defined(__clang__)
+#if !defined(__x86_64__)
+  std::memcpy(to, &bits, sizeof bits);
+#elif defined(__clang__)
   __builtin_nontemporal_store(bits, static_cast<V*>(to));
 #else
   if constexpr (sizeof(V) < 16) {
@@ -79,7 +81,6 @@ template <class V>
   }
 #endif
 }
-#endif
 
 /// `Vectors` vectors side by side.
 template <class C, int Lanes, int Vectors, class T>
