@@ -126,7 +126,8 @@ class TfjsReader {
     for (const auto& [tfjs, dtype] : known) {
       if (name == tfjs) return dtype;
     }
-    fail_tensor(context_, key, "dtype", "float32, float16, int32, uint16, uint8 or bool", in_quotes(name));
+    fail_tensor(context_, key, "dtype", "float32, float16, int32, uint16, uint8 or bool",
+                in_quotes(name));
   }
 
   /// Texts, a vocabulary for example, are passed over: each stands behind its length in 4 bytes.
