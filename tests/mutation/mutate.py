@@ -12,8 +12,8 @@ and include this one first. The sampled changes of a header are compiled into th
 environment variable says which one is in force; only those that cannot be had that way, such as
 sizes of arrays, are compiled one by one. Changes that do not compile do not count. Neither do those
 in equivalent.txt, with the reason why nobody could notice them. Kernels are left out: tests of tiles
-and drivers meet several of their headers at once. So is distributed/mpi.hpp, whose test is a program
-that mpirun starts. Needs Python, CMake, and g++ or clang++.
+and drivers meet several of their headers at once. The test of distributed/mpi.hpp is the program that
+mpirun starts, where MPICH is. Needs Python, CMake, and g++ or clang++.
 """
 import argparse
 import json
@@ -41,6 +41,16 @@ inline bool is(int change) {
 }
 }  // namespace mutation
 """
+
+
+# Of a header without a unit test: the target, the program in the folder of tests, and how it is run.
+PROGRAMS = {"distributed/mpi": ("mpi_ranks_mpich", "distributed/mpi_ranks_mpich", ["mpirun.mpich", "-n", "3"])}
+
+
+def program_of(test):
+    """The target, the program and the command before it of a test."""
+    name = "test_" + test.replace("/", "_")
+    return PROGRAMS.get(test, (name, name, []))
 
 
 class Project:
@@ -79,6 +89,9 @@ class Project:
             first = re.search(r'#include "batchnorm/(.*?)"', (TREE / "tests" / (test + ".test.cpp")).read_text())
             return first.group(1) if first else ""
         folder = Path(header).parent
+        started = header[:-len(".hpp")]
+        if started in PROGRAMS:
+            return [started] if shutil.which(program_of(started)[2][0]) else []
         return [test for test in self.tests if Path(test).parent == folder and owner(test) == header]
 
     def put(self, header, text):
@@ -86,7 +99,7 @@ class Project:
 
     def compile(self, tests):
         """Builds tests with the headers as they stand; None, or what the compiler said."""
-        names = ["test_" + test.replace("/", "_") for test in tests]
+        names = [program_of(test)[0] for test in tests]
         done = subprocess.run(["cmake", "--build", str(self.build), "--target"] + names,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         return None if done.returncode == 0 else done.stdout
@@ -99,9 +112,10 @@ class Project:
                 resource.setrlimit(resource.RLIMIT_DATA, (4 << 30, 4 << 30))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         for test in tests:
-            program = self.build / "tests" / ("test_" + test.replace("/", "_"))
+            _, program, starter = program_of(test)
             try:
-                done = subprocess.run([str(program)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                done = subprocess.run(starter + [str(self.build / "tests" / program)],
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                       stderr=subprocess.DEVNULL, cwd=folder, preexec_fn=limits, timeout=self.patience,
                                       env=dict(os.environ, MUTATION=str(change), TMPDIR=folder))
             except subprocess.TimeoutExpired:
@@ -198,7 +212,7 @@ def report(changes, results, known):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--headers", default="", help="regular expression for paths below include/batchnorm")
-    parser.add_argument("--without", default="^(kernels/|distributed/mpi[.])", help="the same for those left out (default: %(default)s)")
+    parser.add_argument("--without", default="^kernels/", help="the same for those left out (default: %(default)s)")
     parser.add_argument("--sample", type=int, help="so many changes, drawn at random")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="ids of changes, separated by commas")
