@@ -12,8 +12,8 @@
 # Inputs are chosen without libFuzzer's entropic schedule, and allocations keep no stack and a short
 # quarantine: on one core that is 15000 inputs in 1.0 s instead of 3.0 s for fuzz_onnx, and in 1.9 s
 # instead of 3.5 s for fuzz_tfjs (-runs=15000 with and without), at the same coverage within a few
-# places. An input that crashes is left in the folder of the build. Without clang and its libFuzzer nothing
-# is run, and a line says so.
+# places. An input that crashes is left in the folder of the build. Without clang and its libFuzzer
+# nothing is run, and a line says so.
 cmake_minimum_required(VERSION 3.22)
 
 include("${CMAKE_CURRENT_LIST_DIR}/prerequisites.cmake")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # Shared by the scripts demo.cmake, test.cmake, benchmark.cmake, fuzz.cmake, cross.cmake, onnx.cmake,
-# docs.cmake and web.cmake: looks for what they need, installs what is missing, configures and builds. What cannot
-# be installed is downloaded later, with pinned hashes and into the build folder, by the project
-# itself (dependencies.cmake).
+# docs.cmake and web.cmake: looks for what they need, installs what is missing, configures and
+# builds. What cannot be installed is downloaded later, with pinned hashes and into the build folder,
+# by the project itself (dependencies.cmake).
 #
 #   -DINSTALL=ON   install missing Debian packages with apt-get, through sudo where you are not root
 #   -DINSTALL=OFF  install nothing
