@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Scalars beyond float and double: the small ones, whose parameters and statistics are float, and
 // any other scalar of Eigen's, here one that differentiates.
+#include <Eigen/Core>
 #include <cmath>
 #include <type_traits>
 #include <unsupported/Eigen/AutoDiff>

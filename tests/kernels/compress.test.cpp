@@ -7,32 +7,10 @@
 
 #include "support/catch.hpp"
 #include "support/generators.hpp"
+#include "support/random_bits.hpp"
 
 using namespace batchnorm;
 using namespace batchnorm_test;
-
-namespace {
-
-template <class T>
-std::vector<T> numbers(Random& random, Index count) {
-  std::vector<T> values;
-  for (Index i = 0; i < count; ++i) {
-    values.push_back(static_cast<T>(static_cast<float>(random.below(200)) - 100.0f));
-  }
-  return values;
-}
-
-std::vector<std::uint8_t> random_bits(Random& random, Index bytes) {
-  std::vector<std::uint8_t> bits;
-  for (Index i = 0; i < bytes; ++i) bits.push_back(static_cast<std::uint8_t>(random.below(256)));
-  return bits;
-}
-
-bool is_set(const std::vector<std::uint8_t>& bits, Index i) {
-  return (bits[static_cast<Size>(i / 8)] >> (i % 8) & 1u) != 0;
-}
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("elements whose bits are set are compressed in their order", "", float, double,
                    Eigen::half, Eigen::bfloat16, long double) {
@@ -41,7 +19,7 @@ TEMPLATE_TEST_CASE("elements whose bits are set are compressed in their order", 
        {InstructionSet::baseline, detail::usable_instruction_set(InstructionSet::best)}) {
     for (const Index bytes : {0, 1, 2, 5, 64}) {
       const auto bits = random_bits(random, bytes);
-      const std::vector<TestType> from = numbers<TestType>(random, bytes * 8);
+      const std::vector<TestType> from = whole_numbers<TestType>(random, bytes * 8);
       std::vector<TestType> to(static_cast<Size>(bytes * 8 + 8), TestType(-7)), expected;
       for (Index i = 0; i < bytes * 8; ++i) {
         if (is_set(bits, i)) expected.push_back(from[static_cast<Size>(i)]);
@@ -50,7 +28,7 @@ TEMPLATE_TEST_CASE("elements whose bits are set are compressed in their order", 
       CHECK(std::equal(expected.begin(), expected.end(), to.begin()));
       // Lines that begin one element apart, each compressed by the same bits.
       const Index lines = detail::lines_together, room = bytes * 8 + 8;
-      const std::vector<TestType> several = numbers<TestType>(random, bytes * 8 + lines);
+      const std::vector<TestType> several = whole_numbers<TestType>(random, bytes * 8 + lines);
       std::vector<TestType> packed(static_cast<Size>(lines * room), TestType(-7));
       detail::compress(set, several.data(), 1, bits.data(), bytes, packed.data(), room, lines);
       for (Index line = 0; line < lines; ++line) {

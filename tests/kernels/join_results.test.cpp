@@ -8,30 +8,12 @@
 
 #include "support/catch.hpp"
 #include "support/generators.hpp"
+#include "support/random_bits.hpp"
 
 using namespace batchnorm;
 using namespace batchnorm_test;
 
 namespace {
-
-template <class T>
-std::vector<T> whole_numbers(Random& random, Index count) {
-  std::vector<T> values;
-  for (Index i = 0; i < count; ++i) {
-    values.push_back(static_cast<T>(static_cast<float>(random.below(200)) - 100.0f));
-  }
-  return values;
-}
-
-std::vector<std::uint8_t> some_bits(Random& random, Index bytes) {
-  std::vector<std::uint8_t> bits;
-  for (Index i = 0; i < bytes; ++i) bits.push_back(static_cast<std::uint8_t>(random.below(256)));
-  return bits;
-}
-
-bool chosen(const std::vector<std::uint8_t>& bits, Index i) {
-  return (bits[static_cast<Size>(i / 8)] >> (i % 8) & 1u) != 0;
-}
 
 const InstructionSet sets[] = {InstructionSet::baseline,
                                detail::usable_instruction_set(InstructionSet::avx2)};
@@ -43,14 +25,14 @@ TEMPLATE_TEST_CASE("bits choose what is replaced, by others or by zeros", "", fl
   Random random(42);
   for (const InstructionSet set : sets) {
     for (const Index count : {0, 1, 7, 8, 9, 31, 200, 203}) {
-      const auto bits = some_bits(random, count / 8 + 1);
+      const auto bits = random_bits(random, count / 8 + 1);
       const auto from = whole_numbers<TestType>(random, count);
       const auto by = whole_numbers<TestType>(random, count);
       for (const bool zeros : {false, true}) {
         std::vector<TestType> to(static_cast<Size>(count + 1), TestType(7)), expected = to;
         for (Index i = 0; i < count; ++i) {
           const Size at = static_cast<Size>(i);
-          expected[at] = !chosen(bits, i) ? from[at] : zeros ? TestType(0) : by[at];
+          expected[at] = !is_set(bits, i) ? from[at] : zeros ? TestType(0) : by[at];
         }
         detail::run_for_masks<detail::ReplaceKernel<TestType>>(
             set, {from.data(), zeros ? nullptr : by.data(), bits.data(), count, to.data()});
@@ -69,7 +51,7 @@ TEMPLATE_TEST_CASE("a number among those that bits choose is found, zeros of bot
            {TestType(-0.0f), TestType(1), std::numeric_limits<TestType>::quiet_NaN(),
             std::numeric_limits<TestType>::denorm_min()}) {
         for (Index i = 0; i < count; i += 1 + count / 40) {
-          const auto bits = some_bits(random, count / 8 + 1);
+          const auto bits = random_bits(random, count / 8 + 1);
           std::vector<TestType> from(static_cast<Size>(count), TestType(0));
           from[static_cast<Size>(i)] = number;
           const bool is_zero =
@@ -77,7 +59,7 @@ TEMPLATE_TEST_CASE("a number among those that bits choose is found, zeros of bot
           bool found = false;
           detail::run_for_masks<detail::SearchKernel<TestType>>(
               set, {from.data(), bits.data(), count, &found});
-          CHECK(found == (chosen(bits, i) && !is_zero));
+          CHECK(found == (is_set(bits, i) && !is_zero));
         }
       }
     }

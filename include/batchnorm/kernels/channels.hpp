@@ -35,13 +35,6 @@ template <class C, int Lanes, class T>
   simd::load<C, Lanes>(numbers, table + group.first);
 }
 
-/// Writes the results of some channels; that of the first one goes to *to.
-template <class C, int Lanes, class T>
-[[gnu::always_inline]] inline void store_channels(T* to, const ChannelGroup&,
-                                                  const simd::Vector<C, Lanes>& numbers) {
-  simd::store<C, Lanes>(to, numbers);
-}
-
 /// Rounds every lane to a narrower type.
 template <class Narrow, class C, int Lanes>
 [[gnu::always_inline]] inline void round_lanes(simd::Vector<C, Lanes>& numbers) {

@@ -17,11 +17,11 @@
 #include "batchnorm/kernels/unit.hpp"
 #include "batchnorm/version.hpp"
 
+// Longer than most: one kernel, all of whose loops share its vectors.
+
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
-
-// Longer than most: one kernel, all of whose loops share its vectors.
 
 /// Maps a tile with a formula (unit.hpp).
 template <class Formula, class T>

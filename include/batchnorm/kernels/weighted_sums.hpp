@@ -52,15 +52,6 @@ template <class T, int Lanes, int Count>
   }
 }
 
-template <class A, int Lanes>
-[[gnu::always_inline]] inline void read_weights(simd::Vector<A, Lanes>& to, const double* from) {
-  if constexpr (Lanes > 1) {
-    simd::read<A, Lanes>(to, from);
-  } else {
-    to = A(*from);
-  }
-}
-
 /// Some values of a channel and their weights: sum(w d) and sum(w d^2), d = x - pivot, are added to
 /// two numbers.
 template <class T>
@@ -102,7 +93,7 @@ class WeightedLineKernel {
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
         V weight;
-        read_weights<A, lanes>(weight, weights + i + v * lanes);
+        simd::load<A, lanes>(weight, weights + i + v * lanes);
         const V deviation = some[v] - pivots;
         const V weighted = weight * deviation;
         sums[v] += weighted;

@@ -7,6 +7,7 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/kernels/channels.hpp"
 #include "batchnorm/kernels/simd.hpp"
+#include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/kernels/tile.hpp"
 #include "batchnorm/version.hpp"
 
@@ -116,8 +117,8 @@ template <class A, int Lanes, class C>
                                                 const simd::Vector<A, Lanes>& r,
                                                 const simd::Vector<A, Lanes>& error) {
   using V = simd::Vector<A, Lanes>;
-  store_channels<A, Lanes>(multiplier + group.first, group, V(factor * r));
-  store_channels<A, Lanes>(constant + group.first, group, V(summand - factor * error));
+  simd::store<A, Lanes>(multiplier + group.first, V(factor * r));
+  simd::store<A, Lanes>(constant + group.first, V(summand - factor * error));
 }
 
 }  // namespace detail

@@ -9,6 +9,7 @@
 #include "batchnorm/kernels/map_kernel.hpp"
 #include "batchnorm/kernels/reduce_kernel.hpp"
 #include "batchnorm/kernels/selected.hpp"
+#include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/combination.hpp"
 #include "batchnorm/math/gradients.hpp"
@@ -51,7 +52,7 @@ class JvpCoefficients final : public DerivativeCoefficients<T> {
         factor -= scale * (product / norm.divisor.divisor);
         summand -= scale * (sum / norm.divisor.divisor);
       }
-      store_channels<A, Lanes>(tables.k(1) + group.first, group, scale);
+      simd::store<A, Lanes>(tables.k(1) + group.first, scale);
       store_linear<A, Lanes>(tables.k(2), tables.k(3), group, factor, summand, r, error);
       return true;
     }

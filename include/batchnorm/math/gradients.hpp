@@ -15,6 +15,7 @@
 #include "batchnorm/kernels/reduce.hpp"
 #include "batchnorm/kernels/reduce_kernel.hpp"
 #include "batchnorm/kernels/selected.hpp"
+#include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/math/gradient_sums.hpp"
 #include "batchnorm/math/normalize.hpp"
 #include "batchnorm/options.hpp"
@@ -139,12 +140,12 @@ struct FinishGradients {
     }
     if (!corrected) {
       product -= error * sum;
-      store_channels<A, Lanes>(normalized + group.first, group, product);
+      simd::store<A, Lanes>(normalized + group.first, product);
     }
     product /= count;
     sum /= count;
-    store_channels<A, Lanes>(b + group.first, group, V(-r * product));
-    store_channels<A, Lanes>(c + group.first, group, V(error * product - sum));
+    simd::store<A, Lanes>(b + group.first, V(-r * product));
+    simd::store<A, Lanes>(c + group.first, V(error * product - sum));
     return true;
   }
 };

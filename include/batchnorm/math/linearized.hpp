@@ -10,6 +10,7 @@
 #include "batchnorm/kernels/channels.hpp"
 #include "batchnorm/kernels/reduce.hpp"
 #include "batchnorm/kernels/simd.hpp"
+#include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/math/backward.hpp"
 #include "batchnorm/math/combination.hpp"
 #include "batchnorm/math/statistics.hpp"
@@ -102,7 +103,7 @@ struct CorrectProducts {
     }
     load_channels<A, Lanes>(error, pivot_error, group);
     for (int j = 1; j < count; j += 2) {
-      store_channels<A, Lanes>(sums[j] + group.first, group, V(sum[j] - error * sum[j - 1]));
+      simd::store<A, Lanes>(sums[j] + group.first, V(sum[j] - error * sum[j - 1]));
     }
     return true;
   }

@@ -14,6 +14,7 @@
 #include "batchnorm/kernels/reduce.hpp"
 #include "batchnorm/kernels/reduce_kernel.hpp"
 #include "batchnorm/kernels/simd.hpp"
+#include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/version.hpp"
 
 // How moments are summed; what they are stands in moments.hpp.
@@ -98,8 +99,8 @@ struct FinishMoments {
       return false;
     }
     result += offset;
-    store_channels<A, Lanes>(mean + group.first, group, result);
-    store_channels<A, Lanes>(squares + group.first, group, V(square_sum - lost));
+    simd::store<A, Lanes>(mean + group.first, result);
+    simd::store<A, Lanes>(squares + group.first, V(square_sum - lost));
     return true;
   }
 };

@@ -10,6 +10,7 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/kernels/channels.hpp"
 #include "batchnorm/kernels/simd.hpp"
+#include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
@@ -202,8 +203,8 @@ struct RunningWriter {
     using A = accumulator_t<T>;
     simd::Vector<A, Lanes> mean, variance;
     step.template next<Lanes>(group, mean, variance);
-    store_channels<A, Lanes>(state.running_mean.data() + group.first, group, mean);
-    store_channels<A, Lanes>(state.running_variance.data() + group.first, group, variance);
+    simd::store<A, Lanes>(state.running_mean.data() + group.first, mean);
+    simd::store<A, Lanes>(state.running_variance.data() + group.first, variance);
     return true;
   }
 };

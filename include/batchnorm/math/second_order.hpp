@@ -11,6 +11,7 @@
 #include "batchnorm/kernels/map_kernel.hpp"
 #include "batchnorm/kernels/reduce_kernel.hpp"
 #include "batchnorm/kernels/selected.hpp"
+#include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/kernels/value_list.hpp"
 #include "batchnorm/kernels/weighted_map.hpp"
 #include "batchnorm/math/backward.hpp"
@@ -84,14 +85,14 @@ class SecondOrderCoefficients final : public DerivativeCoefficients<T> {
       const V q = -scale * r;
       const V to_gradient = q * product + u * r;  // of Q g
       const V share = q * sum[3] * inverse_weight;
-      store_channels<A, Lanes>(to_gamma + group.first, group, V(r * all));
-      store_channels<A, Lanes>(tables.k(1) + group.first, group, to_gradient);
-      store_channels<A, Lanes>(tables.k(4) + group.first, group, share);
+      simd::store<A, Lanes>(to_gamma + group.first, V(r * all));
+      simd::store<A, Lanes>(tables.k(1) + group.first, to_gradient);
+      simd::store<A, Lanes>(tables.k(4) + group.first, share);
       store_linear<A, Lanes>(
           tables.k(2), tables.k(3), group,
           V((q * (all - product * sum[3]) - to_gradient * sum[3]) * inverse_weight),
           V(-share * mean - to_gradient * sum[2] * inverse_weight), r, error);
-      store_channels<A, Lanes>(tables.k(5) + group.first, group, scale);
+      simd::store<A, Lanes>(tables.k(5) + group.first, scale);
       store_linear<A, Lanes>(tables.k(6), tables.k(7), group, V(u - scale * product),
                              V(t - scale * mean), r, error);
       return true;

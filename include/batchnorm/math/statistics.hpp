@@ -8,6 +8,7 @@
 #include "batchnorm/detail/scalar.hpp"
 #include "batchnorm/kernels/channels.hpp"
 #include "batchnorm/kernels/simd.hpp"
+#include "batchnorm/kernels/simd_memory.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/options.hpp"
 #include "batchnorm/state.hpp"
@@ -113,13 +114,13 @@ struct CentredCoefficients {
     round_lanes<C, A, Lanes>(rounded);
     const V scaled = r * gamma;
     const Index at = group.first - first;
-    store_channels<A, Lanes>(pivot + at, group, rounded);
-    store_channels<A, Lanes>(scale + at, group, scaled);
-    store_channels<A, Lanes>(shift + at, group, V(beta - (mean - rounded) * scaled));
+    simd::store<A, Lanes>(pivot + at, rounded);
+    simd::store<A, Lanes>(scale + at, scaled);
+    simd::store<A, Lanes>(shift + at, V(beta - (mean - rounded) * scaled));
     if (inverse == nullptr) return true;
-    store_channels<A, Lanes>(rounded_inverse + at, group, r);
-    store_channels<A, Lanes>(inverse + at, group, r);
-    store_channels<A, Lanes>(pivot_error + at, group, V((mean - rounded) * r));
+    simd::store<A, Lanes>(rounded_inverse + at, r);
+    simd::store<A, Lanes>(inverse + at, r);
+    simd::store<A, Lanes>(pivot_error + at, V((mean - rounded) * r));
     return true;
   }
 };
