@@ -310,12 +310,24 @@ void other_thread() {
   expect(ranks == 1 || has(called, "only one thread calls MPI"), called);
 }
 
+void between_two_groups() {
+  MPI_Comm group = MPI_COMM_NULL, between = MPI_COMM_NULL;
+  MPI_Comm_split(MPI_COMM_WORLD, rank == 0, rank, &group);
+  MPI_Intercomm_create(group, 0, MPI_COMM_WORLD, rank == 0, 7, &between);
+  expect(has(error_of([&] { MpiSynchronize none(between); }), "got an intercommunicator"), "two");
+  PMPI_Comm_free(&between);
+  PMPI_Comm_free(&group);
+}
+
 void wrong_arguments() {
   expect(has(error_of([] { MpiSynchronize none(MPI_COMM_NULL); }), "MPI_COMM_NULL"), "null");
   MpiOptions options;
   options.deadline = 0.0;
   expect(has(error_of([&] { MpiSynchronize none(MPI_COMM_WORLD, options); }), "deadline"),
          "deadline");
+  options.deadline = 0.5;
+  expect(error_of([&] { MpiSynchronize soon(MPI_COMM_SELF, options); }).empty(), "half a second");
+  if (ranks > 1) between_two_groups();
   expect(calls.communicators == 0, "nothing is left behind");
 }
 
@@ -332,7 +344,7 @@ void after_finalize() {
   const std::string error = error_of([&] { small.layer.train(small.x, small.y, *survivor); });
   expect(ranks == 1 || has(error, "MPI is running"), "a call behind MPI_Finalize: " + error);
   survivor.reset();
-  expect(has(error_of([] { MpiSynchronize late(MPI_COMM_WORLD); }), "MPI is running"), "too late");
+  expect(has(error_of([] { MpiSynchronize late(MPI_COMM_WORLD); }), "got one behind"), "too late");
 }
 
 /// The last rank is lost in its own way; the others have a second to find out.
@@ -374,7 +386,7 @@ const std::vector<std::function<void()>> all_well = {
 
 int main(int argc, char** argv) {
   const std::string scenario = argc > 1 ? argv[1] : "well";
-  expect(has(error_of([] { MpiSynchronize early(MPI_COMM_WORLD); }), "MPI is running"),
+  expect(has(error_of([] { MpiSynchronize early(MPI_COMM_WORLD); }), "got one before"),
          "too early");
   int provided = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
