@@ -21,6 +21,8 @@
 //   vbroadcastss, -sd    one number in every lane      in halves: kernels of up to twice the length
 //   vcvtps2pd            float to double               in halves, shuffled: six instructions
 //   vsqrtpd              square roots                  in halves
+//   vfmadd213ps, -pd     a b + c, rounded once         does so itself from -O1 on; without
+//                                                      optimisation it rounds twice
 //   vcvtph2ps, vcvtps2ph half to float, and back       has no operation on vectors for it
 //   vpmovzxwd            16 bits to 32                 in halves, shuffled: four instructions
 //   vbroadcasti128, vpshufb
@@ -91,6 +93,14 @@ template <class Wide, class Narrow>
 template <class V>
 [[gnu::always_inline]] inline void vsqrtpd(V& root, const V& x) {
   asm("vsqrtpd %1, %0" : "=v"(root) : "vm"(x));
+}
+template <class V>
+[[gnu::always_inline]] inline void vfmadd213ps(V& a, const V& b, const V& c) {
+  asm("vfmadd213ps %2, %1, %0" : "+v"(a) : "v"(b), "vm"(c));
+}
+template <class V>
+[[gnu::always_inline]] inline void vfmadd213pd(V& a, const V& b, const V& c) {
+  asm("vfmadd213pd %2, %1, %0" : "+v"(a) : "v"(b), "vm"(c));
 }
 template <class Wide, class Bits>
 [[gnu::always_inline]] inline void vcvtph2ps(Wide& wide, const Bits& bits) {
@@ -168,6 +178,10 @@ template <class... Operands>
 void vcvtps2pd(Operands&...);
 template <class... Operands>
 void vsqrtpd(Operands&...);
+template <class... Operands>
+void vfmadd213ps(Operands&...);
+template <class... Operands>
+void vfmadd213pd(Operands&...);
 template <class... Operands>
 void vcvtph2ps(Operands&...);
 template <class... Operands>

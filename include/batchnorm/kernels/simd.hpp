@@ -114,6 +114,26 @@ template <class C, int Lanes>
   }
 }
 
+/// Whether the compiler makes one instruction of a multiplication and an addition by itself.
+#ifdef __OPTIMIZE__
+inline constexpr bool fuses = true;
+#else
+inline constexpr bool fuses = false;
+#endif
+
+/// a becomes a b + c, rounded once in kernels for AVX2 and AVX-512 with any optimisation, so that
+/// files of one program that were compiled differently agree. Elsewhere the compiler decides.
+template <class V>
+[[gnu::always_inline]] inline void multiply_add(V& a, const V& b, const V& c) {
+  if constexpr (fuses || !assembly::available || !is_avx<V>) {
+    a = a * b + c;
+  } else if constexpr (std::is_same<std::decay_t<decltype(a[0])>, float>::value) {
+    assembly::vfmadd213ps(a, b, c);
+  } else {
+    assembly::vfmadd213pd(a, b, c);
+  }
+}
+
 /// The first lane.
 template <class C, int Lanes>
 [[gnu::always_inline]] inline C first_lane(const Vector<C, Lanes>& vector) {

@@ -12,6 +12,7 @@
 #include "batchnorm/kernels/map.hpp"
 #include "batchnorm/kernels/map_kernel.hpp"
 #include "batchnorm/kernels/selected.hpp"
+#include "batchnorm/kernels/simd.hpp"
 #include "batchnorm/math/moments.hpp"
 #include "batchnorm/math/statistics.hpp"
 #include "batchnorm/options.hpp"
@@ -39,11 +40,12 @@ inline namespace BATCHNORM_INLINE_NAMESPACE {
 namespace detail {
 
 /// The centred form of one value, z. Forward and backward share it, so that the sign that backward
-/// finds is the one that forward saw.
+/// finds is the one that forward saw, also where files of a program are compiled differently.
 template <class V>
 [[gnu::always_inline]] inline void centred_form(V& z, const V& x, const V& pivot, const V& scale,
                                                 const V& shift) {
-  z = (x - pivot) * scale + shift;
+  z = x - pivot;
+  simd::multiply_add(z, scale, shift);
 }
 
 /// z < 0 becomes slope z. A slope of 0 gives 0 for minus infinity, too.
