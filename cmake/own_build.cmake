@@ -3,8 +3,8 @@
 
 get_property(several_types GLOBAL PROPERTY GENERATOR_IS_MULTI_CONFIG)
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CXX_FLAGS AND NOT several_types)
-  message(STATUS "batchnorm: tests and examples are not optimised, which compiles sooner; "
-                 "-DCMAKE_BUILD_TYPE=Release optimises them")
+  message(STATUS "batchnorm: most tests and examples are not optimised, which compiles sooner; "
+                 "-DCMAKE_BUILD_TYPE=Release optimises all")
 endif()
 
 add_library(batchnorm_own_build INTERFACE)
