@@ -176,10 +176,10 @@ struct State {
   };
 
   explicit State(Identity start)
-      : gamma(Vector::Ones(start.channels)),
-        beta(Vector::Zero(start.channels)),
-        running_mean(Statistics::Zero(start.channels)),
-        running_variance(Statistics::Ones(start.channels)) {}
+      : gamma(detail::filled<Vector>(start.channels, Scalar(1))),
+        beta(detail::filled<Vector>(start.channels, Scalar(0))),
+        running_mean(detail::filled<Statistics>(start.channels, Statistic(0))),
+        running_variance(detail::filled<Statistics>(start.channels, Statistic(1))) {}
 };
 
 namespace detail {

@@ -153,9 +153,24 @@ struct Text {
   }
 };
 
-template <class... Parts>
-Text<sizeof...(Parts)> text(const Parts&... parts) {
-  return {{MessagePart(parts)...}};
+// No template up to four parts: one would be compiled anew for every length of a literal.
+inline Text<1> text(const MessagePart& a) {
+  return {{a}};
+}
+inline Text<2> text(const MessagePart& a, const MessagePart& b) {
+  return {{a, b}};
+}
+inline Text<3> text(const MessagePart& a, const MessagePart& b, const MessagePart& c) {
+  return {{a, b, c}};
+}
+inline Text<4> text(const MessagePart& a, const MessagePart& b, const MessagePart& c,
+                    const MessagePart& d) {
+  return {{a, b, c, d}};
+}
+template <class... More>
+Text<5 + sizeof...(More)> text(const MessagePart& a, const MessagePart& b, const MessagePart& c,
+                               const MessagePart& d, const MessagePart& e, const More&... more) {
+  return {{a, b, c, d, e, MessagePart(more)...}};
 }
 
 /// Every message of the library has this form: who refuses, the rule, what was expected, what came.

@@ -3,6 +3,7 @@
 #define BATCHNORM_DETAIL_SCALAR_HPP
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -87,6 +88,22 @@ using ChannelTables = Eigen::Matrix<T, Channels, Count,
                                     (Channels == 1 ? static_cast<int>(Eigen::RowMajor)
                                                    : static_cast<int>(Eigen::ColMajor)) |
                                         static_cast<int>(Eigen::DontAlign)>;
+
+/// The same memory as one vector. Dynamic, it has the type of all numbers per channel: every other
+/// one of Eigen's is compiled anew.
+template <class T, int Channels, int Count>
+using TableVector =
+    ChannelVector<T, Channels == Eigen::Dynamic ? Eigen::Dynamic : Count * Channels>;
+
+/// A vector of which every entry is that number. A loop: the expressions Zero, Ones and Constant
+/// take a hundred functions each to compile.
+template <class Vector>
+Vector filled(Index size, const typename Vector::Scalar& number) {
+  Vector vector;
+  vector.resize(size);
+  std::fill(vector.data(), vector.data() + size, number);
+  return vector;
+}
 
 /// A count as a number of type A; scalars of other libraries are reached through double.
 template <class A>

@@ -21,7 +21,8 @@ struct Gradients {
   Vector beta;                                             ///< dL/dbeta, one per channel
 
   /// Zeros for so many channels. Errors: none.
-  explicit Gradients(Index channels) : gamma(Vector::Zero(channels)), beta(gamma) {}
+  explicit Gradients(Index channels)
+      : gamma(detail::filled<Vector>(channels, parameter_t<T>(0))), beta(gamma) {}
 };
 
 /// What back-propagation has to know of a whole minibatch: two sums per channel. Those of pieces of
@@ -44,9 +45,9 @@ struct GradientSums {
   /// The sums of nothing, of so many channels.
   /// @throws std::invalid_argument for fewer than zero, or another number than the type fixes
   explicit GradientSums(Index channels)
-      : output_gradient(
-            Vector::Zero(detail::checked_sum_channels<Channels>("GradientSums", channels))),
-        normalized(Vector::Zero(output_gradient.size())) {}
+      : output_gradient(detail::filled<Vector>(
+            detail::checked_sum_channels<Channels>("GradientSums", channels), T(0))),
+        normalized(output_gradient) {}
 
   /// Number of channels.
   Index channels() const { return output_gradient.size(); }

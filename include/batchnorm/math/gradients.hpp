@@ -81,25 +81,30 @@ template <class T, int Channels>
 class GradientTables {
   using A = accumulator_t<T>;
   using C = parameter_t<T>;
-  template <class Number, int Count>
-  using Tables = ChannelTables<Number, Channels, Count>;
+  using Rounded = TableVector<C, Channels, 6>;
+  using Wide = TableVector<A, Channels, 2>;
 
  public:
   explicit GradientTables(Index channels)
-      : rounded_(Tables<C, 6>::Zero(channels, 6)), wide_(Tables<A, 2>::Zero(channels, 2)) {}
+      : channels_(channels),
+        rounded_(filled<Rounded>(6 * channels, C(0))),
+        wide_(filled<Wide>(2 * channels, A(0))) {}
 
-  C* pivot() { return rounded_.col(0).data(); }
-  C* scale() { return rounded_.col(1).data(); }  ///< a = gamma / sqrt(variance + epsilon)
-  C* shift() { return rounded_.col(2).data(); }
-  C* inverse() { return rounded_.col(3).data(); }  ///< r, or what the source has in its place
-  C* b() { return rounded_.col(4).data(); }
-  C* c() { return rounded_.col(5).data(); }
-  A* wide_inverse() { return wide_.col(0).data(); }
-  A* pivot_error() { return wide_.col(1).data(); }  ///< (m - p) r
+  C* pivot() { return table(0); }
+  C* scale() { return table(1); }  ///< a = gamma / sqrt(variance + epsilon)
+  C* shift() { return table(2); }
+  C* inverse() { return table(3); }  ///< r, or what the source has in its place
+  C* b() { return table(4); }
+  C* c() { return table(5); }
+  A* wide_inverse() { return wide_.data(); }
+  A* pivot_error() { return wide_.data() + channels_; }  ///< (m - p) r
 
  private:
-  Tables<C, 6> rounded_;
-  Tables<A, 2> wide_;
+  C* table(Index number) { return rounded_.data() + number * channels_; }
+
+  Index channels_;
+  Rounded rounded_;
+  Wide wide_;
 };
 
 /// Takes from r S2 what the pivot's rounding has put there, unless that is done, and makes b and c
@@ -210,9 +215,10 @@ class MaskedGradients final : public MaskedSums<T> {
 
   Reduction<T>& reduction() override { return reduction_; }
   void join(Index first, Index last) override {
-    const Index count = last - first;
-    sums_.output_gradient.segment(first, count) += masked_.output_gradient.segment(first, count);
-    sums_.normalized.segment(first, count) += masked_.normalized.segment(first, count);
+    for (Index channel = first; channel < last; ++channel) {
+      sums_.output_gradient[channel] += masked_.output_gradient[channel];
+      sums_.normalized[channel] += masked_.normalized[channel];
+    }
     finish(first, last);
   }
   void finish(Index first, Index last) override { all_.finish_given(first, last); }

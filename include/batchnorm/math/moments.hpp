@@ -59,8 +59,9 @@ struct Moments {
   /// The same for so many channels.
   /// @throws std::invalid_argument for fewer than zero, or another number than the type fixes
   explicit Moments(Index channels)
-      : mean(Vector::Zero(detail::checked_sum_channels<Channels>("Moments", channels))),
-        sum_of_squares(Vector::Zero(mean.size())) {}
+      : mean(detail::filled<Vector>(detail::checked_sum_channels<Channels>("Moments", channels),
+                                    T(0))),
+        sum_of_squares(mean) {}
 
   /// Number of channels.
   Index channels() const { return mean.size(); }

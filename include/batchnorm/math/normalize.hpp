@@ -193,9 +193,10 @@ void normalize_with_tables(const Options& options, const State<T, Channels>& sta
                            const InputViews<T>& in, const BatchView<T>& out,
                            const Execution& execution) {
   using C = parameter_t<T>;
-  ChannelTables<C, Channels, 3> k(state.channels(), 3);
-  C* const to[] = {k.col(0).data(), k.col(1).data(), k.col(2).data()};
-  ForwardSource<T>(statistics, parameters_of(options, state)).write(0, state.channels(), to);
+  const Index channels = state.channels();
+  TableVector<C, Channels, 3> k(3 * channels);
+  C* const to[] = {k.data(), k.data() + channels, k.data() + 2 * channels};
+  ForwardSource<T>(statistics, parameters_of(options, state)).write(0, channels, to);
   normalize_view<T>(execution, options.epilogue, TableSource<C>{to[0], to[1], to[2]}, in, out);
 }
 
