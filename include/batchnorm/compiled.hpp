@@ -24,9 +24,18 @@
 #include "batchnorm/execution.hpp"
 #include "batchnorm/frozen.hpp"
 #include "batchnorm/layer.hpp"
+#include "batchnorm/math/backward.hpp"
+#include "batchnorm/math/forward.hpp"
+#include "batchnorm/math/gradient_sums.hpp"
 #include "batchnorm/math/moments.hpp"
+#include "batchnorm/math/normalize.hpp"
+#include "batchnorm/math/statistics.hpp"
+#include "batchnorm/math/together.hpp"
+#include "batchnorm/options.hpp"
+#include "batchnorm/state.hpp"
 #include "batchnorm/version.hpp"
 #include "batchnorm/view/batch_view.hpp"
+#include "batchnorm/view/input.hpp"
 
 namespace batchnorm {
 inline namespace BATCHNORM_INLINE_NAMESPACE {
@@ -50,6 +59,60 @@ extern template class FrozenBatchNorm<Eigen::half>;
 extern template class FrozenBatchNorm<Eigen::bfloat16>;
 
 namespace detail {
+// What inline members call, which compilers compile in every file in spite of the above.
+extern template Moments<double> forward_pass(const ForwardCall<float, Eigen::Dynamic>&,
+                                             const Execution&);
+extern template Gradients<float> input_gradients(const Options&, const State<float>&,
+                                                 const StatisticsView<double>&,
+                                                 const MinibatchDivisor<double>&,
+                                                 const InputViews<float>&,
+                                                 const BatchView<const float>&,
+                                                 const GradientOutput<float>&, const Execution&);
+extern template Gradients<float> input_gradients_together(
+    const BackwardCall<float, Eigen::Dynamic>&, const Execution&);
+extern template void write_output(const Options&, const State<float>&,
+                                  const StatisticsView<double>&, const InputViews<float>&,
+                                  const Output<float>&, const Execution&);
+
+extern template Moments<double> forward_pass(const ForwardCall<double, Eigen::Dynamic>&,
+                                             const Execution&);
+extern template Gradients<double> input_gradients(const Options&, const State<double>&,
+                                                  const StatisticsView<double>&,
+                                                  const MinibatchDivisor<double>&,
+                                                  const InputViews<double>&,
+                                                  const BatchView<const double>&,
+                                                  const GradientOutput<double>&, const Execution&);
+extern template Gradients<double> input_gradients_together(
+    const BackwardCall<double, Eigen::Dynamic>&, const Execution&);
+extern template void write_output(const Options&, const State<double>&,
+                                  const StatisticsView<double>&, const InputViews<double>&,
+                                  const Output<double>&, const Execution&);
+
+extern template Moments<double> forward_pass(const ForwardCall<Eigen::half, Eigen::Dynamic>&,
+                                             const Execution&);
+extern template Gradients<Eigen::half> input_gradients(
+    const Options&, const State<Eigen::half>&, const StatisticsView<double>&,
+    const MinibatchDivisor<double>&, const InputViews<Eigen::half>&,
+    const BatchView<const Eigen::half>&, const GradientOutput<Eigen::half>&, const Execution&);
+extern template Gradients<Eigen::half> input_gradients_together(
+    const BackwardCall<Eigen::half, Eigen::Dynamic>&, const Execution&);
+extern template void write_output(const Options&, const State<Eigen::half>&,
+                                  const StatisticsView<double>&, const InputViews<Eigen::half>&,
+                                  const Output<Eigen::half>&, const Execution&);
+
+extern template Moments<double> forward_pass(const ForwardCall<Eigen::bfloat16, Eigen::Dynamic>&,
+                                             const Execution&);
+extern template Gradients<Eigen::bfloat16> input_gradients(
+    const Options&, const State<Eigen::bfloat16>&, const StatisticsView<double>&,
+    const MinibatchDivisor<double>&, const InputViews<Eigen::bfloat16>&,
+    const BatchView<const Eigen::bfloat16>&, const GradientOutput<Eigen::bfloat16>&,
+    const Execution&);
+extern template Gradients<Eigen::bfloat16> input_gradients_together(
+    const BackwardCall<Eigen::bfloat16, Eigen::Dynamic>&, const Execution&);
+extern template void write_output(const Options&, const State<Eigen::bfloat16>&,
+                                  const StatisticsView<double>&, const InputViews<Eigen::bfloat16>&,
+                                  const Output<Eigen::bfloat16>&, const Execution&);
+
 extern template Moments<double> moments_of_view<Eigen::Dynamic>(const BatchView<const float>&,
                                                                 const SelectedValues<float>*,
                                                                 const Execution&);

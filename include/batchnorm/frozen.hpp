@@ -119,14 +119,7 @@ class FrozenBatchNorm {
 
   /// Normalises `in`, or with_residual(in, residual), into `out`.
   [[gnu::noinline]] void operator()(const Input<T>& in, const Output<T>& out,
-                                    const Execution& execution = {}) const {
-    const Index known = channels();
-    if (known > 0) {
-      const C* const k[] = {tables_[0], tables_[1], tables_[2]};
-      if (detail::normalize_example<T>(execution, formula_, k, known, in, out.view())) return;
-    }
-    normalize(in, out, execution);
-  }
+                                    const Execution& execution = {}) const;
 
   /// Normalises `in`, or with_residual(in, residual), into a new matrix or tensor of its kind.
   template <class In>
@@ -173,50 +166,73 @@ class FrozenBatchNorm {
 
   /// All but the shortest calls; out of the way of those.
   [[gnu::noinline]] void normalize(const Input<T>& in, const Output<T>& out,
-                                   const Execution& execution) const {
-    constexpr const char* function = "FrozenBatchNorm";
-    if (channels() == 0) {
-      detail::fail_argument(function,
-                            "a layer made without a state, or moved from, is empty until one is "
-                            "assigned",
-                            "one of BatchNorm::freeze() or FrozenBatchNorm(state, options)",
-                            "an empty one");
-    }
-    detail::check_forward(function, channels(), in, out);
-    auto formula = formula_;
-    formula.residual = in.residual() != nullptr;
-    const detail::Tables<C> k{tables_[0], tables_[1], tables_[2]};
-    if (in.mask() == nullptr && detail::normalize_few<T>(execution, formula, k, in, out.view())) {
-      return;
-    }
-    const auto selected = detail::selected_of(function, in);
-    detail::normalize_view<T>(execution, formula, detail::TableSource<C>{k[0], k[1], k[2]},
-                              {in.view(), in.residual(), selected.get()}, out.view());
-  }
+                                   const Execution& execution) const;
 
   /// @param meant  how the caller says that stale statistics are meant
   [[gnu::noinline]] FrozenBatchNorm(const char* function, const State<T, Channels>& state,
                                     const Options& options, StaleStatistics stale,
-                                    const char* meant)
-      : epilogue_(options.epilogue),
-        formula_(detail::formula_options<C>(options.epilogue, false)),
-        made_(true) {
-    detail::validate_for<T>(options);
-    detail::check_state(function, state, options.non_finite);
-    if (stale == StaleStatistics::refuse) detail::check_fresh(function, state.staleness, meant);
-    const auto statistics = detail::statistics_of(state);
-    detail::check_inference(function, options, state, statistics);
-    tables_ = Tables(state.channels());
-    C* const to[] = {tables_[0], tables_[1], tables_[2]};
-    detail::ForwardSource<T>(statistics, detail::parameters_of(options, state))
-        .write(0, state.channels(), to);
-  }
+                                    const char* meant);
 
   Tables tables_;  ///< pivot, scale and shift
   Epilogue epilogue_ = Epilogue::none();
   detail::FormulaOptions<C> formula_{};
   bool made_ = false;
 };
+
+// Out of the class: what is defined inside is inline, and g++ and clang++ compile inline members in
+// every file, compiled.hpp or not.
+
+template <class T, int Channels>
+void FrozenBatchNorm<T, Channels>::operator()(const Input<T>& in, const Output<T>& out,
+                                              const Execution& execution) const {
+  const Index known = channels();
+  if (known > 0) {
+    const C* const k[] = {tables_[0], tables_[1], tables_[2]};
+    if (detail::normalize_example<T>(execution, formula_, k, known, in, out.view())) return;
+  }
+  normalize(in, out, execution);
+}
+
+template <class T, int Channels>
+void FrozenBatchNorm<T, Channels>::normalize(const Input<T>& in, const Output<T>& out,
+                                             const Execution& execution) const {
+  constexpr const char* function = "FrozenBatchNorm";
+  if (channels() == 0) {
+    detail::fail_argument(function,
+                          "a layer made without a state, or moved from, is empty until one is "
+                          "assigned",
+                          "one of BatchNorm::freeze() or FrozenBatchNorm(state, options)",
+                          "an empty one");
+  }
+  detail::check_forward(function, channels(), in, out);
+  auto formula = formula_;
+  formula.residual = in.residual() != nullptr;
+  const detail::Tables<C> k{tables_[0], tables_[1], tables_[2]};
+  if (in.mask() == nullptr && detail::normalize_few<T>(execution, formula, k, in, out.view())) {
+    return;
+  }
+  const auto selected = detail::selected_of(function, in);
+  detail::normalize_view<T>(execution, formula, detail::TableSource<C>{k[0], k[1], k[2]},
+                            {in.view(), in.residual(), selected.get()}, out.view());
+}
+
+template <class T, int Channels>
+FrozenBatchNorm<T, Channels>::FrozenBatchNorm(const char* function, const State<T, Channels>& state,
+                                              const Options& options, StaleStatistics stale,
+                                              const char* meant)
+    : epilogue_(options.epilogue),
+      formula_(detail::formula_options<C>(options.epilogue, false)),
+      made_(true) {
+  detail::validate_for<T>(options);
+  detail::check_state(function, state, options.non_finite);
+  if (stale == StaleStatistics::refuse) detail::check_fresh(function, state.staleness, meant);
+  const auto statistics = detail::statistics_of(state);
+  detail::check_inference(function, options, state, statistics);
+  tables_ = Tables(state.channels());
+  C* const to[] = {tables_[0], tables_[1], tables_[2]};
+  detail::ForwardSource<T>(statistics, detail::parameters_of(options, state))
+      .write(0, state.channels(), to);
+}
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
