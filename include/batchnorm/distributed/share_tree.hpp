@@ -98,7 +98,8 @@ class ShareTree {
       nodes_.back().size *= 2;
     } else {
       nodes_.push_back(node);
-      numbers_.insert(numbers_.end(), numbers, numbers + share_length(channels_));
+      numbers_.resize(nodes_.size() * length());
+      std::copy(numbers, numbers + length(), last(1));
     }
     while (nodes_.size() > 1 && are_siblings(*(nodes_.end() - 2), nodes_.back())) {
       join_last();
@@ -109,7 +110,7 @@ class ShareTree {
   /// The root: nodes whose siblings are missing go up alone. All zeros where nothing was added.
   const double* finish() {
     while (nodes_.size() > 1) join_last();
-    if (nodes_.empty()) numbers_.assign(static_cast<std::size_t>(share_length(channels_)), 0.0);
+    if (nodes_.empty()) numbers_.resize(length(), 0.0);
     return numbers_.data();
   }
 
