@@ -2,7 +2,6 @@
 #ifndef BATCHNORM_KERNELS_REDUCE_HPP
 #define BATCHNORM_KERNELS_REDUCE_HPP
 
-#include <Eigen/Core>
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -187,7 +186,7 @@ class Reducer {
     const Index slices = partition.slices();
     const Index channels = last - first;
     // Written by the threads alone, which then need not fetch it from this one.
-    Eigen::Array<A, Eigen::Dynamic, 1> scratch(static_cast<Index>(sums_) * slices * channels);
+    ChannelVector<A> scratch(static_cast<Index>(sums_) * slices * channels);
     const auto slice_results = [&](Index slice) {
       Targets into{};
       for (std::size_t j = 0; j < sums_; ++j) {
