@@ -176,10 +176,10 @@ struct State {
   };
 
   explicit State(Identity start)
-      : gamma(detail::filled<Vector>(start.channels, Scalar(1))),
-        beta(detail::filled<Vector>(start.channels, Scalar(0))),
-        running_mean(detail::filled<Statistics>(start.channels, Statistic(0))),
-        running_variance(detail::filled<Statistics>(start.channels, Statistic(1))) {}
+      : gamma(detail::ones<Vector>(start.channels)),
+        beta(detail::zeros<Vector>(start.channels)),
+        running_mean(detail::zeros<Statistics>(start.channels)),
+        running_variance(detail::ones<Statistics>(start.channels)) {}
 };
 
 namespace detail {

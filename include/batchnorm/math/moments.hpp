@@ -59,9 +59,8 @@ struct Moments {
   /// The same for so many channels.
   /// @throws std::invalid_argument for fewer than zero, or another number than the type fixes
   explicit Moments(Index channels)
-      : mean(detail::filled<Vector>(detail::checked_sum_channels<Channels>("Moments", channels),
-                                    T(0))),
-        sum_of_squares(mean) {}
+      : mean(detail::zeros<Vector>(detail::checked_sum_channels<Channels>("Moments", channels))),
+        sum_of_squares(detail::zeros<Vector>(mean.size())) {}
 
   /// Number of channels.
   Index channels() const { return mean.size(); }
