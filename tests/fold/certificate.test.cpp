@@ -196,3 +196,25 @@ TEST_CASE("probes agree within the bound and their own roundings", "[fold]") {
   certificate.measured_ulps = std::numeric_limits<double>::quiet_NaN();
   CHECK(!certificate.probes_agree());
 }
+
+TEST_CASE("a certificate begins with nothing that agrees, options with their defaults", "[fold]") {
+  const FoldCertificate nothing;
+  CHECK(nothing.largest_gain == 0.0);
+  CHECK(nothing.largest_gain_channel == 0);
+  CHECK(nothing.subnormal_weights == 0);
+  CHECK(nothing.subnormal_biases == 0);
+  CHECK(nothing.vanished_weights == 0);
+  CHECK(nothing.bound_ulps == 0.0);
+  CHECK(nothing.bound_within_ulps == 0.0);
+  CHECK(nothing.largest_input == 0.0);
+  CHECK(nothing.measured_ulps == 0.0);
+  CHECK(nothing.evaluation_ulps == 0.0);
+  CHECK(nothing.probes == 0);
+  CHECK(nothing.probes_agree());
+  const FoldOptions options;
+  CHECK(options.padding == Padding::unstated);
+  CHECK_FALSE(options.flush_subnormal);
+  CHECK(options.probes == 4);
+  CHECK(options.largest_input == 0x1p20);
+  CHECK(options.seed == 1);
+}

@@ -126,3 +126,17 @@ TEST_CASE("axes that cannot be are refused", "[fold]") {
   CHECK(message(forwards, {huge, huge, huge}) ==
         "test: number of places of the output: expected at most 9223372036854775807, got more");
 }
+
+TEST_CASE("an axis that says nothing has steps of 1 and no padding, and is refused without sizes",
+          "[fold]") {
+  const ConvolutionAxis axis;
+  CHECK(axis.input == 0);
+  CHECK(axis.kernel == 0);
+  CHECK(axis.stride == 1);
+  CHECK(axis.padding_before == 0);
+  CHECK(axis.padding_after == 0);
+  CHECK(axis.dilation == 1);
+  CHECK(axis.output_padding == 0);
+  CHECK_THROWS_WITH(reach(forwards, {axis}),
+                    "test: input of axis 0: expected a number from 1 to 1073741824, got 0");
+}

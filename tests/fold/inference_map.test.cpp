@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <stdexcept>
+#include <string>
 
 #include "batchnorm/fold/fold.hpp"
 #include "support/catch.hpp"
@@ -152,4 +153,64 @@ TEST_CASE("nothing is merged through an epilogue, and one at the end stays", "[f
   CHECK(weight == before);
   CHECK(bias.size() == 0);
   CHECK_NOTHROW(fold_after(linear(weight), bias, with_relu));
+}
+
+namespace {
+
+/// All that the map of a frozen layer looks at.
+struct AffineLayer {
+  Eigen::Vector2f pivots{3.0f, -1.0f}, scales{-0.5f, 2.0f}, shifts{-7.0f, 0.25f};
+  Index channels() const { return 2; }
+  const Eigen::Vector2f& pivot() const { return pivots; }
+  const Eigen::Vector2f& scale() const { return scales; }
+  const Eigen::Vector2f& shift() const { return shifts; }
+  Epilogue epilogue() const { return Epilogue::leaky_relu(0.125); }
+};
+
+}  // namespace
+
+TEST_CASE("the map of a frozen layer has its numbers, and they must be finite", "[fold]") {
+  const InferenceMap map{AffineLayer()};
+  CHECK(map.mean() == Eigen::Vector2d(3.0, -1.0));
+  CHECK(map.scale() == Eigen::Vector2d(-0.5, 2.0));
+  CHECK(map.shift() == Eigen::Vector2d(-7.0, 0.25));
+  CHECK(map.shift_terms() == Eigen::Vector2d(7.0, 0.25));
+  CHECK(map.scale_roundings() == 0);
+  CHECK(map.shift_roundings() == 0);
+  CHECK(map.options().epilogue == Epilogue::leaky_relu(0.125));
+  const auto refusal = [](Eigen::Vector2f AffineLayer::*part) {
+    AffineLayer layer;
+    (layer.*part)[1] = std::numeric_limits<float>::infinity();
+    return layer;
+  };
+  const std::string got = "expected a finite number, got NaN, infinity or overflow";
+  CHECK_THROWS_WITH(InferenceMap(refusal(&AffineLayer::pivots)),
+                    "InferenceMap: pivot of channel 1: " + got);
+  CHECK_THROWS_WITH(InferenceMap(refusal(&AffineLayer::scales)),
+                    "InferenceMap: gamma / sqrt(variance + epsilon) of channel 1: " + got);
+  CHECK_THROWS_WITH(InferenceMap(refusal(&AffineLayer::shifts)),
+                    "InferenceMap: beta of channel 1: " + got);
+}
+
+TEST_CASE("the identity is made of zeros and ones", "[fold]") {
+  const InferenceMap none = InferenceMap::identity(2);
+  CHECK(none.mean() == Eigen::Vector2d::Zero());
+  CHECK(none.scale() == Eigen::Vector2d::Ones());
+  CHECK(none.shift() == Eigen::Vector2d::Zero());
+  CHECK(none.shift_terms() == Eigen::Vector2d::Zero());
+}
+
+TEST_CASE("a shift of norms in a row that overflows is refused", "[fold]") {
+  State<double> far(1);
+  far.beta[0] = 1e308;
+  State<double> near(1);
+  near.running_mean[0] = -1e308;
+  CHECK_THROWS_WITH(InferenceMap(far, Options()).then(InferenceMap(near, Options())),
+                    "InferenceMap::then: beta of channel 0: expected a finite number, got NaN, "
+                    "infinity or overflow");
+  // The shift is 0; what it is made of is not a number of double.
+  near.running_mean[0] = 1e308;
+  CHECK_THROWS_WITH(InferenceMap(far, Options()).then(InferenceMap(near, Options())),
+                    "InferenceMap::then: beta of channel 0: expected a finite number, got NaN, "
+                    "infinity or overflow");
 }

@@ -180,3 +180,34 @@ TEST_CASE("relative errors", "[fold]") {
   CHECK(detail::relative(0.0, 0.0) == 0.0);
   CHECK(detail::relative(1e-300, 0.0) == std::numeric_limits<double>::infinity());
 }
+
+TEST_CASE("what is subnormal or vanishes is counted, and what was zero before is not", "[fold]") {
+  const float tiny = 0x1p-30f;
+  // Of the row that is kept: zero, normal, subnormal, lost; the last meets a gamma of zero.
+  Eigen::Matrix<float, 2, 5> weight;
+  weight << 0, 1, 0x1p-100f, 0x1p-149f, 1,  //
+      0, 1, 0x1p-100f, 0x1p-149f, 1;
+  const auto weights = linear(weight);
+  const Eigen::VectorXd bias = Eigen::VectorXd::Constant(2, 0x1p-100);
+  State<float> inputs(5), outputs(2);
+  inputs.gamma << 1, 1, 1, 1, 0;
+  outputs.gamma << tiny, 0;
+  Options options;
+  options.epsilon = 0;
+  const InferenceMap before(inputs, options), after(outputs, options);
+  for (const bool flush : {false, true}) {
+    FoldOptions how;
+    how.flush_subnormal = flush;
+    how.largest_input = 3.0;
+    const detail::FoldPlan<float> plan("test", weights, bias, before, after, how);
+    CHECK(plan.folded(1.0f, 0, 0) == tiny);
+    CHECK(plan.folded(0x1p-100f, 0, 0) == (flush ? 0.0f : 0x1p-130f));
+    CHECK(plan.folded(0x1p-149f, 0, 0) == 0.0f);
+    FoldCertificate certificate;
+    plan.certify(plan.folded_bias<float>(detail::TapReach(1)), certificate);
+    CHECK(certificate.subnormal_weights == 1);
+    CHECK(certificate.subnormal_biases == 1);
+    CHECK(certificate.vanished_weights == 1);
+    CHECK(certificate.largest_input == 3.0);
+  }
+}

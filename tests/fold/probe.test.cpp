@@ -2,7 +2,9 @@
 // The probes find what is wrong with a fold. Folds that are right are in fold.test.cpp.
 #include "batchnorm/fold/probe.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <vector>
 
@@ -92,4 +94,27 @@ TEST_CASE("probes see a border that was folded as if it were the inside", "[fold
   const auto inside = fixture.plan.folded_bias<float>(detail::TapReach(6));
   fixture.folded.map = inside.map.replicate(1, fixture.border.positions());
   CHECK(!fixture.measured(20).probes_agree());
+}
+
+TEST_CASE("an error is measured in units of the largest magnitude of any input", "[fold]") {
+  Eigen::Matrix<float, 1, 2> weight(2.0f, 3.0f);
+  const auto weights = linear(weight);
+  const Eigen::VectorXd bias = Eigen::VectorXd::Zero(1);
+  const InferenceMap before = InferenceMap::identity(2), after = InferenceMap::identity(1);
+  const detail::FoldPlan<float> plan("test", weights, bias, before, after, {});
+  const detail::TapReach inside(1);
+  const auto wrong = detail::BiasMap<float>::Constant(1, 1, 0.25f);
+  int first_is_larger = 0;
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    detail::ProbeNumbers numbers(seed);
+    static_cast<void>(numbers.bits());  // tells the place
+    const double a = std::fabs(std::ldexp(static_cast<double>(numbers.bits() >> 11), -52) - 1.0);
+    const double b = std::fabs(std::ldexp(static_cast<double>(numbers.bits() >> 11), -52) - 1.0);
+    first_is_larger += a > b ? 1 : 0;
+    FoldCertificate certificate;
+    detail::FoldProbe<float, float>(plan, wrong, inside).run(1, seed, certificate);
+    CHECK(certificate.measured_ulps == Approx(0.25 / (5.0 * std::max(a, b)) * 0x1p23));
+  }
+  CHECK(first_is_larger > 0);
+  CHECK(first_is_larger < 8);
 }

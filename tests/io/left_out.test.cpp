@@ -105,3 +105,7 @@ TEST_CASE("an example from a file cannot move the cursor") {
   REQUIRE(lines_about(tensors).size() == 1);
   CHECK(lines_about(tensors)[0].find('\x1b') == std::string::npos);
 }
+
+TEST_CASE("nothing is left out until it is counted") {
+  CHECK(LeftOut().count == 0);
+}

@@ -507,3 +507,9 @@ TEST_CASE("the result has a line for every norm") {
   made.output("h", {-1, 2, 4});
   CHECK_THAT(made.fold().text(), Contains("left \"bn\": in front: \"h\" is an output"));
 }
+
+TEST_CASE("a fold that says nothing went into the layer in front, with the bias that it had") {
+  const OnnxFold usual;
+  CHECK(usual.into_front);
+  CHECK_FALSE(usual.new_bias);
+}

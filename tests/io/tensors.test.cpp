@@ -235,3 +235,10 @@ TEST_CASE("a stored tensor that does not fit together is refused") {
   CHECK_THROWS_AS(tensors.set("__metadata__", good), std::invalid_argument);
   CHECK_FALSE(tensors.contains("y"));
 }
+
+TEST_CASE("a tensor begins without bytes") {
+  const Tensor nothing;
+  CHECK(nothing.size == 0);
+  CHECK(nothing.bytes == nullptr);
+  CHECK(nothing.shape.empty());
+}

@@ -61,3 +61,13 @@ TEST_CASE("sums of pieces add up, sums of nothing change nothing") {
                        says("GradientSums: number of channels: expected zero or more, got -1"));
   CHECK((GradientSums<double, 4>().channels() == 4));
 }
+
+TEST_CASE("sums begin with nothing, whether or not their channels are known") {
+  CHECK(GradientSums<double>().count == 0);
+  CHECK(GradientSums<double>().channels() == 0);
+  const GradientSums<double, 2> fixed;
+  CHECK(fixed.count == 0);
+  CHECK(fixed.channels() == 2);
+  CHECK(fixed.output_gradient.isZero(0));
+  CHECK(fixed.normalized.isZero(0));
+}

@@ -130,3 +130,20 @@ TEST_CASE("the first of the channels with the fewest independent values is named
   CHECK(least(Eigen::VectorXd{{3, 1, 1}}) == "at least 1 (channel 1)");
   CHECK(least(Eigen::VectorXd{{3, 2, 1}}) == "at least 1 (channel 2)");
 }
+
+TEST_CASE("a diagnosis begins with nothing") {
+  const Diagnosis nothing;
+  CHECK(nothing.channels == 0);
+  CHECK(nothing.rule == RunningUpdate::population());
+  CHECK(nothing.batches_seen == 0);
+  CHECK(nothing.samples_seen == 0);
+  CHECK_FALSE(nothing.is_stale());
+  CHECK(nothing.initial_weight == 0.0);
+  CHECK(nothing.batches_to_go == 0);
+  CHECK(nothing.effective_batches == 0.0);
+  CHECK(nothing.effective_batches_in_the_long_run == 0.0);
+  CHECK(nothing.values_per_example == 0.0);
+  CHECK(nothing.series_minibatches == 0);
+  CHECK(nothing.largest_gain == 0.0);
+  CHECK(nothing.largest_gain_channel == -1);
+}

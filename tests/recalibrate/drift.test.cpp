@@ -267,3 +267,9 @@ TEST_CASE("sources, options and batches that cannot be") {
   CHECK_THROWS_AS(monitor.see(wrong), std::domain_error);
   CHECK(monitor.seen.count == 2);
 }
+
+TEST_CASE("unless told otherwise, one monitor in twenty may raise a false alarm") {
+  const DriftOptions options;
+  CHECK(options.alarm_probability == 0.05);
+  CHECK(options.values_alike == 1.0);
+}

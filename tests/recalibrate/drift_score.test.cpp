@@ -115,3 +115,10 @@ TEST_CASE("95 % of samples without drift are below what the comment says") {
     CHECK(std::fabs(*place - point.expected) < 0.15);
   }
 }
+
+TEST_CASE("a sample begins with nothing") {
+  const DriftSample nothing;
+  CHECK(nothing.values == 0.0);
+  CHECK(nothing.shift == 0.0);
+  CHECK(nothing.variance_ratio == 0.0);
+}

@@ -183,3 +183,10 @@ TEST_CASE("minibatches of another layer are refused and change nothing") {
   CHECK(series.minibatches() == 2);
   CHECK(series.examples == series_of(minibatches(4, 2)).examples);
 }
+
+TEST_CASE("a series begins with nothing") {
+  const MinibatchSeries<double> nothing;
+  CHECK(nothing.channels() == 0);
+  CHECK(nothing.minibatches() == 0);
+  CHECK(nothing.examples == 0);
+}

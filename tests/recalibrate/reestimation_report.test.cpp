@@ -108,3 +108,18 @@ TEST_CASE("estimators are compared by what they are") {
   CHECK(Estimator::population().is_population());
   CHECK_FALSE(Estimator::paper().is_population());
 }
+
+TEST_CASE("a report of nothing done, a summary of no channels, options as they are usual") {
+  const ReestimationReport report;
+  CHECK(report.estimator == Estimator::population());
+  CHECK(report.order == ReestimationOrder::one_pass);
+  CHECK_FALSE(report.completed);
+  CHECK(report.layers.empty());
+  const ChannelSummary none = summarize(Eigen::VectorXd());
+  CHECK(none.rms == 0.0);
+  CHECK(none.largest == 0.0);
+  CHECK(none.channel == -1);
+  const ReestimationOptions options;
+  CHECK(options.estimator == Estimator::population());
+  CHECK(options.order == ReestimationOrder::one_pass);
+}

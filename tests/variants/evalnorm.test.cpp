@@ -226,3 +226,11 @@ TEST_CASE("learning shares refuses what it cannot do, by name, and changes nothi
   CHECK(shares.share_of_mean() == 0.25);
   CHECK(shares.share_of_variance() == 0.5);
 }
+
+TEST_CASE("a loss begins with nothing") {
+  const EvalNormLoss nothing;
+  CHECK(nothing.of_mean == 0.0);
+  CHECK(nothing.of_variance == 0.0);
+  CHECK(nothing.by_share_of_mean == 0.0);
+  CHECK(nothing.by_share_of_variance == 0.0);
+}

@@ -377,3 +377,12 @@ TEST_CASE("renormalisation refuses states and parameters that training or infere
   CHECK(skipping.state().batches_seen == 0);
   CHECK(skipping.state().running_mean[0] == 0);
 }
+
+TEST_CASE("unless told otherwise, renormalisation is plain training") {
+  const Renormalization plain;
+  CHECK(plain.r_max == 1.0);
+  CHECK(plain.d_max == 0.0);
+  CHECK(plain.r_min == 0.0);
+  CHECK(plain.least_r() == 1.0);
+  CHECK(plain.average == RenormAverage::variance);
+}

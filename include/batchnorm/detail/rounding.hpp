@@ -3,6 +3,7 @@
 #define BATCHNORM_DETAIL_ROUNDING_HPP
 
 #include <Eigen/Core>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -24,8 +25,8 @@ inline float round_to_odd(double value) {
   if (!is_finite(value) || (back <= value && back >= value)) return nearest;
   std::uint32_t bits = 0;
   std::memcpy(&bits, &nearest, sizeof bits);
-  const bool away_from_zero = value < 0.0 ? back < value : back > value;
-  if (away_from_zero) --bits;  // the next float toward zero, whatever the sign; from infinity too
+  // The next float toward zero, whatever the sign; from infinity too.
+  if (std::fabs(back) > std::fabs(value)) --bits;
   bits |= 1u;
   std::memcpy(&nearest, &bits, sizeof bits);
   return nearest;
