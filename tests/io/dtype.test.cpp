@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -239,4 +240,11 @@ TEST_CASE("decoding says which element does not fit") {
   std::size_t done = 0;
   CHECK(detail::decode("U8", bytes.data(), values, done));
   CHECK(done == 2);
+}
+
+TEST_CASE("there is room for as many bytes as are asked for, and a place for none") {
+  const std::shared_ptr<unsigned char> room = detail::allocate_bytes(3);
+  for (int i = 0; i < 3; ++i) room.get()[i] = static_cast<unsigned char>(i + 1);
+  CHECK(room.get()[2] == 3);
+  CHECK(detail::allocate_bytes(0) != nullptr);
 }

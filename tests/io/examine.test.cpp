@@ -101,7 +101,13 @@ TEST_CASE("every wrong shape is named") {
   for (const char* name : {"bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"}) {
     tensors.set(name, {0}, std::vector<float>());
   }
-  CHECK(errors_of(tensors).size() == 4);
+  const std::string rule = "\": shape: expected [channels], one or more, got [0]";
+  CHECK(errors_of(tensors) == Texts{"tensor \"bn.weight" + rule, "tensor \"bn.bias" + rule,
+                                    "tensor \"bn.running_mean" + rule,
+                                    "tensor \"bn.running_var" + rule});
+  tensors = pytorch_layer();
+  tensors.set("bn.running_mean", {2, 2}, std::vector<float>(4));
+  CHECK(errors_of(tensors) == Texts{"tensor \"bn.running_mean\": shape: expected [3], got [2, 2]"});
 }
 
 TEST_CASE("vectors may be stored with axes of one, and are reported as converted") {

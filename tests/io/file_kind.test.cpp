@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "batchnorm/io/checkpoint.hpp"
@@ -191,4 +192,72 @@ TEST_CASE("HDF5 may begin behind a block of other bytes, at 512 or twice as far"
   }
   CHECK_FALSE(detail::other_kind(std::string(513, '\0') + magic, "net.mat"));
   CHECK_FALSE(detail::other_kind(std::string(512, '\0') + magic.substr(0, 7), "net.mat"));
+}
+
+TEST_CASE("three bytes are enough for kinds that are told by the values of bytes") {
+  const auto kind_of = [](std::string_view bytes, const std::string& path = "net") {
+    detail::FileKind kind{"none", "", detail::FileReader::none};
+    const bool found = detail::find_file_kind(bytes, path, kind);
+    CHECK(found == (std::string(kind.what) != "none"));
+    return std::string(kind.what);
+  };
+  const std::string none = "none";
+  const std::string pickle = detail::kind_pickle.what;
+  CHECK(kind_of("\x80\x01.") == none);
+  CHECK(kind_of("\x80\x02.") == pickle);
+  CHECK(kind_of("\x80\x05.") == pickle);
+  CHECK(kind_of("\x80\x06.") == none);
+  CHECK(kind_of("\x80\x02") == none);
+  CHECK(kind_of("") == none);
+  const std::string map = detail::kind_messagepack.what;
+  CHECK(kind_of("\x80\xa5x") == none);
+  CHECK(kind_of("\x81\xa5x") == map);
+  CHECK(kind_of("\x8f\xa5x") == map);
+  CHECK(kind_of("\x90\xa5x") == none);
+  CHECK(kind_of("\x81\x9fx") == none);
+  CHECK(kind_of("\x81\xa0x") == map);
+  CHECK(kind_of("\x81\xbfx") == map);
+  CHECK(kind_of("\x81\xc0x") == none);
+  const std::string model = detail::kind_protobuf.what;
+  CHECK(kind_of({"\x08\0\x12", 3}) == none);
+  CHECK(kind_of("\x08\x01\x12") == model);
+  CHECK(kind_of("\x08\x20\x12") == model);
+  CHECK(kind_of("\x08\x21\x12") == none);
+  CHECK(kind_of("\x08\x07\x28") == model);  // model_version
+  CHECK(kind_of("\x08\x07\x7a") == model);  // field 15, with a length
+  CHECK(kind_of("\x08\x07\x82") == none);
+  CHECK(kind_of("\x08\x07\x0a") == none);  // field 1 again
+  CHECK(kind_of("\x08\x07\x13") == none);  // no length
+  CHECK(kind_of("\x07\x07\x12") == none);
+  CHECK(kind_of("xyz", "net.onnx") == model);
+  CHECK(kind_of("\nyz", "net.pb") == detail::kind_graph.what);
+  CHECK(kind_of("\nyz", "net.caffemodel") == detail::kind_graph.what);
+  CHECK(kind_of("\nyz", "net.txt") == none);
+  CHECK(kind_of("xyz", "net.pb") == none);
+  CHECK(kind_of({"\0yz", 3}, "net.index") == detail::kind_tensorflow.what);
+  CHECK(kind_of({"\0yz", 3}, "net") == none);
+  CHECK(kind_of("xyz", "net.index") == none);
+  CHECK(kind_of("[1]") == detail::kind_json.what);
+  CHECK(kind_of("{}\n") == detail::kind_json.what);
+  CHECK(kind_of(" \t\r\n{") == detail::kind_json.what);
+  CHECK(kind_of(std::string(600, ' ') + "{") == detail::kind_json.what);
+  CHECK(kind_of(" \t\r\n") == none);
+  CHECK(kind_of(" x{") == none);
+}
+
+TEST_CASE("the first member of an archive is told by its name, of the length that it has") {
+  const auto kind_of = [](const std::string& bytes) {
+    return std::string(detail::kind_of_zip(bytes).what);
+  };
+  const std::string zip = detail::kind_zip.what;
+  CHECK(kind_of(zip_of("x.npy")) == detail::kind_numpy.what);
+  CHECK(kind_of(zip_of("net/version")) == detail::kind_pytorch.what);
+  CHECK(kind_of(zip_of("config.json")) == detail::kind_keras.what);
+  CHECK(kind_of(zip_of("model.weights.h5")) == detail::kind_keras.what);
+  CHECK(kind_of(zip_of("xconfig.json")) == zip);
+  CHECK(kind_of(zip_of("x")) == zip);
+  CHECK(kind_of(zip_of("metadata.json").substr(0, 30)) == zip);
+  // The name is cut by the end of the bytes.
+  CHECK(kind_of(zip_of(std::string(200, 'x') + ".npy").substr(0, 234)) == detail::kind_numpy.what);
+  CHECK(kind_of(zip_of(std::string(200, 'x') + ".npy").substr(0, 233)) == zip);
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/io/neighbours.hpp"
 
-#include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -44,9 +43,8 @@ Texts refused(const Tensors& tensors, const LayerPrefix& prefix = "bn.") {
 Tensors with_vector(const std::string& name, const std::vector<Index>& shape = {3}) {
   Tensors tensors = pytorch_layer();
   tensors.erase("bn.bias");
-  std::uint64_t count = 0;
-  detail::count_elements(shape, count);
-  tensors.set(name, shape, std::vector<float>(static_cast<std::size_t>(count), 1.0f));
+  const auto count = static_cast<std::size_t>(*detail::count_elements(shape));
+  tensors.set(name, shape, std::vector<float>(count, 1.0f));
   return tensors;
 }
 

@@ -120,8 +120,7 @@ class NamWeights {
       : context_(context), numbers_(numbers) {}
 
   void take(Tensors& tensors, const std::string& key, const std::vector<Index>& shape) {
-    std::uint64_t count = 0;
-    count_elements(shape, count);
+    const std::uint64_t count = *count_elements(shape);
     if (count > numbers_.size() - next_) {
       fail_tensor(context_, key, "numbers in weights", text("at least ", next_ + count),
                   text(numbers_.size()));

@@ -62,8 +62,7 @@ inline Counter count_in_tensor(const Tensors& tensors, const std::string& key) {
   constexpr const char* rule = "number of minibatches";
   constexpr std::uint64_t most = static_cast<std::uint64_t>((std::numeric_limits<Index>::max)());
   const Tensor& tensor = tensors.tensor(key);
-  std::uint64_t elements = 0;
-  count_elements(tensor.shape, elements);
+  const std::uint64_t elements = *count_elements(tensor.shape);
   if (elements != 1) {
     return no_counter(Finding::wrong_shape, "number of elements", "1", text(elements));
   }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -81,6 +82,12 @@ constexpr const char* dtype_name() {
   if constexpr (whole && sizeof(T) == 2) return has_sign ? "I16" : "U16";
   if constexpr (whole && sizeof(T) == 1) return has_sign ? "I8" : "U8";
   return nullptr;
+}
+
+/// Room for the bytes of elements; of none there is some that nobody may use.
+inline std::shared_ptr<unsigned char> allocate_bytes(std::uint64_t size) {
+  return std::shared_ptr<unsigned char>(new unsigned char[static_cast<std::size_t>(size)],
+                                        std::default_delete<unsigned char[]>());
 }
 
 /// Copies elements between memory and the byte order of files, which is little endian.

@@ -224,10 +224,9 @@ class LayerExamination {
     const std::string& key = layer_.key(role);
     const Tensor& tensor = tensors_.tensor(key);
     const Index size = channels_of(tensors_, layer_, role);
-    const bool is_size = role == Role::mean || layer_.channels < 1;
     if (size < 1 || size != layer_.channels) {
       refuse(report_, Finding::wrong_shape, key, "shape",
-             is_size ? "[channels], one or more" : shape_text({layer_.channels}),
+             layer_.channels < 1 ? "[channels], one or more" : shape_text({layer_.channels}),
              shape_text(tensor.shape));
       return false;
     }

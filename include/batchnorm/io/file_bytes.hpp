@@ -40,11 +40,6 @@ inline void check_addressable(const FileContext& context, std::uint64_t size) {
   fail_file(context, "bytes of the tensors", "as many as memory can address", text(size));
 }
 
-inline std::shared_ptr<unsigned char> allocate_bytes(std::uint64_t size) {
-  return std::shared_ptr<unsigned char>(new unsigned char[static_cast<std::size_t>(size) + 1],
-                                        std::default_delete<unsigned char[]>());
-}
-
 /// A file that is read from its beginning to its end.
 class SequentialFile {
  public:
@@ -58,7 +53,7 @@ class SequentialFile {
     stream_.seekg(0, std::ios::end);
     const std::streamoff end = stream_.tellg();
     stream_.seekg(0, std::ios::beg);
-    if (!stream_ || end < 0) fail_system(context_, "to find its size");
+    if (!stream_) fail_system(context_, "to find its size");
     size_ = static_cast<std::uint64_t>(end);
   }
 

@@ -219,9 +219,8 @@ inline std::optional<FileKind> other_kind(std::string_view bytes, std::string_vi
     copy_little_endian(&length, bytes.data(), 1, sizeof length);
     if (length <= safetensors_longest_header) return std::nullopt;
   }
-  constexpr std::size_t enough = 512;
   FileKind kind{};
-  if (find_file_kind(bytes.substr(0, enough), path, kind)) return kind;
+  if (find_file_kind(bytes, path, kind)) return kind;
   return has_hdf5_behind_block(bytes) ? std::optional<FileKind>(kind_hdf5) : std::nullopt;
 }
 

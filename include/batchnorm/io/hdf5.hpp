@@ -10,6 +10,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -38,7 +39,7 @@ class Hdf5Handle {
   Hdf5Handle(const Hdf5Handle&) = delete;
   Hdf5Handle& operator=(const Hdf5Handle&) = delete;
   ~Hdf5Handle() {
-    if (id_ >= 0) close_(id_);
+    if (is_open()) close_(id_);
   }
   hid_t id() const { return id_; }
   bool is_open() const { return id_ >= 0; }
@@ -47,6 +48,11 @@ class Hdf5Handle {
   hid_t id_;
   herr_t (*close_)(hid_t);
 };
+
+/// What HDF5 says of most of its calls.
+inline bool has_failed(herr_t status) {
+  return status < 0;
+}
 
 /// Keeps HDF5 from printing its errors while this lives.
 class Hdf5Silence {
@@ -80,34 +86,30 @@ inline std::pair<const char*, hid_t> hdf5_dtype(hid_t type) {
     if (size == 2) return {has_sign ? "I16" : "U16", has_sign ? H5T_STD_I16LE : H5T_STD_U16LE};
     if (size == 1) return {has_sign ? "I8" : "U8", has_sign ? H5T_STD_I8LE : H5T_STD_U8LE};
   }
-  return {nullptr, -1};
+  return {};
 }
 
 /// A text that is an attribute of an object, of fixed or of variable length; "" when there is none.
 inline std::string hdf5_text(hid_t object, const char* name) {
   constexpr std::size_t longest = std::size_t{1} << 28;
-  if (H5Aexists(object, name) <= 0) return "";
+  if (H5Aexists(object, name) <= 0) return {};
   const Hdf5Handle attribute(H5Aopen(object, name, H5P_DEFAULT), H5Aclose);
-  const Hdf5Handle type(attribute.is_open() ? H5Aget_type(attribute.id()) : -1, H5Tclose);
-  const Hdf5Handle space(attribute.is_open() ? H5Aget_space(attribute.id()) : -1, H5Sclose);
-  if (!type.is_open() || !space.is_open() || H5Tget_class(type.id()) != H5T_STRING) return "";
-  if (H5Sget_simple_extent_npoints(space.id()) != 1) return "";
-  const Hdf5Handle memory(H5Tcopy(H5T_C_S1), H5Tclose);
-  H5Tset_cset(memory.id(), H5Tget_cset(type.id()));
+  const Hdf5Handle type(H5Aget_type(attribute.id()), H5Tclose);
+  const Hdf5Handle space(H5Aget_space(attribute.id()), H5Sclose);
+  if (H5Tget_class(type.id()) != H5T_STRING) return {};
+  if (H5Sget_simple_extent_npoints(space.id()) != 1) return {};
   if (H5Tis_variable_str(type.id()) > 0) {
-    H5Tset_size(memory.id(), H5T_VARIABLE);
     char* found = nullptr;
-    if (H5Aread(attribute.id(), memory.id(), &found) < 0 || found == nullptr) return "";
+    if (has_failed(H5Aread(attribute.id(), type.id(), &found)) || found == nullptr) return {};
     const std::string result = found;
     H5free_memory(found);
     return result;
   }
   const std::size_t size = H5Tget_size(type.id());
-  if (size == 0 || size > longest) return "";
-  // NumPy fills all of a fixed size with letters; what is read has a zero behind them.
-  H5Tset_size(memory.id(), size + 1);
-  std::string result(size + 1, '\0');
-  if (H5Aread(attribute.id(), memory.id(), &result[0]) < 0) return "";
+  if (size > longest) return {};
+  std::string result(size, '\0');
+  if (has_failed(H5Aread(attribute.id(), type.id(), &result[0]))) return {};
+  // NumPy fills all of a fixed size with letters, others put a zero behind them.
   return result.substr(0, result.find('\0'));
 }
 
@@ -132,9 +134,9 @@ class Hdf5Reader {
     const std::string own_name = hdf5_text(group, "name");
     if (!own_name.empty()) group_names_[path] = own_name;
     std::vector<std::string> names;
-    const herr_t listed =
-        H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, collect_name, &names);
-    check_object(listed >= 0, path);
+    check_object(
+        !has_failed(H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, collect_name, &names)),
+        path);
     for (const std::string& name : names) {
       const Hdf5Handle object(H5Oopen(group, name.c_str(), H5P_DEFAULT), H5Oclose);
       check_object(object.is_open(), path + name);
@@ -157,8 +159,7 @@ class Hdf5Reader {
   /// Where an object lies in the file, which is the same for all links to it.
   haddr_t address_of(hid_t object, const std::string& path) const {
     H5O_info_t info{};
-    const bool is_known = H5Oget_info2(object, &info, H5O_INFO_BASIC) >= 0;
-    check_object(is_known, path);
+    check_object(!has_failed(H5Oget_info2(object, &info, H5O_INFO_BASIC)), path);
     return info.addr;
   }
 
@@ -199,36 +200,31 @@ class Hdf5Reader {
     const int rank = H5Sget_simple_extent_dims(space.id(), extents, nullptr);
     std::vector<Index> shape;
     for (int axis = 0; axis < rank; ++axis) shape.push_back(static_cast<Index>(extents[axis]));
-    check_size(dataset, key, shape, dtype);
-    std::uint64_t count = 0;
-    count_elements(shape, count);
-    Tensor tensor{dtype, shape, nullptr, 0};
-    tensor.size = static_cast<std::size_t>(count) * dtype_bits(dtype) / 8;
-    const std::shared_ptr<unsigned char> bytes = allocate_bytes(tensor.size);
-    const bool is_read =
-        count == 0 || H5Dread(dataset, native, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.get()) >= 0;
-    if (!is_read)
+    const std::size_t size = checked_size(dataset, key, shape, dtype);
+    const std::shared_ptr<unsigned char> bytes = allocate_bytes(size);
+    if (has_failed(H5Dread(dataset, native, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.get()))) {
       fail_tensor(context_, key, "elements", "a dataset that HDF5 can read", "an error");
-    tensor.bytes = bytes;
+    }
+    Tensor tensor{dtype, shape, bytes, size};
     read_[own] = tensor;
     tensors_.set(key, std::move(tensor));
   }
 
-  /// Refuses before memory is asked for: a small file can claim any shape. gzip shrinks by no more
-  /// than a factor of 1032.
-  void check_size(hid_t dataset, const std::string& key, const std::vector<Index>& shape,
-                  const char* dtype) const {
+  /// The number of bytes, before memory is asked for: a small file can claim any shape. gzip
+  /// shrinks by no more than a factor of 1032.
+  std::size_t checked_size(hid_t dataset, const std::string& key, const std::vector<Index>& shape,
+                           const char* dtype) const {
     constexpr std::uint64_t most_by_compression = 1032;
-    std::uint64_t count = 0;
-    bool is_valid = true;
-    for (const Index extent : shape) is_valid = is_valid && extent >= 0;
-    is_valid = is_valid && count_elements(shape, count);
+    const std::uint64_t bytes_per_element = dtype_bits(dtype) / 8;
+    const std::optional<std::uint64_t> count = count_elements(shape);
     const std::uint64_t stored =
         (std::min)(std::uint64_t{H5Dget_storage_size(dataset)}, file_size_);
     const std::uint64_t most = (stored + 8) * most_by_compression;
-    if (is_valid && count <= most / (dtype_bits(dtype) / 8)) return;
-    fail_tensor(context_, key, "shape", text("elements that ", stored, " bytes may hold"),
-                shape_text(shape));
+    if (!count || *count > most / bytes_per_element) {
+      fail_tensor(context_, key, "shape", text("elements that ", stored, " bytes may hold"),
+                  shape_text(shape));
+    }
+    return static_cast<std::size_t>(*count * bytes_per_element);
   }
 
   FileContext context_;
@@ -244,11 +240,12 @@ class Hdf5Reader {
 /// Opens an HDF5 file that lies in memory; the bytes are copied.
 inline hid_t open_hdf5_image(std::string_view bytes) {
   const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-  if (!access.is_open() || bytes.empty()) return -1;
-  constexpr std::size_t growth = std::size_t{1} << 16;
+  constexpr std::size_t growth = 65536;
   std::string copy(bytes);
-  if (H5Pset_fapl_core(access.id(), growth, 0) < 0) return -1;
-  if (H5Pset_file_image(access.id(), &copy[0], copy.size()) < 0) return -1;
+  if (has_failed(H5Pset_fapl_core(access.id(), growth, 0)) ||
+      has_failed(H5Pset_file_image(access.id(), &copy[0], copy.size()))) {
+    return H5I_INVALID_HID;
+  }
   return H5Fopen("in_memory.h5", H5F_ACC_RDONLY, access.id());
 }
 

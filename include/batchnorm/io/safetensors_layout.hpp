@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -122,17 +123,16 @@ struct Refusal {
   fail_tensor(context, refusal.tensor, refusal.rule, refusal.expected, refusal.got);
 }
 
-/// Number of elements of a shape.
-/// @return false when it does not fit into Index.
-inline bool count_elements(const std::vector<Index>& shape, std::uint64_t& count) {
+/// Number of elements of a shape; none when it does not fit into Index.
+inline std::optional<std::uint64_t> count_elements(const std::vector<Index>& shape) {
   constexpr std::uint64_t most = static_cast<std::uint64_t>((std::numeric_limits<Index>::max)());
-  count = 1;
+  std::uint64_t count = 1;
   for (const Index extent : shape) {
     const std::uint64_t factor = static_cast<std::uint64_t>(extent);
-    if (factor != 0 && count > most / factor) return false;
+    if (factor != 0 && count > most / factor) return std::nullopt;
     count *= factor;
   }
-  return true;
+  return count;
 }
 
 inline std::string shape_text(const std::vector<Index>& shape) {
@@ -168,15 +168,15 @@ inline bool check_tensor(const TensorInfo& info, std::uint64_t data_size, Refusa
     return refuse("the file is truncated: data_offsets end inside of it",
                   text("at most ", data_size), text(info.end));
   }
-  std::uint64_t count = 0;
-  if (!count_elements(info.shape, count)) {
+  const std::optional<std::uint64_t> count = count_elements(info.shape);
+  if (!count) {
     return refuse("number of elements", "one that fits into 63 bits", shape_text(info.shape));
   }
   const std::uint64_t bytes = info.end - info.begin;
-  if (!fills_bytes(info.dtype, count, bytes)) {
+  if (!fills_bytes(info.dtype, *count, bytes)) {
     const unsigned bits = dtype_bits(info.dtype);
     return refuse("bytes between the data_offsets",
-                  text(count, " elements of ", bits % 8 == 0 ? bits / 8 : bits,
+                  text(*count, " elements of ", bits % 8 == 0 ? bits / 8 : bits,
                        bits % 8 == 0 ? " bytes" : " bits", " for shape ", shape_text(info.shape)),
                   text(bytes, " bytes"));
   }

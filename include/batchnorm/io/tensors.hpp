@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -148,7 +149,7 @@ class Tensors {
                             "elements that fit into memory", detail::shape_text(shape));
     }
     Tensor tensor{detail::dtype_name<T>(), shape, nullptr, count * sizeof(T)};
-    const std::shared_ptr<unsigned char> bytes = allocate(tensor.size);
+    const std::shared_ptr<unsigned char> bytes = detail::allocate_bytes(tensor.size);
     detail::copy_little_endian(bytes.get(), elements, count, sizeof(T));
     tensor.bytes = bytes;
     tensors_[key] = std::move(tensor);
@@ -221,17 +222,11 @@ class Tensors {
     return detail::FileContext{function, name_};
   }
 
-  static std::shared_ptr<unsigned char> allocate(std::size_t size) {
-    return std::shared_ptr<unsigned char>(new unsigned char[size + 1],
-                                          std::default_delete<unsigned char[]>());
-  }
-
   static std::size_t checked_count(const std::string& key, const std::vector<Index>& shape) {
     bool valid = key != "__metadata__";
     for (const Index extent : shape) valid = valid && extent >= 0;
-    std::uint64_t count = 0;
-    const bool countable = valid && detail::count_elements(shape, count);
-    if (valid && !countable) {
+    const std::optional<std::uint64_t> count = detail::count_elements(shape);
+    if (valid && !count) {
       detail::fail_argument("Tensors::set", "number of elements of " + detail::in_quotes(key),
                             "extents whose product fits 64 bits", detail::shape_text(shape));
     }
@@ -240,7 +235,7 @@ class Tensors {
                             "another name than __metadata__, and extents of zero or more",
                             detail::in_quotes(key) + " " + detail::shape_text(shape));
     }
-    return static_cast<std::size_t>(count);
+    return static_cast<std::size_t>(*count);
   }
 
   const Tensor& find(const char* function, const std::string& key) const {
@@ -256,8 +251,7 @@ class Tensors {
   template <class T>
   std::vector<T> read(const char* function, const std::string& key) const {
     const Tensor& tensor = find(function, key);
-    std::uint64_t count = 0;
-    detail::count_elements(tensor.shape, count);
+    const std::uint64_t count = *detail::count_elements(tensor.shape);
     // A dtype without a known size says nothing about the number of bytes.
     std::vector<T> values(detail::dtype_bits(tensor.dtype) == 0 ? 0
                                                                 : static_cast<std::size_t>(count));

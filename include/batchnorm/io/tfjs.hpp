@@ -10,6 +10,7 @@
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -133,10 +134,10 @@ class TfjsReader {
   /// Texts, a vocabulary for example, are passed over: each stands behind its length in 4 bytes.
   std::size_t bytes_of_texts(const std::vector<Index>& shape, const std::string& key,
                              const std::string& bytes, std::size_t begin) const {
-    std::uint64_t count = 0;
     std::uint64_t place = begin;
-    bool fits = count_elements(shape, count);
-    for (std::uint64_t i = 0; fits && i < count; ++i) {
+    const std::optional<std::uint64_t> count = count_elements(shape);
+    bool fits = count.has_value();
+    for (std::uint64_t i = 0; fits && i < *count; ++i) {
       std::uint32_t length = 0;
       fits = bytes.size() - place >= sizeof length;
       if (!fits) break;
@@ -173,14 +174,14 @@ class TfjsReader {
     check_quantisation(quantisation, type, key);
     if (type == "string") return begin + bytes_of_texts(shape, key, bytes, begin);
     const char* const dtype = dtype_of(type, key);
-    std::uint64_t count = 0;
+    const std::optional<std::uint64_t> count = count_elements(shape);
     const std::uint64_t size = dtype_bits(dtype) / 8;
     const std::uint64_t left = bytes.size() - begin;
-    if (!count_elements(shape, count) || count > left / size) {
+    if (!count || *count > left / size) {
       fail_tensor(context_, key, "the files of the group are truncated",
                   text("elements of ", dtype, " ", shape_text(shape)), text(left, " bytes"));
     }
-    Tensor stored{dtype, shape, nullptr, static_cast<std::size_t>(count * size)};
+    Tensor stored{dtype, shape, nullptr, static_cast<std::size_t>(*count * size)};
     const std::shared_ptr<unsigned char> copy = allocate_bytes(stored.size);
     std::copy(bytes.data() + begin, bytes.data() + begin + stored.size, copy.get());
     stored.bytes = copy;
