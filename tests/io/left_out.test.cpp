@@ -77,6 +77,22 @@ TEST_CASE("an averaged copy without the dots of its names is one, too") {
                       "\"model_ema.blockbn1\"") == 0);
 }
 
+TEST_CASE("an averaged copy may have the whole name of the layer, without its dot") {
+  Tensors tensors("net");
+  add_layer(tensors, "bn1.");
+  add(tensors, {"model_ema.bn1running_mean"});
+  REQUIRE(lines_about(tensors).size() == 1);
+  CHECK(lines_about(tensors)[0].find("such as \"model_ema.bn1\"") != std::string::npos);
+}
+
+TEST_CASE("a mean alone is no copy of a layer") {
+  Tensors tensors("net");
+  add_layer(tensors, "bn1.");
+  add(tensors, {"head.running_mean"});
+  REQUIRE(find_batch_norms(tensors).size() == 1);
+  CHECK(lines_about(tensors).empty());
+}
+
 TEST_CASE("an average that is all there is, is listed and not left out") {
   Tensors tensors("net");
   add_layer(tensors, "ema.bn1.");
