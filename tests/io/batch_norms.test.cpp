@@ -350,7 +350,7 @@ TEST_CASE("a system that was asked for is the only one tried") {
 }
 
 TEST_CASE("a layer that has not been found has no channels and no tensors") {
-  const FoundBatchNorm nothing;
+  const FoundBatchNorm nothing{"bn.", Naming::pytorch(), {}, {}, {}};
   CHECK(nothing.channels == 0);
   CHECK_FALSE(nothing.has(Role::gamma));
   CHECK_FALSE(nothing.has_statistics());

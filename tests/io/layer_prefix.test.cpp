@@ -36,12 +36,14 @@ TEST_CASE("parts of a path are replaced whole, the first that fits") {
 }
 
 TEST_CASE("names that say batch norm") {
-  for (const char* name : {"bn.", "bn1.", "a.conv_bn.", "x/BatchNorm_0/", "batch_normalization_3/",
-                           "BATCHNORM", "layer.2.downsample_bn2.", "sync_batch_norm."}) {
+  for (const char* name :
+       {"bn.", "bn1.", "a.conv_bn.", "x/BatchNorm_0/", "batch_normalization_3/", "BATCHNORM",
+        "layer.2.downsample_bn2.", "sync_batch_norm.", "x.BN.", "BatchZNorm.bn_z"}) {
     INFO(name);
     CHECK(detail::is_called_batch_norm(name));
   }
-  for (const char* name : {"", "subnet.", "bn.0.", "norm1.", "abn.", "bnx.", "bn/fc/", "b.n."}) {
+  for (const char* name : {"", "subnet.", "bn.0.", "norm1.", "abn.", "bnx.", "bn/fc/", "b.n.",
+                           "ZBN.", "zbn.", "b1n."}) {
     INFO(name);
     CHECK_FALSE(detail::is_called_batch_norm(name));
   }
@@ -53,6 +55,8 @@ TEST_CASE("the last part of a prefix, and what stands in front of it") {
   CHECK_FALSE(detail::is_in_folder("my_vars/", "vars"));
   CHECK(detail::parent_of("a/bn/vars/") == "a/bn/");
   CHECK(detail::parent_of("bn.") == "");
+  CHECK(detail::parent_of("a/b/") == "a/");
+  CHECK(detail::is_in_folder("a/b/", "b"));
   CHECK(detail::parent_of("") == "");
 }
 
@@ -62,6 +66,7 @@ TEST_CASE("a name stands behind one of its separators, or alone") {
   CHECK(detail::ends_with_name("arg:bn0_gamma", "gamma", "_"));
   CHECK_FALSE(detail::ends_with_name("bn.gamma", "gamma", "/_"));
   CHECK_FALSE(detail::ends_with_name("xgamma", "gamma", "/"));
+  CHECK_FALSE(detail::ends_with_name("bn/alpha", "gamma", "/"));
   CHECK_FALSE(detail::ends_with_name("amma", "gamma", "/"));
 }
 
@@ -77,8 +82,9 @@ TEST_CASE("a part of a path may end in a colon") {
 }
 
 TEST_CASE("numbers in names count as numbers") {
-  const std::vector<std::string> sorted = {"",     "1", "01",    "2.",     "9.bn", "10.",
-                                           "10.a", "a", "a1.b2", "a1.b10", "a2",   "b"};
+  const std::vector<std::string> sorted = {"",     "1",     "01",  "2.",    "9.bn",   "10.",
+                                           "10.a", "a",     "a0",  "a1.b2", "a1.b10", "a1.b20",
+                                           "a2",   "a2.b1", "a2x", "a9z",   "a10",    "b"};
   for (std::size_t i = 0; i < sorted.size(); ++i) {
     for (std::size_t k = 0; k < sorted.size(); ++k) {
       INFO(sorted[i] << " and " << sorted[k]);

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <stdexcept>
+#include <string>
 #include <type_traits>
 
 #include "support/catch.hpp"
@@ -55,4 +56,34 @@ TEST_CASE("what a layer has not is known only when the caller has said so") {
   CHECK(bare.has_shift() == false);
   CHECK(bare.has_statistics() == false);
   CHECK(bare.epsilon()->value == 1e-5);
+}
+
+TEST_CASE("each word about how numbers are stored and learned is kept, and says nothing else") {
+  const LoadOptions given = Epsilon(1e-5);
+  const auto words = [](const LoadOptions& options) {
+    std::string words;
+    words += options.is_inplace_abn() ? "inplace " : "";
+    words += options.stored_variance() ? "stored " : "";
+    words += options.is_epsilon_outside_root() ? "outside " : "";
+    words += options.adds_one_to_gamma() ? "one " : "";
+    words += options.has_free_gamma() ? "free " : "";
+    words += options.running() ? "running " : "";
+    words += options.running_variance() ? "estimator " : "";
+    return words;
+  };
+  CHECK(words(given) == "");
+  CHECK(words(LoadOptions::saved()) == "");
+  CHECK(words(given.from_inplace_abn()) == "inplace ");
+  CHECK(words(given.epsilon_outside_root()) == "outside ");
+  CHECK(words(given.adding_one_to_gamma()) == "one ");
+  CHECK(words(given.without_fixed_gamma()) == "free ");
+  const LoadOptions storing = given.storing(StoredVariance::deviation_with_epsilon);
+  CHECK(words(storing) == "stored ");
+  CHECK(storing.stored_variance() == StoredVariance::deviation_with_epsilon);
+  const LoadOptions updating =
+      given.updating(RunningUpdate::cumulative(), VarianceEstimator::sample);
+  CHECK(words(updating) == "running estimator ");
+  CHECK(updating.running() == RunningUpdate::cumulative());
+  CHECK(updating.running_variance() == VarianceEstimator::sample);
+  CHECK(updating.epsilon()->value == 1e-5);
 }

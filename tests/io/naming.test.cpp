@@ -91,3 +91,75 @@ TEST_CASE(
   CHECK(Naming::katago().saves_epsilon());
   CHECK(Naming::rtneural().names(Role::epsilon).empty());
 }
+
+namespace {
+
+/// The systems of which something is true, in the order of the table.
+template <class Predicate>
+Texts systems_where(const Predicate& is_true) {
+  Texts systems;
+  for (const Naming& naming : Naming::all()) {
+    if (is_true(naming)) systems.push_back(naming.system());
+  }
+  return systems;
+}
+
+}  // namespace
+
+TEST_CASE("what is peculiar to a system is true of it and of no other") {
+  const auto where = [](bool (Naming::*is_true)() const) {
+    return systems_where([&](const Naming& naming) { return (naming.*is_true)(); });
+  };
+  CHECK(where(&Naming::is_list) == Texts{"Keras 3", "Caffe", "RTNeural", "NAM"});
+  CHECK(where(&Naming::list_shrinks) == Texts{"Keras 3"});
+  CHECK(where(&Naming::has_scale_layer) == Texts{"Caffe"});
+  CHECK(where(&Naming::has_fixed_gamma) == Texts{"MXNet Module"});
+  CHECK(where(&Naming::needs_stored_variance) == Texts{"Keras 1", "KataGo, PyTorch"});
+  CHECK(where(&Naming::has_moments) == Texts{"MatConvNet"});
+  CHECK(where(&Naming::has_scaled_beta) == Texts{"Leela Zero"});
+  CHECK(where(&Naming::replaces_zero_deviation) == Texts{"ncnn"});
+  CHECK(where(&Naming::replaces_zero_epsilon) == Texts{"Core ML"});
+  CHECK(where(&Naming::saves_epsilon) == Texts{"dfdx", "KataGo", "NAM"});
+  CHECK(where(&Naming::needs_epsilon) == Texts{"KataGo"});
+  CHECK(where(&Naming::must_be_called) == Texts{"Paddle, static"});
+  CHECK(where(&Naming::is_telling) == Texts{"PyTorch", "TF-slim", "Keras", "MindSpore",
+                                            "TensorFlow 2", "Haiku", "Chainer", "Darknet"});
+  CHECK(systems_where([](const Naming& naming) { return !naming.is_exact(); }) ==
+        Texts{"ncnn", "Lasagne", "MatConvNet", "KataGo, PyTorch", "Leela Zero"});
+}
+
+TEST_CASE("where layers of a system lie, and what stands there besides") {
+  CHECK(Naming::flax().parameters_tree() == "params");
+  CHECK(Naming::flax().statistics_tree() == "batch_stats");
+  CHECK(Naming::keras().parameters_tree().empty());
+  CHECK(Naming::slim().parameters_tree().empty());
+  CHECK(Naming::keras().statistics_tree().empty());
+  CHECK(systems_where([](const Naming& naming) { return !naming.parameters_tree().empty(); }) ==
+        Texts{"Flax", "Haiku", "torch.fx", "MXNet Module", "Gluon or burn", "Lux"});
+  CHECK(Naming::slim().folder() == "BatchNorm");
+  CHECK(Naming::flax().folder().empty());
+  CHECK(systems_where([](const Naming& naming) { return !naming.folder().empty(); }) ==
+        Texts{"TF-slim", "Keras 3"});
+  CHECK(Naming::keras().separators() == "/");
+  CHECK(Naming::pytorch().separators() == "./");
+  CHECK(Naming::caffe2().separators() == "_");
+  CHECK(Naming::haiku().idle_names() ==
+        Texts{"~/mean_ema/hidden", "~/var_ema/hidden", "~/var_ema/counter"});
+  CHECK(systems_where([](const Naming& naming) { return !naming.idle_names().empty(); }) ==
+        Texts{"Haiku", "Lux", "Chainer"});
+}
+
+TEST_CASE("what a system stores, and with which options, unless a file says so") {
+  CHECK(Naming::pytorch().stored_variance() == StoredVariance::variance);
+  CHECK(Naming::ncnn().stored_variance() == StoredVariance::variance_with_epsilon);
+  CHECK(Naming::matconvnet().stored_variance() == StoredVariance::deviation_with_epsilon);
+  CHECK(Naming::lasagne().stored_variance() == StoredVariance::inverse_deviation);
+  CHECK(Naming::keras().options().epsilon == 1e-3);
+  CHECK(Naming::chainer().options().epsilon == 2e-5);
+  CHECK(Naming::katago().options().running == RunningUpdate::take_new(0.001));
+  CHECK(Naming::haiku().options().running == RunningUpdate::keep_old_debiased(0.99));
+  CHECK(Naming::haiku().names(Role::counter) == Texts{"~/mean_ema/counter"});
+  CHECK(Naming::dfdx().names(Role::new_weight) == Texts{"momentum"});
+  CHECK(Naming::caffe().names(Role::factor) == Texts{"2"});
+  CHECK(Naming::leela_chess_zero().names(Role::input_bias) == Texts{"biases"});
+}

@@ -2,6 +2,7 @@
 #ifndef BATCHNORM_IO_LAYER_PREFIX_HPP
 #define BATCHNORM_IO_LAYER_PREFIX_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <utility>
@@ -75,14 +76,23 @@ inline bool replace_part(std::string& path, const std::string& from, const std::
   return false;
 }
 
+/// A prefix without the separators that end it.
+inline std::string without_end(const std::string& prefix) {
+  return prefix.substr(0, prefix.find_last_not_of(path_separators) + 1);
+}
+
+/// What stands in front of the last part of a prefix.
+inline std::string parent_of(const std::string& prefix) {
+  return prefix.substr(0, start_of_leaf(without_end(prefix)));
+}
+
 /// Whether the last part of a prefix says batch norm: bn1, conv_bn, BatchNorm_0,
 /// batch_normalization_3. Not subnet.
 inline bool is_called_batch_norm(const std::string& prefix) {
-  const std::size_t end = prefix.find_last_not_of(path_separators) + 1;
+  const std::string path = without_end(prefix);
   std::string word;
   std::string letters;
-  for (std::size_t i = start_of_leaf(prefix.substr(0, end)); i <= end; ++i) {
-    char letter = i < end ? prefix[i] : ' ';
+  for (char letter : path.substr(start_of_leaf(path)) + " ") {
     if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
     if (letter >= 'a' && letter <= 'z') {
       word += letter;
@@ -97,15 +107,7 @@ inline bool is_called_batch_norm(const std::string& prefix) {
 
 /// Whether the last part of a prefix begins with a word.
 inline bool is_in_folder(const std::string& prefix, const std::string& word) {
-  const std::size_t end = prefix.find_last_not_of(path_separators) + 1;
-  const std::size_t leaf = start_of_leaf(prefix.substr(0, end));
-  return prefix.compare(leaf, word.size(), word) == 0;
-}
-
-/// What stands in front of the last part of a prefix.
-inline std::string parent_of(const std::string& prefix) {
-  const std::size_t end = prefix.find_last_not_of(path_separators) + 1;
-  return prefix.substr(0, start_of_leaf(prefix.substr(0, end)));
+  return prefix.compare(start_of_leaf(without_end(prefix)), word.size(), word) == 0;
 }
 
 /// Whether a key consists of a prefix, which one of the separators ends, and a name.
@@ -117,33 +119,25 @@ inline bool ends_with_name(const std::string& key, const std::string& name,
   return start == 0 || separators.find(key[start - 1]) != std::string::npos;
 }
 
+/// A text for each name whose order is that of names in which numbers count as numbers: a number
+/// follows as many nines as it has digits, zeros in front aside, and a zero.
+inline std::string natural_key(const std::string& name) {
+  constexpr const char* digits = "0123456789";
+  std::string key;
+  for (std::size_t begin = 0;;) {
+    const std::size_t number = (std::min)(name.find_first_of(digits, begin), name.size());
+    key.append(name, begin, number - begin);
+    if (number == name.size()) return key;
+    const std::size_t end = (std::min)(name.find_first_not_of(digits, number), name.size());
+    const std::size_t first = (std::min)(name.find_first_not_of('0', number), end - 1);
+    key.append(end - first, '9').append("0").append(name, first, end - first);
+    begin = end;
+  }
+}
+
 /// Whether one name comes before another when numbers in them count as numbers: "9." before "10.".
 inline bool natural_less(const std::string& a, const std::string& b) {
-  const auto is_digit = [](char letter) { return letter >= '0' && letter <= '9'; };
-  const auto number_end = [&](const std::string& name, std::size_t begin) {
-    while (begin < name.size() && is_digit(name[begin])) ++begin;
-    return begin;
-  };
-  std::size_t i = 0;
-  std::size_t k = 0;
-  while (i < a.size() && k < b.size()) {
-    if (!is_digit(a[i]) || !is_digit(b[k])) {
-      if (a[i] != b[k]) return a[i] < b[k];
-      ++i, ++k;
-      continue;
-    }
-    while (i + 1 < a.size() && a[i] == '0' && is_digit(a[i + 1])) ++i;
-    while (k + 1 < b.size() && b[k] == '0' && is_digit(b[k + 1])) ++k;
-    const std::size_t a_end = number_end(a, i);
-    const std::size_t b_end = number_end(b, k);
-    if (a_end - i != b_end - k) return a_end - i < b_end - k;
-    const int order = a.compare(i, a_end - i, b, k, b_end - k);
-    if (order != 0) return order < 0;
-    i = a_end;
-    k = b_end;
-  }
-  if (i < a.size() || k < b.size()) return i == a.size();
-  return a < b;
+  return std::make_pair(natural_key(a), a) < std::make_pair(natural_key(b), b);
 }
 
 }  // namespace detail

@@ -187,10 +187,7 @@ class Naming {
   bool must_be_called() const { return is(detail::system_table::called); }
 
   /// Whether every bit of a state survives: nothing is stored in another form.
-  bool is_exact() const {
-    return data_->stored == StoredVariance::variance && !has_scaled_beta() && !has_moments() &&
-           !replaces_zero_deviation();
-  }
+  bool is_exact() const { return data_->stored == StoredVariance::variance && !has_scaled_beta(); }
 
   /// Whether both are the same.
   friend bool operator==(const Naming& a, const Naming& b) {
@@ -223,9 +220,10 @@ class Naming {
         names[static_cast<std::size_t>(Role::epsilon)] = {"epsilon", "eps"};
       }
       const std::string place = row.place;
-      const Names parts = detail::split_text(place.substr(place.find(':') + 1), ' ');
-      if (place.rfind("folder:", 0) == 0) folder = parts[0];
-      if (place.rfind("trees:", 0) != 0) return;
+      const std::size_t colon = place.find(':');
+      const Names parts = detail::split_text(place.substr(colon + 1), ' ');
+      if (place.substr(0, colon) == "folder") folder = parts[0];
+      if (place.substr(0, colon) != "trees") return;
       parameters_tree = parts[0];
       statistics_tree = parts[1];
     }
