@@ -395,27 +395,21 @@ TEST_CASE("more paths to the same groups than any file has are refused") {
                        says("links to what has been read: expected at most 100000, got more"));
 }
 
-TEST_CASE("100000 links to what has been read are read, and one more is refused") {
-  for (const int more : {903, 904}) {
-    const TemporaryFolder folder;
-    const std::string path = folder.file("a.h5");
-    {
-      Hdf5File file(path);
-      const auto link = [&](const std::string& from, const std::string& to) {
-        H5Lcreate_hard(file.id(), from.c_str(), file.id(), to.c_str(), H5P_DEFAULT, H5P_DEFAULT);
-      };
-      // 999 links beside the first, 98 links to the group with 1000 of them, and some more.
-      file.add("g/0", {1}, std::vector<float>{1});
-      for (int i = 1; i < 1000; ++i) link("g/0", "g/" + std::to_string(i));
-      for (int i = 0; i < 98; ++i) link("g", "h" + std::to_string(i));
-      for (int i = 0; i < more; ++i) link("g/0", "i" + std::to_string(i));
-    }
-    if (more == 903) CHECK(read(read_bytes(path)).size() == 99 * 1000 + 903);
-    if (more == 904) {
-      CHECK_THROWS_MATCHES(read(read_bytes(path)), std::runtime_error,
-                           says("links to what has been read: expected at most 100000, got more"));
-    }
+TEST_CASE("100000 links to what has been read are read") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a.h5");
+  {
+    Hdf5File file(path);
+    const auto link = [&](const std::string& from, const std::string& to) {
+      H5Lcreate_hard(file.id(), from.c_str(), file.id(), to.c_str(), H5P_DEFAULT, H5P_DEFAULT);
+    };
+    // 999 beside the first, 98 to the group and all that is in it, and 903 more.
+    file.add("g/0", {1}, std::vector<float>{1});
+    for (int i = 1; i < 1000; ++i) link("g/0", "g/" + std::to_string(i));
+    for (int i = 0; i < 98; ++i) link("g", "h" + std::to_string(i));
+    for (int i = 0; i < 903; ++i) link("g/0", "i" + std::to_string(i));
   }
+  CHECK(read(read_bytes(path)).size() == 99 * 1000 + 903);
 }
 
 TEST_CASE("groups in groups are read to a depth of 64, and deeper ones are no silence") {

@@ -60,7 +60,7 @@ TEST_CASE("what a layer has not is known only when the caller has said so") {
 
 TEST_CASE("each word about how numbers are stored and learned is kept, and says nothing else") {
   const LoadOptions given = Epsilon(1e-5);
-  const auto words = [](const LoadOptions& options) {
+  const auto said = [](const LoadOptions& options) {
     std::string words;
     words += options.is_inplace_abn() ? "inplace " : "";
     words += options.stored_variance() ? "stored " : "";
@@ -71,18 +71,18 @@ TEST_CASE("each word about how numbers are stored and learned is kept, and says 
     words += options.running_variance() ? "estimator " : "";
     return words;
   };
-  CHECK(words(given) == "");
-  CHECK(words(LoadOptions::saved()) == "");
-  CHECK(words(given.from_inplace_abn()) == "inplace ");
-  CHECK(words(given.epsilon_outside_root()) == "outside ");
-  CHECK(words(given.adding_one_to_gamma()) == "one ");
-  CHECK(words(given.without_fixed_gamma()) == "free ");
+  CHECK(said(given) == "");
+  CHECK(said(LoadOptions::saved()) == "");
+  CHECK(said(given.from_inplace_abn()) == "inplace ");
+  CHECK(said(given.epsilon_outside_root()) == "outside ");
+  CHECK(said(given.adding_one_to_gamma()) == "one ");
+  CHECK(said(given.without_fixed_gamma()) == "free ");
   const LoadOptions storing = given.storing(StoredVariance::deviation_with_epsilon);
-  CHECK(words(storing) == "stored ");
+  CHECK(said(storing) == "stored ");
   CHECK(storing.stored_variance() == StoredVariance::deviation_with_epsilon);
   const LoadOptions updating =
       given.updating(RunningUpdate::cumulative(), VarianceEstimator::sample);
-  CHECK(words(updating) == "running estimator ");
+  CHECK(said(updating) == "running estimator ");
   CHECK(updating.running() == RunningUpdate::cumulative());
   CHECK(updating.running_variance() == VarianceEstimator::sample);
   CHECK(updating.epsilon()->value == 1e-5);
