@@ -185,6 +185,14 @@ TEST_CASE("gains of a chain are those of the product", "[fold]") {
   CHECK(both.largest_gain_channel == 1);
 }
 
+TEST_CASE("of equal gains the first channel is named", "[fold]") {
+  State<float> state(3);
+  state.gamma << 1, -2, 2;
+  CHECK(detail::certify_gains(InferenceMap(state, with_epsilon(0))).largest_gain_channel == 1);
+  state.gamma << 0, 0, 0;
+  CHECK(detail::certify_gains(InferenceMap(state, with_epsilon(0))).largest_gain_channel == 0);
+}
+
 TEST_CASE("probes agree within the bound and their own roundings", "[fold]") {
   FoldCertificate certificate;
   certificate.bound_ulps = 0.5;

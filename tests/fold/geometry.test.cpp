@@ -114,6 +114,8 @@ TEST_CASE("axes that cannot be are refused", "[fold]") {
   CHECK(range({1, 1, 1, 0, 0, 1, 1}) ==
         "test: output_padding of axis 1: expected 0, since only a transposed convolution has it, "
         "got 1");
+  CHECK(message(backwards, {{3, 3, 1, 0, 0, 1, -1}}) ==
+        "test: output_padding of axis 0: expected a number from 0 to 1073741824, got -1");
   CHECK(range({(Index{1} << 30) + 1, 1}) ==
         "test: input of axis 1: expected a number from 1 to 1073741824, got 1073741825");
   CHECK(range({2, 3}) ==

@@ -66,6 +66,9 @@ TEST_CASE("norms in a row, and how exact they are", "[fold]") {
     CHECK(chain.options().epsilon == epsilons[next]);
   }
   CHECK(chain.scale_roundings() == 14);  // 4 + 4 + 4 and two products
+  CHECK(chain.shift_roundings() == 14);  // twice 4 of the scale and 3 operations
+  const InferenceMap one(states[0], with_epsilon(0)), two(states[1], with_epsilon(0));
+  CHECK(one.then(one.then(two)).shift_roundings() == 19);  // 7 of the last two, 9 and 3
   for (Index c = 0; c < 40; ++c) {
     const auto exact = [&](Real x) {
       for (int n = 0; n < 3; ++n) x = apply(oracle_of(states[n], epsilons[n]), c, x);
@@ -213,4 +216,40 @@ TEST_CASE("a shift of norms in a row that overflows is refused", "[fold]") {
   CHECK_THROWS_WITH(InferenceMap(far, Options()).then(InferenceMap(near, Options())),
                     "InferenceMap::then: beta of channel 0: expected a finite number, got NaN, "
                     "infinity or overflow");
+}
+
+namespace {
+
+/// A layer that has or has no statistics, as BatchNorm says it.
+struct TrainedLayer {
+  State<float> kept{1};
+  bool tracked = true;
+  const State<float>& state() const { return kept; }
+  Options options() const { return with_epsilon(0); }
+  bool has_statistics() const { return tracked; }
+};
+
+}  // namespace
+
+TEST_CASE("states that are not whole, statistics that are stale or nothing, have no map",
+          "[fold]") {
+  TrainedLayer layer;
+  CHECK(InferenceMap(layer).scale()[0] == 1.0);
+  layer.tracked = false;
+  CHECK_THROWS_AS(InferenceMap(layer), std::domain_error);
+  State<float> uneven(2);
+  uneven.beta.resize(3);
+  CHECK_THROWS_AS(InferenceMap(uneven, Options()), std::invalid_argument);
+  State<float> negative(1);
+  negative.running_variance[0] = -1;
+  CHECK_THROWS_AS(InferenceMap(negative, Options()), std::domain_error);
+  State<float> stale(1);
+  stale.staleness = Staleness::weights_changed;
+  CHECK_THROWS_MATCHES(InferenceMap("fold", stale, Options()), std::domain_error,
+                       says("freeze(StaleStatistics::accept), and fold that"));
+  State<float> constant(1);
+  constant.running_variance[0] = 0;
+  CHECK_NOTHROW(InferenceMap(constant, with_epsilon(1e-5)));
+  CHECK_THROWS_MATCHES(InferenceMap("fold", constant, with_epsilon(0)), std::domain_error,
+                       says("variance + epsilon"));
 }

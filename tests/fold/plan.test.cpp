@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/fold/plan.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
@@ -210,4 +211,110 @@ TEST_CASE("what is subnormal or vanishes is counted, and what was zero before is
     CHECK(certificate.vanished_weights == 1);
     CHECK(certificate.largest_input == 3.0);
   }
+}
+
+TEST_CASE("a plan refers to what it was made of", "[fold]") {
+  Eigen::Matrix<float, 1, 1> weight(5.0f);
+  const auto weights = linear(weight);
+  const Eigen::VectorXd bias = Eigen::VectorXd::Constant(1, 7);
+  const InferenceMap before = map(1, 2, 3), after = map(4, 0.5f, 6);
+  const detail::FoldPlan<float> plan("test", weights, bias, before, after, {});
+  CHECK(&plan.weights() == &weights);
+  CHECK(&plan.bias() == &bias);
+  CHECK(&plan.before() == &before);
+  CHECK(&plan.after() == &after);
+}
+
+TEST_CASE("at every place a bias has what the taps that see the input make of a shift", "[fold]") {
+  // Three taps over three values with a zero at either end; 1 is added to the values.
+  std::vector<float> data = {1, 2, 4, 8, 16, 32};
+  const WeightView<float> weights(data.data(), LayerKind::convolution, {1, 2, 1, 3}, {6, 3, 3, 1});
+  const Eigen::VectorXd bias = Eigen::VectorXd::Zero(2);
+  const InferenceMap before = map(0, 1, 1), after = InferenceMap::identity(2);
+  const detail::TapReach reach("test", LayerKind::convolution, {{3, 3, 1, 1, 1}});
+  const detail::FoldPlan<float> plan("test", weights, bias, before, after, {});
+  const auto folded = plan.folded_bias<float>(reach);
+  CHECK(folded.map == (Eigen::MatrixXf(2, 3) << 6, 7, 3, 48, 56, 24).finished());
+  CHECK(folded.error == Eigen::Vector2d::Zero());
+}
+
+TEST_CASE("the error of a bias is that of the place where it is largest", "[fold]") {
+  // The last tap is lost beside the others, at the first two places.
+  std::vector<float> data = {1, 1, 0x1p-30f};
+  const WeightView<float> weights(data.data(), LayerKind::convolution, {1, 1, 1, 3}, {3, 3, 3, 1});
+  const Eigen::VectorXd bias = Eigen::VectorXd::Zero(1);
+  const InferenceMap before = map(0, 1, 1), after = InferenceMap::identity(1);
+  const detail::TapReach reach("test", LayerKind::convolution, {{3, 3, 1, 1, 1}});
+  const detail::FoldPlan<float> plan("test", weights, bias, before, after, {});
+  const auto folded = plan.folded_bias<float>(reach);
+  CHECK(folded.map == Eigen::RowVector3f(1, 2, 2));
+  CHECK(folded.error[0] == 0x1p-30);
+}
+
+TEST_CASE("within a largest input the bound is that of weights and bias together", "[fold]") {
+  const auto rounding = [](Real exact) {
+    return static_cast<double>(std::fabs(static_cast<Real>(static_cast<float>(exact)) - exact));
+  };
+  const Real scale = static_cast<Real>(0.1f);
+  for (const double shift : {0.0, 0.1, 30.3}) {
+    for (const float value : {0.7f, 1.0f}) {
+      Eigen::Matrix<float, 1, 1> weight(value);
+      const auto weights = linear(weight);
+      const Eigen::VectorXd bias = Eigen::VectorXd::Constant(1, shift);
+      const InferenceMap before = InferenceMap::identity(1), after = map(0, 0.1f, 0);
+      FoldOptions options;
+      options.largest_input = 3.0;
+      const detail::FoldPlan<float> plan("test", weights, bias, before, after, options);
+      FoldCertificate certificate;
+      plan.certify(plan.folded_bias<float>(detail::TapReach(1)), certificate);
+      const double of_weight = rounding(static_cast<Real>(value) * scale);
+      const double of_bias = rounding(static_cast<Real>(shift) * scale);
+      const double weight_terms = static_cast<double>(static_cast<Real>(value) * scale);
+      const double bias_terms = shift * static_cast<double>(scale);
+      const double at_zero = shift > 0 ? of_bias / bias_terms : 0.0;
+      const double at_largest = (3 * of_weight + of_bias) / (3 * weight_terms + bias_terms);
+      // What double itself rounds is a few parts in 1e16.
+      CHECK(certificate.bound_within_ulps ==
+            Approx(std::max(at_zero, at_largest) * 0x1p23).epsilon(1e-6).margin(1e-7));
+      CHECK(
+          certificate.bound_ulps ==
+          Approx(std::max(at_zero, of_weight / weight_terms) * 0x1p23).epsilon(1e-6).margin(1e-7));
+    }
+  }
+}
+
+TEST_CASE("a product that double cannot hold is bound by nothing", "[fold]") {
+  Eigen::Matrix<double, 1, 1> weight(std::numeric_limits<double>::denorm_min());
+  const auto weights = linear(weight);
+  const Eigen::VectorXd bias = Eigen::VectorXd::Zero(1);
+  const InferenceMap before = InferenceMap::identity(1), after = map(0, 0.5f, 0);
+  const detail::FoldPlan<double> plan("test", weights, bias, before, after, {});
+  FoldCertificate certificate;
+  plan.certify(plan.folded_bias<double>(detail::TapReach(1)), certificate);
+  CHECK(certificate.bound_ulps == std::numeric_limits<double>::infinity());
+}
+
+TEST_CASE("norms in a row have the roundings of both, in front of a layer and behind it",
+          "[fold]") {
+  State<float> state(8);
+  state.running_mean.setConstant(0.3f);
+  const InferenceMap norm(state, Options());
+  const InferenceMap chain = norm.then(norm);
+  Eigen::Matrix<double, 1, 8> weight = Eigen::Matrix<double, 1, 8>::LinSpaced(0.1, 0.8);
+  const Eigen::VectorXd bias = Eigen::VectorXd::Zero(1);
+  const auto bound = [&](const InferenceMap& before, const InferenceMap& after) {
+    const auto weights = linear(weight);
+    const detail::FoldPlan<double> plan("test", weights, bias, before, after, {});
+    FoldCertificate certificate;
+    plan.certify(plan.folded_bias<double>(detail::TapReach(1)), certificate);
+    return certificate.bound_ulps;
+  };
+  // Two of u are one unit. In front: 9 of the scale, 7 of the shift, 8 terms and 4 around them; and
+  // 3 of the identity behind.
+  CHECK(bound(chain, InferenceMap::identity(1)) == Approx(31 / 2.0).epsilon(1e-4));
+  // Around a norm in front with 4, 8 and 4, all times a quarter: 4 and 3 of the norm behind.
+  CHECK(bound(norm, map(0, 0.25f, 0)) == Approx(23 / 2.0).epsilon(1e-4));
+  // Behind, on a bias of 0: 9 of the scale, 7 of the shift and 3 operations.
+  const InferenceMap single = map(1, 2, 0.5f);
+  CHECK(bound(InferenceMap::identity(8), single.then(single)) == Approx(19 / 2.0).epsilon(1e-4));
 }

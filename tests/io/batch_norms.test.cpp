@@ -348,10 +348,3 @@ TEST_CASE("a system that was asked for is the only one tried") {
   CHECK(described(*detail::locate(tensors, "x.", Naming::pytorch())) == "PyTorch x. gbmv 3 F32");
   CHECK_FALSE(detail::locate(tensors, "x.", Naming::onnx()));
 }
-
-TEST_CASE("a layer that has not been found has no channels and no tensors") {
-  const FoundBatchNorm nothing{"bn.", Naming::pytorch(), {}, {}, {}};
-  CHECK(nothing.channels == 0);
-  CHECK_FALSE(nothing.has(Role::gamma));
-  CHECK_FALSE(nothing.has_statistics());
-}

@@ -205,10 +205,3 @@ TEST_CASE("one initialiser may be several inputs of a node") {
   CHECK(loaded.state.running_mean[1] == 3);
   CHECK(loaded.state.running_variance[0] == 2);
 }
-
-TEST_CASE("a node of which nothing is known has no opset, and trains not") {
-  const OnnxBatchNorm nothing;
-  CHECK(nothing.opset == 0);
-  CHECK_FALSE(nothing.trains);
-  CHECK(nothing.can_be_frozen());
-}

@@ -77,10 +77,10 @@ class FoldProbe {
   /// @param input  what every tap of every input channel sees
   double change(const Eigen::VectorXd& input, Index position) const {
     const Index channels = plan_.weights().out_channels();
-    const std::vector<unsigned char> seen = seen_at(position);
+    const std::vector<bool> seen = seen_at(position);
     std::vector<Wide> unfolded(static_cast<std::size_t>(channels)), folded(unfolded.size());
     plan_.weights().each([&](const T& weight, Index out, Index in, Index tap) {
-      if (seen[static_cast<std::size_t>(tap)] == 0) return;
+      if (!seen[static_cast<std::size_t>(tap)]) return;
       const Wide x = static_cast<Wide>(input[in * plan_.weights().taps() + tap]);
       const auto at = static_cast<std::size_t>(out);
       unfolded[at] += static_cast<Wide>(weight) * mapped(plan_.before(), in, x);
@@ -101,10 +101,10 @@ class FoldProbe {
     return most / distance_after_one<T>();
   }
 
-  /// 1 for the taps that lie inside the input, otherwise 0.
-  std::vector<unsigned char> seen_at(Index position) const {
-    std::vector<unsigned char> seen(static_cast<std::size_t>(reach_.taps()));
-    for (const Index tap : reach_.taps_at(position)) seen[static_cast<std::size_t>(tap)] = 1;
+  /// Whether a tap lies inside the input.
+  std::vector<bool> seen_at(Index position) const {
+    std::vector<bool> seen(static_cast<std::size_t>(reach_.taps()));
+    for (const Index tap : reach_.taps_at(position)) seen[static_cast<std::size_t>(tap)] = true;
     return seen;
   }
 

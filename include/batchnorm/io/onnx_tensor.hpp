@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -136,13 +137,13 @@ class OnnxTensorReader {
     for (const auto extent : proto_.dims()) tensor.shape.push_back(static_cast<Index>(extent));
     const bool valid = std::all_of(tensor.shape.begin(), tensor.shape.end(),
                                    [](Index extent) { return extent >= 0; });
-    std::uint64_t count = 0;
-    if (!valid || !count_elements(tensor.shape, count)) {
+    const std::optional<std::uint64_t> count = count_elements(tensor.shape);
+    if (!valid || !count) {
       return fail("no shape of a tensor: " + shape_text(tensor.shape));
     }
     if (proto_.has_segment()) return fail("a segment of a tensor");
     const bool external = proto_.data_location() == onnx::TensorProto::EXTERNAL;
-    return external ? read_external(tensor, count) : read_own(tensor, count);
+    return external ? read_external(tensor, *count) : read_own(tensor, *count);
   }
 
   const std::string& fault() const { return fault_; }
@@ -170,8 +171,7 @@ class OnnxTensorReader {
   bool read_external(Tensor& tensor, std::uint64_t count) {
     std::string location;
     std::uint64_t offset = 0;
-    const std::uint64_t needed = count * (dtype_bits(tensor.dtype) / 8);
-    std::uint64_t length = needed;
+    std::uint64_t length = count * (dtype_bits(tensor.dtype) / 8);
     for (const auto& entry : proto_.external_data()) {
       if (entry.key() == "location") location = without_dot(entry.value());
       const bool number = entry.key() == "offset" || entry.key() == "length";
@@ -187,7 +187,7 @@ class OnnxTensorReader {
       return fail(text("external data in ", in_quotes(location),
                        ", and the model comes from memory, without a folder"));
     }
-    if (count > (std::numeric_limits<std::uint64_t>::max)() / 8 || length != needed) {
+    if (!fills_bytes(tensor.dtype, count, length)) {
       return fail(text("external data of ", length, " bytes for ", tensor.dtype, " ",
                        shape_text(tensor.shape)));
     }
