@@ -35,6 +35,7 @@ TEST_CASE("the number of axes of the norm is counted through what moves them") {
   CHECK(site.norm_rank == 4);
   CHECK(site.layer.node->name() == "mm");
   CHECK(site.adder == nullptr);
+  CHECK(site.adder_place == 0);
 }
 
 TEST_CASE("an Add that is no bias stands in the way") {

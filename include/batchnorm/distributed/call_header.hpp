@@ -72,7 +72,7 @@ inline std::string describe(const CallHeader& header) {
 /// What two ranks that make the same call by the looks of it disagree about.
 inline std::string hidden_difference(const CallHeader& a, const CallHeader& b) {
   if (a.options != b.options) return ", with other options of layer or Synchronize";
-  if (a.state == b.state) return "";
+  if (a.state == b.state) return {};
   if (a.kind == CollectiveKind::backward) return ", with the moments of another minibatch";
   return text(", after ", static_cast<std::int64_t>(b.state), " minibatches and not ",
               static_cast<std::int64_t>(a.state));

@@ -90,7 +90,6 @@ struct FileBytes {
 
 /// The bytes of a file as text; an empty file has none.
 inline std::string_view text_of(const FileBytes& file) {
-  if (file.size == 0) return "";
   return {reinterpret_cast<const char*>(file.bytes.get()), static_cast<std::size_t>(file.size)};
 }
 

@@ -101,7 +101,7 @@ inline std::size_t behind_average_word(std::string_view prefix) {
 /// for others.
 inline std::string name_in_average(std::string_view prefix) {
   const std::size_t behind = behind_average_word(prefix);
-  if (behind == std::string_view::npos) return "";
+  if (behind == std::string_view::npos) return {};
   std::string name(prefix.substr(behind));
   for (const std::string wrapper : {"module.", "model."}) {
     if (name.compare(0, wrapper.size(), wrapper) == 0) name.erase(0, wrapper.size());

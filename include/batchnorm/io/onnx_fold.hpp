@@ -88,7 +88,7 @@ std::string complaint_of(const Call& call) {
 #else
   call();
 #endif
-  return "";
+  return {};
 }
 
 /// The numbers of a folded layer.
@@ -130,7 +130,7 @@ class OnnxFolder {
     if (!complaint.empty()) return complaint;
     describe(site, numbers, fold);
     write(site, numbers, fold);
-    return "";
+    return {};
   }
 
  private:

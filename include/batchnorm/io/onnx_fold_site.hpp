@@ -51,7 +51,7 @@ inline std::string seen_by_others(const OnnxScope& scope, const std::string& val
     }
     seen = true;
   }
-  return "";
+  return {};
 }
 
 /// Whether a node makes one value and no other.
@@ -177,7 +177,7 @@ inline std::string padding_of(const onnx::NodeProto& node) {
   const onnx::AttributeProto* automatic = onnx_attribute(node, "auto_pad");
   if (automatic == nullptr || automatic->s().empty() || automatic->s() == "NOTSET" ||
       automatic->s() == "VALID") {
-    return "";
+    return {};
   }
   return "pads with zeros (auto_pad), which are not what the norm makes of zeros";
 }

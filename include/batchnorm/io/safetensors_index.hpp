@@ -51,7 +51,7 @@ inline std::string objection_to_file_name(const std::string& name) {
     if (part.empty() || part == ".") return "an empty part of a path";
     begin = end + 1;
   }
-  return "";
+  return {};
 }
 
 /// The same name without the "./" that some systems put in front of every one.

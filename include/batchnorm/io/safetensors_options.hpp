@@ -62,7 +62,7 @@ std::string name_of(const NamedValue<Enum> (&names)[Count], Enum value) {
   for (const NamedValue<Enum>& entry : names) {
     if (entry.value == value) return entry.name;
   }
-  return "";
+  return {};
 }
 
 /// Reads the fields of a metadata object; the first one that is missing or wrong is the error.
