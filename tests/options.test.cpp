@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/options.hpp"
 
+#include <Eigen/Core>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -153,4 +154,69 @@ TEST_CASE("options are a plain value") {
   const Options other = copy;
   CHECK(other.epsilon == 0.5);
   CHECK(Options::pytorch().epsilon == 1e-5);
+}
+
+TEST_CASE("rules and epilogues differ whichever stands first") {
+  CHECK(RunningUpdate::take_new(0.75) != RunningUpdate::take_new(0.25));
+  CHECK_FALSE(RunningUpdate::take_new(0.75) == RunningUpdate::take_new(0.25));
+  CHECK_FALSE(RunningUpdate::take_new(0.25) == RunningUpdate::take_new(0.75));
+  CHECK_FALSE(RunningUpdate::take_new(0.5) != RunningUpdate::keep_old(0.5));
+  CHECK_FALSE(Epilogue::leaky_relu(0.02) == Epilogue::leaky_relu(0.01));
+  CHECK_FALSE(Epilogue::leaky_relu(0.01) == Epilogue::leaky_relu(0.02));
+  CHECK_FALSE(Epilogue::relu() != Epilogue::leaky_relu(0.0));
+}
+
+TEST_CASE("a rule without a weight has none, nor has one without a window a window") {
+  for (const RunningUpdate& rule :
+       {RunningUpdate::cumulative(), RunningUpdate::windowed(3), RunningUpdate::population()}) {
+    CHECK(rule.new_weight() == 0.0);
+  }
+  for (const RunningUpdate& rule :
+       {RunningUpdate::cumulative(), RunningUpdate::population(), RunningUpdate::take_new(0.5),
+        RunningUpdate::keep_old(0.5), RunningUpdate::keep_old_debiased(0.5)}) {
+    CHECK(rule.window() == 0);
+  }
+}
+
+TEST_CASE("single values are pooled by the population rule alone") {
+  Options options;
+  options.single_value = SingleValue::update_only;
+  for (const RunningUpdate& rule :
+       {RunningUpdate::take_new(0.5), RunningUpdate::cumulative(), RunningUpdate::windowed(3),
+        RunningUpdate::keep_old_debiased(0.5)}) {
+    options.running = rule;
+    CHECK_THROWS_WITH(validate(options),
+                      "Options: SingleValue::update_only pools values, which have no variance: "
+                      "expected Options::running = RunningUpdate::population(), got another rule");
+  }
+  options.running = RunningUpdate::population();
+  CHECK_NOTHROW(validate(options));
+  for (const SingleValue other : {SingleValue::reject, SingleValue::use_running_statistics}) {
+    options.single_value = other;
+    options.running = RunningUpdate::take_new(0.5);
+    CHECK_NOTHROW(validate(options));
+    options.running = RunningUpdate::population();
+    CHECK_NOTHROW(validate(options));
+  }
+}
+
+TEST_CASE("a slope must fit the type of gamma and beta, and options must be valid with it") {
+  const Epilogue steep = Epilogue::leaky_relu(1e39);  // the largest float is 3.4e38
+  CHECK_NOTHROW(detail::check_slope<double>("test", steep));
+  CHECK_NOTHROW(detail::check_slope<float>("test", Epilogue::leaky_relu(1e38)));
+  for (const auto check : {detail::check_slope<float>, detail::check_slope<Eigen::half>}) {
+    CHECK_THROWS_WITH(check("test", steep),
+                      "test: the slope below zero must fit the type of gamma and beta: expected a "
+                      "number in its range, got 1e+39");
+  }
+  Options options;
+  CHECK_NOTHROW(detail::validate_for<float>(options));
+  options.epilogue = steep;
+  CHECK_NOTHROW(detail::validate_for<double>(options));
+  CHECK_THROWS_MATCHES(detail::validate_for<float>(options), std::invalid_argument,
+                       says("Options: the slope below zero must fit"));
+  options.epilogue = Epilogue::none();
+  options.epsilon = -1.0;
+  CHECK_THROWS_MATCHES(detail::validate_for<float>(options), std::invalid_argument,
+                       says("Options: epsilon is added to a variance"));
 }

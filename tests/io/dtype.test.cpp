@@ -242,6 +242,13 @@ TEST_CASE("decoding says which element does not fit") {
   CHECK(done == 2);
 }
 
+TEST_CASE("a number is read lowest byte first") {
+  const unsigned char bytes[] = {1, 2, 3, 4, 5, 6, 7, 8};
+  CHECK(detail::number_at<std::uint64_t>(bytes) == 0x0807060504030201u);
+  CHECK(detail::number_at<std::uint32_t>(bytes + 1) == 0x05040302u);
+  CHECK(detail::number_at<std::int16_t>(bytes + 6) == 0x0807);
+}
+
 TEST_CASE("there is room for as many bytes as are asked for, and a place for none") {
   const std::shared_ptr<unsigned char> room = detail::allocate_bytes(3);
   for (int i = 0; i < 3; ++i) room.get()[i] = static_cast<unsigned char>(i + 1);

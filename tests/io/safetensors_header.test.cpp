@@ -224,3 +224,23 @@ TEST_CASE("what is wrong first is what is said") {
       says("number in shape: expected a whole number, zero or larger, got a number that is no "
            "whole number of 64 bits"));
 }
+
+TEST_CASE("a value in the place of the header is refused, whatever it is") {
+  detail::HeaderHandler handler(0);
+  CHECK_FALSE(handler.boolean(true));
+  CHECK(handler.refusal().rule == "header");
+  CHECK(handler.refusal().expected == "a JSON object");
+  CHECK(handler.refusal().got == "true or false");
+  nlohmann::json::binary_t bytes;
+  CHECK_FALSE(handler.binary(bytes));
+  CHECK(handler.refusal().got == "bytes");
+  CHECK_FALSE(handler.null());
+}
+
+TEST_CASE("a header that is its first brace alone ends too early") {
+  CHECK_THROWS_MATCHES(parse("{", 0), std::runtime_error,
+                       says("header: expected a JSON object in UTF-8, got something else at byte"));
+  CHECK_THROWS_MATCHES(parse("", 0), std::runtime_error,
+                       says("header at byte 8: expected a JSON object that begins with {, got "
+                            "nothing"));
+}

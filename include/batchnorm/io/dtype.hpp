@@ -108,6 +108,14 @@ inline void copy_little_endian(void* to, const void* from, std::size_t count, st
   }
 }
 
+/// The number that lies in a file.
+template <class T>
+T number_at(const void* bytes) {
+  T number{};
+  copy_little_endian(&number, bytes, 1, sizeof number);
+  return number;
+}
+
 /// The type under which the elements of BOOL are read: any byte may stand in a file, while a C++
 /// bool of another value than 0 and 1 is undefined.
 struct StoredBool {
@@ -173,10 +181,8 @@ std::size_t decode_elements(const unsigned char* bytes, std::vector<To>& values)
     copy_little_endian(values.data(), bytes, values.size(), size);
   } else {
     for (std::size_t i = 0; i < values.size(); ++i) {
-      From stored{};
-      copy_little_endian(&stored, bytes + i * size, 1, size);
       To converted{};
-      if (!convert_element(stored, converted)) return i;
+      if (!convert_element(number_at<From>(bytes + i * size), converted)) return i;
       values[i] = converted;
     }
   }

@@ -214,10 +214,9 @@ inline bool has_hdf5_behind_block(std::string_view bytes) {
 /// What kind of file this is, when it is not a safetensors file and known.
 /// @param bytes  of the file
 inline std::optional<FileKind> other_kind(std::string_view bytes, std::string_view path) {
-  std::uint64_t length = 0;
-  if (bytes.size() > safetensors_prefix_size && bytes[safetensors_prefix_size] == '{') {
-    copy_little_endian(&length, bytes.data(), 1, sizeof length);
-    if (length <= safetensors_longest_header) return std::nullopt;
+  if (bytes.size() > safetensors_prefix_size && bytes[safetensors_prefix_size] == '{' &&
+      number_at<std::uint64_t>(bytes.data()) <= safetensors_longest_header) {
+    return std::nullopt;
   }
   FileKind kind{};
   if (find_file_kind(bytes, path, kind)) return kind;

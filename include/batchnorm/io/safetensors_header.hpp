@@ -65,7 +65,6 @@ class HeaderHandler {
       place_ = Place::top;
     } else if (place_ == Place::top) {
       place_ = key_ == "__metadata__" ? Place::metadata : Place::tensor;
-      field_.clear();
       fields_seen_.clear();
       offsets_.clear();
     } else {
@@ -143,9 +142,7 @@ class HeaderHandler {
     return name == "dtype" || name == "shape" || name == "data_offsets";
   }
 
-  bool is_passed_over() const {
-    return depth_ > 0 || (place_ == Place::tensor && !is_field(field_));
-  }
+  bool is_passed_over() const { return place_ == Place::tensor && !is_field(field_); }
 
   bool is_metadata_value() const { return place_ == Place::top && key_ == "__metadata__"; }
 
@@ -216,8 +213,7 @@ inline std::size_t parse_header_length(const FileContext& context, const unsigne
     fail_file(context, "the file is truncated: header length at byte 0", "8 bytes",
               text(file_size));
   }
-  std::uint64_t length = 0;
-  copy_little_endian(&length, bytes, 1, sizeof length);
+  const std::uint64_t length = number_at<std::uint64_t>(bytes);
   if (length > safetensors_longest_header) {
     fail_file(context, "header length at byte 0", text("at most ", safetensors_longest_header),
               text(length));

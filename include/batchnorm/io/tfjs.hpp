@@ -138,10 +138,9 @@ class TfjsReader {
     const std::optional<std::uint64_t> count = count_elements(shape);
     bool fits = count.has_value();
     for (std::uint64_t i = 0; fits && i < *count; ++i) {
-      std::uint32_t length = 0;
-      fits = bytes.size() - place >= sizeof length;
+      fits = bytes.size() - place >= sizeof(std::uint32_t);
       if (!fits) break;
-      copy_little_endian(&length, bytes.data() + place, 1, sizeof length);
+      const std::uint32_t length = number_at<std::uint32_t>(bytes.data() + place);
       place += sizeof length;
       fits = bytes.size() - place >= length;
       place += length;
