@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,15 @@
 using namespace batchnorm;
 
 namespace {
+
+/// Whether there is a conversion; how far it went.
+template <class To>
+bool decode_into(const std::string& dtype, const unsigned char* bytes, std::vector<To>& values,
+                 std::size_t& done) {
+  const std::optional<std::size_t> converted = detail::decode(dtype, bytes, values);
+  done = converted.value_or(0);
+  return converted.has_value();
+}
 
 template <class To, class From>
 To converted(From value) {
@@ -90,11 +100,11 @@ TEST_CASE(
     INFO(dtype);
     std::size_t done = 0;
     std::vector<double> numbers(2, 9.0);
-    CHECK(detail::decode(dtype, bytes.data(), numbers, done));
+    CHECK(decode_into(dtype, bytes.data(), numbers, done));
     CHECK(done == 2);
     CHECK(numbers == std::vector<double>{first, second});
     std::vector<std::int64_t> integers(2, 9);
-    CHECK(detail::decode(dtype, bytes.data(), integers, done) == whole);
+    CHECK(decode_into(dtype, bytes.data(), integers, done) == whole);
     if (whole) {
       CHECK(integers == std::vector<std::int64_t>{static_cast<std::int64_t>(first),
                                                   static_cast<std::int64_t>(second)});
@@ -105,11 +115,11 @@ TEST_CASE(
   std::vector<int> flags(2, 9);
   std::size_t done = 0;
   const unsigned char two_flags[] = {0, 3};
-  CHECK(detail::decode("BOOL", two_flags, flags, done));
+  CHECK(decode_into("BOOL", two_flags, flags, done));
   CHECK(flags == std::vector<int>{0, 1});
   std::vector<float> none(2);
-  CHECK_FALSE(detail::decode("BOOL", two_flags, none, done));
-  CHECK_FALSE(detail::decode("F8_E4M3", two_flags, none, done));
+  CHECK_FALSE(decode_into("BOOL", two_flags, none, done));
+  CHECK_FALSE(decode_into("F8_E4M3", two_flags, none, done));
 }
 
 TEST_CASE("ranks follow sizes, or tensors would be misaligned where they are written") {
@@ -225,12 +235,12 @@ TEST_CASE("elements are decoded from unaligned bytes") {
   const std::vector<unsigned char> bytes = {0xff, 0x00, 0x00, 0xc0, 0x3f, 0x00, 0x00, 0x80, 0xbe};
   std::vector<double> values(2);
   std::size_t done = 0;
-  CHECK(detail::decode("F32", bytes.data() + 1, values, done));
+  CHECK(decode_into("F32", bytes.data() + 1, values, done));
   CHECK(done == 2);
   CHECK(values == std::vector<double>{1.5, -0.25});
   std::vector<std::int16_t> whole(1);
-  CHECK_FALSE(detail::decode("F32", bytes.data(), whole, done));
-  CHECK(detail::decode("U16", bytes.data(), whole, done));
+  CHECK_FALSE(decode_into("F32", bytes.data(), whole, done));
+  CHECK(decode_into("U16", bytes.data(), whole, done));
   CHECK(whole[0] == 0xff);
 }
 
@@ -238,7 +248,7 @@ TEST_CASE("decoding says which element does not fit") {
   const std::vector<unsigned char> bytes = {1, 0, 255};
   std::vector<signed char> values(3);
   std::size_t done = 0;
-  CHECK(detail::decode("U8", bytes.data(), values, done));
+  CHECK(decode_into("U8", bytes.data(), values, done));
   CHECK(done == 2);
 }
 
@@ -254,4 +264,11 @@ TEST_CASE("there is room for as many bytes as are asked for, and a place for non
   for (int i = 0; i < 3; ++i) room.get()[i] = static_cast<unsigned char>(i + 1);
   CHECK(room.get()[2] == 3);
   CHECK(detail::allocate_bytes(0) != nullptr);
+}
+
+TEST_CASE("numbers that are computed with have four dtypes") {
+  for (const char* name : {"F64", "F32", "F16", "BF16"}) CHECK(detail::is_real_dtype(name));
+  for (const char* name : {"I64", "U8", "BOOL", "F8_E4M3", "F", ""}) {
+    CHECK_FALSE(detail::is_real_dtype(name));
+  }
 }

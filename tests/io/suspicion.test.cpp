@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "batchnorm/io/suspicion.hpp"
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -204,4 +205,109 @@ TEST_CASE("numbers of a file that says nothing of minibatches are not counted") 
   detail::LayerNumbers moved = untouched;
   moved.of(Role::mean) = {0.5, 0.0};
   CHECK(suspicions(moved).empty());
+}
+
+namespace {
+
+using Numbers = std::vector<double>;
+
+/// What is said of the order of the tensors: "order", "minus one" or nothing.
+std::string order_of(const Numbers& gamma, const Numbers& beta) {
+  detail::LayerNumbers numbers = ordinary();
+  numbers.of(Role::gamma) = gamma;
+  numbers.of(Role::beta) = beta;
+  LoadReport report;
+  detail::find_suspicions(report, example_layer(), numbers, nullptr, false);
+  for (const LoadReport::Entry& entry : report.entries) {
+    if (entry.text == "gamma lies about 0 and beta about 1: are the tensors in another order?") {
+      CHECK(entry.tensor == "bn.weight");
+      return "order";
+    }
+    if (entry.text ==
+        "gamma lies about 0 with either sign and nowhere near 1: has gamma - 1 been stored "
+        "(LoadOptions::adding_one_to_gamma)?") {
+      return "minus one";
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_CASE("eight scales about 0 of either sign are shifts, or lack 1") {
+  const Numbers ones(8, 1.0), zeros(8, 0.0);
+  const Numbers usual = {0.2, -0.3, 0.3, 0.1, -0.05, -0.4, 0.15, -0.2};
+  CHECK(order_of(usual, ones) == "order");
+  CHECK(order_of(usual, zeros) == "minus one");
+  CHECK(order_of(usual, {}) == "minus one");
+  CHECK(order_of({0.2, -0.3, 0.3, 0.1, -0.05, -0.4, 0.15}, Numbers(7, 1.0)) == "");
+  // The median is the fifth of eight, the quartiles are the third and the seventh.
+  CHECK(order_of({0.11, 0.2, -0.3, 0.3, -0.05, -0.4, 0.15, -0.2}, ones) == "");
+  CHECK(order_of({-0.11, 0.2, -0.3, 0.3, -0.25, -0.4, 0.15, -0.2}, ones) == "");
+  CHECK(order_of({-0.05, 0.2, -0.3, 0.3, -0.1, -0.4, 0.1, -0.2}, ones) == "order");
+  CHECK(order_of({0.0, 0.2, -0.3, 0.3, 0.0, -0.4, 0.15, 0.05}, ones) == "");
+  CHECK(order_of({0.0, 0.0, -0.3, 0.3, 0.0, -0.4, -0.2, -0.05}, ones) == "");
+  // Nowhere near 1, and not near -1 either.
+  CHECK(order_of({0.2, -0.3, 0.49, 0.1, -0.05, -0.49, 0.15, -0.2}, ones) == "order");
+  CHECK(order_of({0.2, -0.3, 0.5, 0.1, -0.05, -0.4, 0.15, -0.2}, ones) == "");
+  CHECK(order_of({0.2, -0.3, 0.7, 0.1, -0.05, -0.4, 0.15, -0.2}, ones) == "");
+  CHECK(order_of({0.2, -0.3, 0.3, 0.1, -0.05, -0.5, 0.15, -0.2}, ones) == "");
+  CHECK(order_of({0.2, -0.3, 0.3, 0.1, -0.05, -0.7, 0.15, -0.2}, ones) == "");
+}
+
+TEST_CASE("shifts are like scales when all are above 0 and 1 in the mean, by a factor of 2") {
+  const Numbers gamma = {0.2, -0.3, 0.3, 0.1, -0.05, -0.4, 0.15, -0.2};
+  CHECK(order_of(gamma, Numbers(8, 0.5)) == "minus one");
+  CHECK(order_of(gamma, Numbers(8, 0.51)) == "order");
+  CHECK(order_of(gamma, Numbers(8, 0.75)) == "order");
+  CHECK(order_of(gamma, Numbers(8, 1.99)) == "order");
+  CHECK(order_of(gamma, Numbers(8, 2.0)) == "minus one");
+  CHECK(order_of(gamma, Numbers(8, 3.0)) == "minus one");
+  CHECK(order_of(gamma, {1, 1, 1, 0, 1, 1, 1, 1}) == "minus one");
+  CHECK(order_of(gamma, {1, 1, 1, -0.1, 1, 1, 1, 1}) == "minus one");
+}
+
+TEST_CASE("variances of a new layer are 1, or less by an epsilon of a converter, or not there") {
+  CHECK(detail::are_of_identity({}));
+  CHECK(detail::are_of_identity({1, 1}));
+  CHECK(detail::are_of_identity({0.999, 0.999}));
+  const double least = 1.0 - 1e-3 - 1e-6;
+  CHECK(detail::are_of_identity({least}));
+  CHECK_FALSE(detail::are_of_identity({std::nextafter(least, 0.0)}));
+  CHECK_FALSE(detail::are_of_identity({std::nextafter(1.0, 2.0)}));
+  CHECK_FALSE(detail::are_of_identity({1, 0.999}));
+  CHECK_FALSE(detail::are_of_identity({0.999, 1}));
+  CHECK_FALSE(detail::are_of_identity({std::nan("")}));
+  detail::LayerNumbers numbers = ordinary();
+  numbers.of(Role::mean) = {0, 0, 0};
+  numbers.of(Role::variance).clear();
+  const Texts without = suspicions(numbers);
+  REQUIRE(without.size() == 1);
+  CHECK(without[0].find("mean 0 and variance 1 in all channels, although gamma and beta are") == 0);
+  numbers.of(Role::gamma) = {1, 1, 1};
+  numbers.of(Role::beta) = {0, 0, 0};
+  numbers.of(Role::variance) = {0.999, 0.999, 0.999};
+  numbers.batches_seen = 1;
+  CHECK(suspicions(numbers) ==
+        Texts{"mean 0 and variance 0.999 in all channels, although 1 minibatches were counted"});
+  numbers.batches_seen = 0;
+  CHECK(suspicions(numbers) == Texts{"mean 0 and variance 0.999 in all channels: never trained"});
+}
+
+TEST_CASE("a gain above 1000 is told, and gamma counts as 1 where there is none") {
+  const auto is_loud = [](const Numbers& gamma, double variance) {
+    detail::LayerNumbers numbers;
+    numbers.of(Role::gamma) = gamma;
+    numbers.of(Role::mean) = {0.5};
+    numbers.of(Role::variance) = {variance};
+    const Texts lines = suspicions(numbers, 0.0);
+    CHECK(lines.size() <= 1);
+    return !lines.empty() &&
+           lines[0] == "the input is multiplied by more than 1000: 1 of 1 channels, the first is 0";
+  };
+  CHECK_FALSE(is_loud({1000.0}, 1.0));
+  CHECK(is_loud({1000.5}, 1.0));
+  CHECK(is_loud({-1000.5}, 1.0));
+  CHECK_FALSE(is_loud({}, 1.5e-6));
+  CHECK(is_loud({}, 0.9e-6));
 }

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -93,9 +94,8 @@ inline std::shared_ptr<unsigned char> allocate_bytes(std::uint64_t size) {
 /// Copies elements between memory and the byte order of files, which is little endian.
 inline void copy_little_endian(void* to, const void* from, std::size_t count, std::size_t size) {
   const std::uint16_t probe = 1;
-  unsigned char low_byte_first = 0;
-  std::memcpy(&low_byte_first, &probe, 1);
-  if (low_byte_first == 1) {
+  const bool low_byte_first = *reinterpret_cast<const unsigned char*>(&probe) == 1;
+  if (low_byte_first) {
     if (count != 0) std::memcpy(to, from, count * size);
     return;
   }
@@ -180,10 +180,12 @@ std::size_t decode_elements(const unsigned char* bytes, std::vector<To>& values)
   if constexpr (std::is_same<To, From>::value) {
     copy_little_endian(values.data(), bytes, values.size(), size);
   } else {
-    for (std::size_t i = 0; i < values.size(); ++i) {
+    std::size_t done = 0;
+    for (To& value : values) {
       To converted{};
-      if (!convert_element(number_at<From>(bytes + i * size), converted)) return i;
-      values[i] = converted;
+      if (!convert_element(number_at<From>(bytes + done * size), converted)) return done;
+      value = converted;
+      ++done;
     }
   }
   return values.size();
@@ -191,18 +193,16 @@ std::size_t decode_elements(const unsigned char* bytes, std::vector<To>& values)
 
 /// Converts all elements of a file.
 /// @param bytes   at least values.size() elements of that dtype
-/// @param done    how many were converted: all, unless one is outside the range of To
-/// @return false when there is no conversion from that dtype to To.
+/// @return how many were converted: all, unless one is outside the range of To; nothing when there
+///         is no conversion from that dtype to To.
 template <class To>
-bool decode(const std::string& dtype, const unsigned char* bytes, std::vector<To>& values,
-            std::size_t& done) {
-  bool found = false;
+std::optional<std::size_t> decode(const std::string& dtype, const unsigned char* bytes,
+                                  std::vector<To>& values) {
+  std::optional<std::size_t> done;
   const auto from = [&](const char* name, auto type) {
     using From = decltype(type);
     if constexpr (is_convertible_dtype<To, From>()) {
-      if (found || dtype != name) return;
-      found = true;
-      done = decode_elements<To, From>(bytes, values);
+      if (dtype == name) done = decode_elements<To, From>(bytes, values);
     }
   };
   from("F64", double{});
@@ -218,7 +218,7 @@ bool decode(const std::string& dtype, const unsigned char* bytes, std::vector<To
   from("U16", std::uint16_t{});
   from("U8", std::uint8_t{});
   from("BOOL", StoredBool{});
-  return found;
+  return done;
 }
 
 }  // namespace detail

@@ -58,21 +58,24 @@ inline bool all_are(const std::vector<double>& numbers, double initial) {
   return !moved.any();
 }
 
+/// The variance of the first channel; 1 where there is none.
+inline double first_variance(const std::vector<double>& variance) {
+  return variance.empty() ? 1.0 : variance.front();
+}
+
 /// Whether all variances are 1, or as little below it as a converter's epsilon: Detectron2 writes
 /// 1 - epsilon, so that 1 is under the root.
 inline bool are_of_identity(const std::vector<double>& variance) {
   constexpr double largest_epsilon = 1e-3;
   constexpr double rounding = 1e-6;
-  if (variance.empty() || !all_are(variance, variance[0])) return variance.empty();
-  return is_exactly(variance[0], 1.0) ||
-         (variance[0] < 1.0 && variance[0] >= 1.0 - largest_epsilon - rounding);
+  const double common = first_variance(variance);
+  return all_are(variance, common) && common <= 1.0 && common >= 1.0 - largest_epsilon - rounding;
 }
 
 /// Statistics of a new layer. Some converters move statistics into gamma and beta, and leave these.
 inline void suspect_new_layer(LoadReport& report, const LayerNumbers& numbers) {
-  const std::vector<double>& variance = numbers.of(Role::variance);
-  const double common = variance.empty() ? 1.0 : variance[0];
-  const std::string initial = text("mean 0 and variance ", common, " in all channels");
+  const std::string initial =
+      text("mean 0 and variance ", first_variance(numbers.of(Role::variance)), " in all channels");
   const bool is_new = all_are(numbers.of(Role::gamma), 1.0) && all_are(numbers.of(Role::beta), 0.0);
   if (is_new && numbers.batches_seen <= 0) {
     note(report, Finding::suspicious, "", initial + ": never trained");
@@ -148,8 +151,7 @@ inline void suspect_order(LoadReport& report, const FoundBatchNorm& layer,
   const ChannelCount positive(beta.size(),
                               [&](std::size_t channel) { return beta[channel] > 0.0; });
   const double count = static_cast<double>(beta.size());
-  const bool is_like_gamma =
-      !beta.empty() && positive.all() && sum > 0.5 * count && sum < 2.0 * count;
+  const bool is_like_gamma = positive.all() && sum > 0.5 * count && sum < 2.0 * count;
   note(report, Finding::suspicious, layer.key(Role::gamma),
        is_like_gamma
            ? "gamma lies about 0 and beta about 1: are the tensors in another order?"

@@ -3,6 +3,7 @@
 #define BATCHNORM_IO_TENSORS_HPP
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -144,7 +145,8 @@ class Tensors {
       detail::fail_argument("Tensors::set", "data of " + detail::in_quotes(key), "elements",
                             "a null pointer");
     }
-    if (count > (std::numeric_limits<std::size_t>::max)() / 2 / sizeof(T)) {
+    if (count >
+        static_cast<std::size_t>((std::numeric_limits<std::ptrdiff_t>::max)()) / sizeof(T)) {
       detail::fail_argument("Tensors::set", "data of " + detail::in_quotes(key),
                             "elements that fit into memory", detail::shape_text(shape));
     }
@@ -166,12 +168,11 @@ class Tensors {
                             detail::text(elements.size()));
     }
     if constexpr (std::is_same<T, bool>::value) {
-      const std::unique_ptr<bool[]> unpacked(new bool[count + 1]);
-      for (std::size_t i = 0; i < count; ++i) unpacked[i] = elements[i];
+      const std::unique_ptr<bool[]> unpacked(new bool[count]);
+      std::copy(elements.begin(), elements.end(), unpacked.get());
       set(key, shape, unpacked.get());
     } else {
-      const T none{};
-      set(key, shape, count == 0 ? &none : elements.data());
+      set(key, shape, elements.data());
     }
   }
 
@@ -255,15 +256,16 @@ class Tensors {
     // A dtype without a known size says nothing about the number of bytes.
     std::vector<T> values(detail::dtype_bits(tensor.dtype) == 0 ? 0
                                                                 : static_cast<std::size_t>(count));
-    std::size_t done = 0;
-    if (!detail::decode(tensor.dtype, tensor.bytes.get(), values, done)) {
+    const std::optional<std::size_t> done =
+        detail::decode(tensor.dtype, tensor.bytes.get(), values);
+    if (!done) {
       detail::fail_tensor(context(function), key, "dtype",
                           "one that converts to the scalar asked for", tensor.dtype);
     }
-    if (done != values.size()) {
+    if (*done != values.size()) {
       detail::raise_domain_error(detail::text(
           detail::beginning(context(function)), "tensor ", detail::in_quotes(key), ": element ",
-          done,
+          *done,
           ": expected a number in the range of the scalar asked for, got one outside of it in ",
           tensor.dtype));
     }
