@@ -88,4 +88,28 @@ TEST_CASE("an index has a longest length, like a header") {
   // Nothing is read: the bytes behind the pointer are fewer.
   CHECK_THROWS_MATCHES(parse_safetensors_index("{}", 100000001, "x"), std::runtime_error,
                        says("bytes of the index: expected at most 100000000, got 100000001"));
+  const std::string longest(100000000, 'x');
+  CHECK_THROWS_MATCHES(parse_safetensors_index(longest.data(), longest.size(), "x"),
+                       std::runtime_error, says("something else at byte 0"));
+}
+
+TEST_CASE("a name loses every dot and slash in front of it, and nothing else") {
+  CHECK(detail::without_dot("x") == "x");
+  CHECK(detail::without_dot("./x") == "x");
+  CHECK(detail::without_dot("././x/./y") == "x/./y");
+  CHECK(detail::without_dot("./") == "");
+  CHECK(detail::without_dot(".x") == ".x");
+  CHECK(detail::without_dot("./.x") == ".x");
+  CHECK(detail::without_dot("a./x") == "a./x");
+  CHECK(detail::without_dot("/x") == "/x");
+  CHECK(detail::without_dot("") == "");
+}
+
+TEST_CASE("bytes are no index, as no other value is") {
+  detail::IndexHandler handler;
+  nlohmann::json::binary_t bytes;
+  CHECK_FALSE(handler.binary(bytes));
+  CHECK(handler.refusal().expected == "a JSON object");
+  CHECK(handler.refusal().got == "bytes");
+  CHECK_FALSE(handler.has_map());
 }

@@ -83,7 +83,7 @@ class IndexHandler {
   }
 
   bool start_object(std::size_t) {
-    if (depth_ > 0 || place_ == Place::other) return ++depth_, true;
+    if (place_ == Place::other) return ++depth_, true;
     if (place_ == Place::map) return value("an object");
     if (place_ == Place::map_value) seen_map_ = true;
     place_ = place_ == Place::start ? Place::top : Place::map;
@@ -106,12 +106,12 @@ class IndexHandler {
 
   bool end_object() {
     if (depth_ > 0) return close();
-    place_ = place_ == Place::map ? Place::top : Place::done;
+    place_ = Place::top;
     return true;
   }
 
   bool start_array(std::size_t) {
-    if (depth_ > 0 || place_ == Place::other) return ++depth_, true;
+    if (place_ == Place::other) return ++depth_, true;
     return value("an array");
   }
 
@@ -127,7 +127,7 @@ class IndexHandler {
   const Refusal& refusal() const { return refusal_; }
 
  private:
-  enum class Place { start, top, map_value, map, other, done };
+  enum class Place { start, top, map_value, map, other };
 
   bool fail(std::string tensor, std::string rule, std::string expected, std::string got) {
     refusal_ = Refusal{std::move(tensor), std::move(rule), std::move(expected), std::move(got)};
@@ -135,17 +135,14 @@ class IndexHandler {
   }
 
   bool value(const char* got) {
-    if (depth_ > 0) return true;
-    if (place_ == Place::other) return place_ = Place::top, true;
+    if (place_ == Place::other) return true;
     if (place_ == Place::map) return fail(key_, "file", "a string", got);
     if (place_ == Place::map_value) return fail("", "weight_map", "an object", got);
     return fail("", "index", "a JSON object", got);
   }
 
-  bool close() {
-    if (--depth_ == 0) place_ = Place::top;
-    return true;
-  }
+  /// What is passed over stays that until the next key.
+  bool close() { return --depth_, true; }
 
   SafetensorsIndex index_;
   Place place_ = Place::start;
