@@ -46,6 +46,9 @@ TEST_CASE("elements are counted without overflow") {
   const Index most = (std::numeric_limits<Index>::max)();
   CHECK(detail::count_elements({most, 1}) == static_cast<std::uint64_t>(most));
   CHECK(detail::count_elements({most, 0}) == 0u);
+  CHECK_FALSE(detail::count_elements({-1}));
+  CHECK_FALSE(detail::count_elements({0, -1}));
+  CHECK_FALSE(detail::count_elements({-1, 0}));
   CHECK_FALSE(detail::count_elements({most, 2}));
   CHECK_FALSE(detail::count_elements({2, most}));
   CHECK_FALSE(detail::count_elements({Index{1} << 21, Index{1} << 21, Index{1} << 21}));

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -241,4 +242,53 @@ TEST_CASE("a tensor begins without bytes") {
   CHECK(nothing.size == 0);
   CHECK(nothing.bytes == nullptr);
   CHECK(nothing.shape.empty());
+}
+
+TEST_CASE("a single number is a matrix of one row and one column") {
+  Tensors tensors;
+  tensors.set_value("x", 3.0);
+  tensors.set("y", {3}, std::vector<double>{1, 2, 3});
+  const auto one = tensors.matrix<double>("x");
+  CHECK(one.rows() == 1);
+  CHECK(one.cols() == 1);
+  CHECK(one(0, 0) == 3.0);
+  CHECK(tensors.matrix<double>("y") == Eigen::Vector3d(1, 2, 3));
+}
+
+TEST_CASE("metadata can be looked at where nothing may change") {
+  Tensors tensors;
+  tensors.metadata()["format"] = "pt";
+  const Tensors& same = tensors;
+  CHECK(same.metadata() == std::map<std::string, std::string>{{"format", "pt"}});
+  CHECK(&same.metadata() == &tensors.metadata());
+}
+
+TEST_CASE("more elements than memory can hold are refused before it is asked for") {
+  Tensors tensors;
+  const float one = 1;
+  CHECK_THROWS_MATCHES(tensors.set("x", {Index{1} << 61}, &one), std::invalid_argument,
+                       says("Tensors::set: data of \"x\": expected elements that fit into memory, "
+                            "got [2305843009213693952]"));
+}
+
+TEST_CASE("a stored tensor has bytes, unless it needs none") {
+  Tensors tensors;
+  CHECK_THROWS_MATCHES(tensors.set("x", Tensor{"U8", {1}, nullptr, 1}), std::invalid_argument,
+                       says("tensor \"x\": expected a dtype, a shape and the bytes of its "
+                            "elements, got \"U8\", [1] and 0 bytes"));
+  tensors.set("none", Tensor{"U8", {0}, nullptr, 0});
+  CHECK(tensors.values<int>("none").empty());
+}
+
+TEST_CASE("no room is made for numbers of a dtype that is not known, whatever their shape") {
+  Tensors tensors;
+  tensors.set("x", Tensor{"F4_OTHER", {Index{1} << 60}, nullptr, 0});
+  CHECK_THROWS_MATCHES(tensors.values<float>("x"), std::runtime_error,
+                       says("dtype: expected one that converts to the scalar asked for"));
+}
+
+TEST_CASE("flags keep their order") {
+  Tensors tensors;
+  tensors.set("x", {4}, std::vector<bool>{false, true, true, false});
+  CHECK(tensors.values<int>("x") == std::vector<int>{0, 1, 1, 0});
 }

@@ -181,7 +181,7 @@ std::size_t decode_elements(const unsigned char* bytes, std::vector<To>& values)
     copy_little_endian(values.data(), bytes, values.size(), size);
   } else {
     std::size_t done = 0;
-    for (To& value : values) {
+    for (auto&& value : values) {  // flags of a vector are no references
       To converted{};
       if (!convert_element(number_at<From>(bytes + done * size), converted)) return done;
       value = converted;

@@ -135,10 +135,8 @@ class OnnxTensorReader {
     if (dtype == nullptr) return fail(text("elements of the unknown type ", proto_.data_type()));
     tensor = Tensor{dtype, {}, nullptr, 0};
     for (const auto extent : proto_.dims()) tensor.shape.push_back(static_cast<Index>(extent));
-    const bool valid = std::all_of(tensor.shape.begin(), tensor.shape.end(),
-                                   [](Index extent) { return extent >= 0; });
     const std::optional<std::uint64_t> count = count_elements(tensor.shape);
-    if (!valid || !count) {
+    if (!count) {
       return fail("no shape of a tensor: " + shape_text(tensor.shape));
     }
     if (proto_.has_segment()) return fail("a segment of a tensor");

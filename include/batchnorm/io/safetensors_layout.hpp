@@ -123,13 +123,13 @@ struct Refusal {
   fail_tensor(context, refusal.tensor, refusal.rule, refusal.expected, refusal.got);
 }
 
-/// Number of elements of a shape; none when it does not fit into Index.
+/// Number of elements of a shape; none when it does not fit into Index, or an extent is negative.
 inline std::optional<std::uint64_t> count_elements(const std::vector<Index>& shape) {
   constexpr std::uint64_t most = static_cast<std::uint64_t>((std::numeric_limits<Index>::max)());
   std::uint64_t count = 1;
   for (const Index extent : shape) {
     const std::uint64_t factor = static_cast<std::uint64_t>(extent);
-    if (factor != 0 && count > most / factor) return std::nullopt;
+    if (extent < 0 || (factor != 0 && count > most / factor)) return std::nullopt;
     count *= factor;
   }
   return count;

@@ -2,8 +2,10 @@
 #ifndef BATCHNORM_IO_STORED_FORM_HPP
 #define BATCHNORM_IO_STORED_FORM_HPP
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -204,9 +206,8 @@ class FormConversion {
     if (!layer_.has(Role::beta)) return;
     const std::vector<double>& variance = numbers_.of(Role::variance);
     std::vector<double>& beta = change(Role::beta);
-    for (std::size_t channel = 0; channel < beta.size() && channel < variance.size(); ++channel) {
-      beta[channel] /= std::sqrt(variance[channel] + form_.epsilon);
-    }
+    std::transform(beta.begin(), beta.end(), variance.begin(), beta.begin(),
+                   [&](double shift, double v) { return shift / std::sqrt(v + form_.epsilon); });
     tell(Role::beta, "beta from a bias in front of the norm: divided by sqrt(variance + epsilon)");
   }
 
@@ -221,9 +222,8 @@ class FormConversion {
 
   void subtract_bias() {
     std::vector<double>& mean = change(Role::mean);
-    for (std::size_t channel = 0; channel < mean.size(); ++channel) {
-      mean[channel] -= numbers_.input_bias[channel];
-    }
+    std::transform(mean.begin(), mean.end(), numbers_.input_bias.begin(), mean.begin(),
+                   std::minus<double>());
     tell(Role::mean,
          "the bias in front of the norm is taken off: " + in_quotes(layer_.key(Role::input_bias)));
   }
