@@ -251,5 +251,5 @@ TEST_CASE("states that are not whole, statistics that are stale or nothing, have
   constant.running_variance[0] = 0;
   CHECK_NOTHROW(InferenceMap(constant, with_epsilon(1e-5)));
   CHECK_THROWS_MATCHES(InferenceMap("fold", constant, with_epsilon(0)), std::domain_error,
-                       says("variance + epsilon"));
+                       says("fold: variance + epsilon of channel 0 is divided by"));
 }

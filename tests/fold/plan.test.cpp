@@ -256,7 +256,8 @@ TEST_CASE("within a largest input the bound is that of weights and bias together
     return static_cast<double>(std::fabs(static_cast<Real>(static_cast<float>(exact)) - exact));
   };
   const Real scale = static_cast<Real>(0.1f);
-  for (const double shift : {0.0, 0.1, 30.3}) {
+  int of_both = 0;
+  for (const double shift : {0.0, 0.1, 0.3, 0.9, 1.7, 2.3, 4.1, 6.7, 30.3}) {
     for (const float value : {0.7f, 1.0f}) {
       Eigen::Matrix<float, 1, 1> weight(value);
       const auto weights = linear(weight);
@@ -273,6 +274,7 @@ TEST_CASE("within a largest input the bound is that of weights and bias together
       const double bias_terms = shift * static_cast<double>(scale);
       const double at_zero = shift > 0 ? of_bias / bias_terms : 0.0;
       const double at_largest = (3 * of_weight + of_bias) / (3 * weight_terms + bias_terms);
+      of_both += of_bias > 0.0 && at_largest > 1.01 * at_zero ? 1 : 0;
       // What double itself rounds is a few parts in 1e16.
       CHECK(certificate.bound_within_ulps ==
             Approx(std::max(at_zero, at_largest) * 0x1p23).epsilon(1e-6).margin(1e-7));
@@ -281,6 +283,7 @@ TEST_CASE("within a largest input the bound is that of weights and bias together
           Approx(std::max(at_zero, of_weight / weight_terms) * 0x1p23).epsilon(1e-6).margin(1e-7));
     }
   }
+  CHECK(of_both > 0);
 }
 
 TEST_CASE("a product that double cannot hold is bound by nothing", "[fold]") {
@@ -312,6 +315,16 @@ TEST_CASE("norms in a row have the roundings of both, in front of a layer and be
   // Two of u are one unit. In front: 9 of the scale, 7 of the shift, 8 terms and 4 around them; and
   // 3 of the identity behind.
   CHECK(bound(chain, InferenceMap::identity(1)) == Approx(31 / 2.0).epsilon(1e-4));
+  // In front of one weight 1 and a bias of 1/2, adding 1: (4 + 4 + 1) 1 + 1/2, and 3 of the sum
+  // 3/2.
+  Eigen::Matrix<double, 1, 1> one(1.0);
+  const auto weights = linear(one);
+  const Eigen::VectorXd half = Eigen::VectorXd::Constant(1, 0.5);
+  const InferenceMap adds_one = map(0, 1, 1), none = InferenceMap::identity(1);
+  const detail::FoldPlan<double> plan("test", weights, half, adds_one, none, {});
+  FoldCertificate certificate;
+  plan.certify(plan.folded_bias<double>(detail::TapReach(1)), certificate);
+  CHECK(certificate.bound_ulps == Approx(14 / 1.5 / 2.0).epsilon(1e-4));
   // Around a norm in front with 4, 8 and 4, all times a quarter: 4 and 3 of the norm behind.
   CHECK(bound(norm, map(0, 0.25f, 0)) == Approx(23 / 2.0).epsilon(1e-4));
   // Behind, on a bias of 0: 9 of the scale, 7 of the shift and 3 operations.

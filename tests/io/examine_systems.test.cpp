@@ -151,6 +151,12 @@ TEST_CASE("mean and variance are divided by the factor beside them, unless somet
   const Examined one_error = examine(tensors, prefix, Naming::caffe());
   CHECK(one_error.errors().size() == 1);
   CHECK(one_error.numbers.of(Role::mean) == Numbers{2, 4, 6});
+  Tensors fixed("mxnet");
+  add_layer(fixed, {"bn.gamma", "", "", ""});
+  fixed.set("bn.beta", {3}, Numbers{0, std::nan(""), 0});
+  const Examined without_statistics = examine(fixed, "bn.", Naming::mxnet());
+  CHECK(without_statistics.errors().size() == 1);
+  CHECK(without_statistics.numbers.of(Role::gamma) == Numbers{1.5, -2, 0.5});
   tensors = layer_of_caffe();
   tensors.set("bn.2", {1}, Numbers{-2});
   const Examined negative = examine(tensors, prefix, Naming::caffe());
@@ -296,6 +302,13 @@ TEST_CASE("what hints at a trap is told") {
   Tensors tensors = pytorch_layer();
   tensors.set("bn.weight/ExponentialMovingAverage", {3}, std::vector<float>(3));
   CHECK_THAT(examine_pytorch(tensors).report.text(), contains_text("not read: an average of"));
+  // A file is called one of several only where something is missing.
+  Tensors shard("model-00001-of-00002.safetensors");
+  add_layer(shard, pytorch_keys("bn."));
+  const std::string several = "called like one of several";
+  CHECK(examine_pytorch(shard).report.text().find(several) == std::string::npos);
+  shard.erase("bn.bias");
+  CHECK_THAT(examine_pytorch(shard).report.text(), contains_text(several));
 }
 
 TEST_CASE("statistics may have the scalar of the data or their own") {
