@@ -165,3 +165,12 @@ TEST_CASE("overlaps and holes are refused with both names") {
   CHECK(refusal.expected == "at byte 0 of the data");
   CHECK(refusal.got == "1");
 }
+
+TEST_CASE("bytes in memory are there, unless there are none") {
+  const detail::FileContext context{"parse", "net"};
+  CHECK_NOTHROW(detail::check_bytes(context, "x", 1));
+  CHECK_NOTHROW(detail::check_bytes(context, "x", 0));
+  CHECK_NOTHROW(detail::check_bytes(context, nullptr, 0));
+  CHECK_THROWS_MATCHES(detail::check_bytes(context, nullptr, 1), std::invalid_argument,
+                       says("parse: bytes of \"net\": expected data, got a null pointer"));
+}
