@@ -413,3 +413,26 @@ TEST_CASE("how many minibatches an average was given comes back, also when nobod
     CHECK((metadata.find(text) == std::string::npos) == (given == 0));
   }
 }
+
+TEST_CASE("vectors of a list are counted without what is not there, unless it has parts") {
+  Options bare;
+  bare.scale = bare.shift = false;
+  Options no_scale;
+  no_scale.scale = false;
+  const auto keys = [](const LayerPrefix& prefix, const Naming& naming, const Options* options) {
+    std::string all;
+    for (const Role role : detail::vector_roles) {
+      all += detail::vector_key(prefix, naming, options, role) + " ";
+    }
+    return all;
+  };
+  const Options whole;
+  CHECK(keys("a.", Naming::rtneural(), nullptr) == "a.0 a.1 a.2 a.3 ");
+  CHECK(keys("a.", Naming::rtneural(), &whole) == "a.0 a.1 a.2 a.3 ");
+  CHECK(keys("a.", Naming::rtneural(), &no_scale) == "a.0 a.0 a.1 a.2 ");
+  CHECK(keys("a.", Naming::rtneural(), &bare) == "a.0 a.0 a.0 a.1 ");
+  // Two lists of their own, and one with an epsilon at its end.
+  CHECK(keys({"s.", "b."}, Naming::caffe(), &bare) == "s.0 s.1 b.0 b.1 ");
+  CHECK(keys("a.", Naming::nam(), &bare) == "a.2 a.3 a.0 a.1 ");
+  CHECK(keys("a.", Naming::pytorch(), &bare) == "a.weight a.bias a.running_mean a.running_var ");
+}
