@@ -204,16 +204,16 @@ TEST_CASE("the identity is made of zeros and ones", "[fold]") {
 }
 
 TEST_CASE("a shift of norms in a row that overflows is refused", "[fold]") {
-  State<double> far(1);
-  far.beta[0] = 1e308;
-  State<double> near(1);
-  near.running_mean[0] = -1e308;
-  CHECK_THROWS_WITH(InferenceMap(far, Options()).then(InferenceMap(near, Options())),
+  State<double> large_shift(1);
+  large_shift.beta[0] = 1e308;
+  State<double> large_mean(1);
+  large_mean.running_mean[0] = -1e308;
+  CHECK_THROWS_WITH(InferenceMap(large_shift, Options()).then(InferenceMap(large_mean, Options())),
                     "InferenceMap::then: beta of channel 0: expected a finite number, got NaN, "
                     "infinity or overflow");
   // The shift is 0; what it is made of is not a number of double.
-  near.running_mean[0] = 1e308;
-  CHECK_THROWS_WITH(InferenceMap(far, Options()).then(InferenceMap(near, Options())),
+  large_mean.running_mean[0] = 1e308;
+  CHECK_THROWS_WITH(InferenceMap(large_shift, Options()).then(InferenceMap(large_mean, Options())),
                     "InferenceMap::then: beta of channel 0: expected a finite number, got NaN, "
                     "infinity or overflow");
 }
