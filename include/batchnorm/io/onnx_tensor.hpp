@@ -136,7 +136,7 @@ class OnnxTensorReader {
     tensor = Tensor{dtype, {}, nullptr, 0};
     for (const auto extent : proto_.dims()) tensor.shape.push_back(static_cast<Index>(extent));
     const std::optional<std::uint64_t> count = count_elements(tensor.shape);
-    if (!count) {
+    if (!count.has_value()) {
       return fail("no shape of a tensor: " + shape_text(tensor.shape));
     }
     if (proto_.has_segment()) return fail("a segment of a tensor");

@@ -169,7 +169,7 @@ inline bool check_tensor(const TensorInfo& info, std::uint64_t data_size, Refusa
                   text("at most ", data_size), text(info.end));
   }
   const std::optional<std::uint64_t> count = count_elements(info.shape);
-  if (!count) {
+  if (!count.has_value()) {
     return refuse("number of elements", "one that fits into 63 bits", shape_text(info.shape));
   }
   const std::uint64_t bytes = info.end - info.begin;

@@ -258,7 +258,7 @@ class Tensors {
                                                                 : static_cast<std::size_t>(count));
     const std::optional<std::size_t> done =
         detail::decode(tensor.dtype, tensor.bytes.get(), values);
-    if (!done) {
+    if (!done.has_value()) {
       detail::fail_tensor(context(function), key, "dtype",
                           "one that converts to the scalar asked for", tensor.dtype);
     }
