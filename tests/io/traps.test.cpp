@@ -74,6 +74,7 @@ TEST_CASE("trap 2: gamma and beta are elsewhere") {
   Tensors sharded("net.safetensors");
   add_layer(sharded, {"", "", "bn.running_mean", "bn.running_var"});
   CHECK_FALSE(examined(sharded, "called like one of several"));
+  CHECK_FALSE(examined(sharded, "parameters of several layers"));
   sharded.set("_fsdp_wrapped_module._flat_param", {100}, std::vector<float>(100));
   CHECK(examined(sharded, "parameters of several layers in one (FSDP)"));
   CHECK_NOTHROW(load_state<float>(sharded, "bn.", given.without_scale_and_shift()));
