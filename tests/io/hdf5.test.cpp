@@ -310,15 +310,21 @@ TEST_CASE("texts that are attributes, of fixed and of variable length") {
   CHECK(detail::hdf5_text(file.id(), "variable") == "another text");
   CHECK(detail::hdf5_text(file.id(), "empty") == "");
   CHECK(detail::hdf5_text(file.id(), "nowhere") == "");
-  // As NumPy has it: no zero behind the last letter.
-  const detail::Hdf5Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
-  H5Tset_size(type.id(), 4);
-  H5Tset_strpad(type.id(), H5T_STR_NULLPAD);
-  const detail::Hdf5Handle space(H5Screate(H5S_SCALAR), H5Sclose);
-  const detail::Hdf5Handle full(
-      H5Acreate2(file.id(), "full", type.id(), space.id(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-  H5Awrite(full.id(), type.id(), "text");
-  CHECK(detail::hdf5_text(file.id(), "full") == "text");
+  // As NumPy and Fortran have it: no zero behind the last letter, or spaces.
+  const auto add_four = [&](const char* name, H5T_str_t padding, const char* letters) {
+    const detail::Hdf5Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
+    H5Tset_size(type.id(), 4);
+    H5Tset_strpad(type.id(), padding);
+    const detail::Hdf5Handle space(H5Screate(H5S_SCALAR), H5Sclose);
+    const detail::Hdf5Handle full(
+        H5Acreate2(file.id(), name, type.id(), space.id(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+    H5Awrite(full.id(), type.id(), letters);
+    return detail::hdf5_text(file.id(), name);
+  };
+  CHECK(add_four("full", H5T_STR_NULLPAD, "text") == "text");
+  CHECK(add_four("spaces", H5T_STR_NULLPAD, "a   ") == "a   ");
+  CHECK(add_four("padded", H5T_STR_SPACEPAD, "a b ") == "a b");
+  CHECK(add_four("only spaces", H5T_STR_SPACEPAD, "    ") == "");
 }
 
 TEST_CASE("an attribute that is no text, several, or none that was written, is no text") {

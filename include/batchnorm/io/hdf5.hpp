@@ -109,8 +109,12 @@ inline std::string hdf5_text(hid_t object, const char* name) {
   if (size > longest) return {};
   std::string result(size, '\0');
   if (has_failed(H5Aread(attribute.id(), type.id(), &result[0]))) return {};
-  // NumPy fills all of a fixed size with letters, others put a zero behind them.
-  return result.substr(0, result.find('\0'));
+  // NumPy fills all of a fixed size with letters, C puts a zero behind them, Fortran spaces.
+  result.resize((std::min)(result.find('\0'), size));
+  if (H5Tget_strpad(type.id()) == H5T_STR_SPACEPAD) {
+    result.resize(result.find_last_not_of(' ') + 1);
+  }
+  return result;
 }
 
 /// Collects all datasets below a group, by their path without the first slash, and the names that
