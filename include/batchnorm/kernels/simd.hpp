@@ -52,9 +52,10 @@ void convert_lanes(To& to, const From& from);  // there are no vectors
 inline constexpr int avx2_bytes = 32;
 inline constexpr int avx512_bytes = 64;
 
-/// Whether a vector is as long as those of AVX or longer: met only in code for such processors.
+/// Whether a vector is as long as those of AVX or longer: met only in code for such processors. A
+/// class is a number of another library.
 template <class V>
-inline constexpr bool is_avx = sizeof(V) >= avx2_bytes;
+inline constexpr bool is_avx = sizeof(V) >= avx2_bytes && !std::is_class<V>::value;
 
 template <class C>
 struct VectorOf<C, 1> {
