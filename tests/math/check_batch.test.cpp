@@ -3,6 +3,7 @@
 
 #include <limits>
 #include <stdexcept>
+#include <string>
 
 #include "support/catch.hpp"
 
@@ -35,16 +36,20 @@ TEST_CASE("what happens to a minibatch that is not finite is for the options to 
   const double huge = 1e39, infinity = std::numeric_limits<double>::infinity(),
                nan = std::numeric_limits<double>::quiet_NaN();
   for (const double value : {infinity, nan, huge}) {
-    batch.mean[1] = value;
-    options.non_finite = NonFinite::reject;
-    CHECK_THROWS_MATCHES(
-        detail::check_finite<float>("f", options, batch), std::domain_error,
-        says("f: the statistics of a minibatch must be finite: expected finite values in every "
-             "channel, got NaN, infinity or overflow in channel 1"));
-    options.non_finite = NonFinite::skip_update;
-    CHECK_FALSE(detail::check_finite<float>("f", options, batch));
-    options.non_finite = NonFinite::propagate;
-    CHECK(detail::check_finite<float>("f", options, batch));
+    for (const batchnorm::Index channel : {0, 1, 2}) {
+      batch.mean.setZero();
+      batch.mean[channel] = value;
+      options.non_finite = NonFinite::reject;
+      CHECK_THROWS_MATCHES(
+          detail::check_finite<float>("f", options, batch), std::domain_error,
+          says("f: the statistics of a minibatch must be finite: expected finite values in every "
+               "channel, got NaN, infinity or overflow in channel " +
+               std::to_string(channel)));
+      options.non_finite = NonFinite::skip_update;
+      CHECK_FALSE(detail::check_finite<float>("f", options, batch));
+      options.non_finite = NonFinite::propagate;
+      CHECK(detail::check_finite<float>("f", options, batch));
+    }
   }
   options.non_finite = NonFinite::reject;
   CHECK(detail::check_finite<double>("f", options, Moments<double>(3)));
