@@ -176,10 +176,10 @@ struct State {
   };
 
   explicit State(Identity start)
-      : gamma(detail::ones<Vector>(start.channels)),
-        beta(detail::zeros<Vector>(start.channels)),
-        running_mean(detail::zeros<Statistics>(start.channels)),
-        running_variance(detail::ones<Statistics>(start.channels)) {}
+      : gamma(detail::filled<1, Vector>(start.channels)),
+        beta(detail::filled<0, Vector>(start.channels)),
+        running_mean(detail::filled<0, Statistics>(start.channels)),
+        running_variance(detail::filled<1, Statistics>(start.channels)) {}
 };
 
 namespace detail {

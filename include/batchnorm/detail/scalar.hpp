@@ -95,22 +95,14 @@ template <class T, int Channels, int Count>
 using TableVector =
     ChannelVector<T, Channels == Eigen::Dynamic ? Eigen::Dynamic : Count * Channels>;
 
-/// A vector of zeros. A loop over a number that the compiler knows, which becomes memset: the
-/// expressions Zero, Ones and Constant take a hundred functions each to compile.
-template <class Vector>
-Vector zeros(Index size) {
+/// A vector of which every entry is that number. A loop over a number that the compiler knows, so
+/// that zeros become memset: the expressions Zero, Ones and Constant take a hundred functions each
+/// to compile.
+template <int Number, class Vector>
+Vector filled(Index size) {
   Vector vector;
   vector.resize(size);
-  std::fill(vector.data(), vector.data() + size, typename Vector::Scalar(0));
-  return vector;
-}
-
-/// A vector of ones.
-template <class Vector>
-Vector ones(Index size) {
-  Vector vector;
-  vector.resize(size);
-  std::fill(vector.data(), vector.data() + size, typename Vector::Scalar(1));
+  std::fill(vector.data(), vector.data() + size, typename Vector::Scalar(Number));
   return vector;
 }
 

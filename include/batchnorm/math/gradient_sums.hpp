@@ -22,7 +22,7 @@ struct Gradients {
 
   /// Zeros for so many channels. Errors: none.
   explicit Gradients(Index channels)
-      : gamma(detail::zeros<Vector>(channels)), beta(detail::zeros<Vector>(channels)) {}
+      : gamma(detail::filled<0, Vector>(channels)), beta(detail::filled<0, Vector>(channels)) {}
 };
 
 /// What back-propagation has to know of a whole minibatch: two sums per channel. Those of pieces of
@@ -45,9 +45,9 @@ struct GradientSums {
   /// The sums of nothing, of so many channels.
   /// @throws std::invalid_argument for fewer than zero, or another number than the type fixes
   explicit GradientSums(Index channels)
-      : output_gradient(detail::zeros<Vector>(
+      : output_gradient(detail::filled<0, Vector>(
             detail::checked_sum_channels<Channels>("GradientSums", channels))),
-        normalized(detail::zeros<Vector>(output_gradient.size())) {}
+        normalized(detail::filled<0, Vector>(output_gradient.size())) {}
 
   /// Number of channels.
   Index channels() const { return output_gradient.size(); }

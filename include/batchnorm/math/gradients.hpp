@@ -87,8 +87,8 @@ class GradientTables {
  public:
   explicit GradientTables(Index channels)
       : channels_(channels),
-        rounded_(zeros<Rounded>(6 * channels)),
-        wide_(zeros<Wide>(2 * channels)) {}
+        rounded_(filled<0, Rounded>(6 * channels)),
+        wide_(filled<0, Wide>(2 * channels)) {}
 
   C* pivot() { return table(0); }
   C* scale() { return table(1); }  ///< a = gamma / sqrt(variance + epsilon)

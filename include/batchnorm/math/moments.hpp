@@ -59,8 +59,9 @@ struct Moments {
   /// The same for so many channels.
   /// @throws std::invalid_argument for fewer than zero, or another number than the type fixes
   explicit Moments(Index channels)
-      : mean(detail::zeros<Vector>(detail::checked_sum_channels<Channels>("Moments", channels))),
-        sum_of_squares(detail::zeros<Vector>(mean.size())) {}
+      : mean(
+            detail::filled<0, Vector>(detail::checked_sum_channels<Channels>("Moments", channels))),
+        sum_of_squares(detail::filled<0, Vector>(mean.size())) {}
 
   /// Number of channels.
   Index channels() const { return mean.size(); }
