@@ -360,9 +360,12 @@ inline std::vector<FoundBatchNorm> find_batch_norms(const Tensors& tensors) {
     layers.push_back(std::move(layer));
   }
   detail::drop_averages(layers);
-  std::sort(layers.begin(), layers.end(), [](const FoundBatchNorm& a, const FoundBatchNorm& b) {
-    return detail::natural_less(a.prefix.parameters, b.prefix.parameters);
-  });
+  std::map<std::pair<std::string, std::string>, FoundBatchNorm> sorted;
+  for (FoundBatchNorm& layer : layers) {
+    sorted.emplace(detail::natural_order(layer.prefix.parameters), std::move(layer));
+  }
+  layers.clear();
+  for (auto& [order, layer] : sorted) layers.push_back(std::move(layer));
   return layers;
 }
 

@@ -135,9 +135,10 @@ inline std::string natural_key(const std::string& name) {
   }
 }
 
-/// Whether one name comes before another when numbers in them count as numbers: "9." before "10.".
-inline bool natural_less(const std::string& a, const std::string& b) {
-  return std::make_pair(natural_key(a), a) < std::make_pair(natural_key(b), b);
+/// What names are sorted by when numbers in them count as numbers, "9." before "10."; made once for
+/// each name, which may be as long as a header.
+inline std::pair<std::string, std::string> natural_order(const std::string& name) {
+  return {natural_key(name), name};
 }
 
 }  // namespace detail
