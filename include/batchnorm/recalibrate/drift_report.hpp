@@ -65,20 +65,17 @@ inline std::string e_value_text(double log_e) {
   return room;
 }
 
-/// The judged channels, the largest e-value first. Sorted by hand: std::stable_sort is the most
-/// that programs would compile of the whole report, which is a table of a few channels.
+/// The judged channels, the largest e-value first.
 inline std::vector<Index> by_evidence(const DriftReport& report) {
   std::vector<Index> order;
   for (Index channel = 0; channel < report.channels(); ++channel) {
     const auto& skipped = report.not_judged;
-    if (std::find(skipped.begin(), skipped.end(), channel) != skipped.end()) continue;
-    order.push_back(channel);
-    std::size_t at = order.size() - 1;
-    for (; at > 0 && report.log_e[channel] > report.log_e[order[at - 1]]; --at) {
-      order[at] = order[at - 1];
+    if (std::find(skipped.begin(), skipped.end(), channel) == skipped.end()) {
+      order.push_back(channel);
     }
-    order[at] = channel;
   }
+  std::stable_sort(order.begin(), order.end(),
+                   [&](Index a, Index b) { return report.log_e[a] > report.log_e[b]; });
   return order;
 }
 
