@@ -48,34 +48,84 @@ namespace detail {
     this_file_and_batchnorm_compiled_need_the_same_compiler_flags();
 }  // namespace detail
 
-// All of the layers of one scalar: their members, and what inline members call, which compilers
-// would compile in every file in spite of the former. Declared here, and defined in the library by
-// the same list (cmake/compiled).
-#define BATCHNORM_LAYERS_OF(is_extern, T)                                                          \
-  is_extern template class BatchNorm<T>;                                                           \
-  is_extern template class FrozenBatchNorm<T>;                                                     \
-  namespace detail {                                                                               \
-  is_extern template Moments<double> forward_pass(const ForwardCall<T, Eigen::Dynamic>&,           \
-                                                  const Execution&);                               \
-  is_extern template Gradients<T> input_gradients(const Options&, const State<T>&,                 \
-                                                  const StatisticsView<double>&,                   \
-                                                  const MinibatchDivisor<double>&,                 \
-                                                  const InputViews<T>&, const BatchView<const T>&, \
-                                                  const GradientOutput<T>&, const Execution&);     \
-  is_extern template Gradients<T> input_gradients_together(const BackwardCall<T, Eigen::Dynamic>&, \
-                                                           const Execution&);                      \
-  is_extern template void write_output(const Options&, const State<T>&,                            \
-                                       const StatisticsView<double>&, const InputViews<T>&,        \
-                                       const Output<T>&, const Execution&);                        \
-  is_extern template Moments<double> moments_of_view<Eigen::Dynamic>(const BatchView<const T>&,    \
-                                                                     const SelectedValues<T>*,     \
-                                                                     const Execution&);            \
-  }
+extern template class BatchNorm<float>;
+extern template class BatchNorm<double>;
+extern template class BatchNorm<Eigen::half>;
+extern template class BatchNorm<Eigen::bfloat16>;
 
-BATCHNORM_LAYERS_OF(extern, float)
-BATCHNORM_LAYERS_OF(extern, double)
-BATCHNORM_LAYERS_OF(extern, Eigen::half)
-BATCHNORM_LAYERS_OF(extern, Eigen::bfloat16)
+extern template class FrozenBatchNorm<float>;
+extern template class FrozenBatchNorm<double>;
+extern template class FrozenBatchNorm<Eigen::half>;
+extern template class FrozenBatchNorm<Eigen::bfloat16>;
+
+namespace detail {
+// What inline members call, which compilers compile in every file in spite of the above.
+extern template Moments<double> forward_pass(const ForwardCall<float, Eigen::Dynamic>&,
+                                             const Execution&);
+extern template Gradients<float> input_gradients(const Options&, const State<float>&,
+                                                 const StatisticsView<double>&,
+                                                 const MinibatchDivisor<double>&,
+                                                 const InputViews<float>&,
+                                                 const BatchView<const float>&,
+                                                 const GradientOutput<float>&, const Execution&);
+extern template Gradients<float> input_gradients_together(
+    const BackwardCall<float, Eigen::Dynamic>&, const Execution&);
+extern template void write_output(const Options&, const State<float>&,
+                                  const StatisticsView<double>&, const InputViews<float>&,
+                                  const Output<float>&, const Execution&);
+
+extern template Moments<double> forward_pass(const ForwardCall<double, Eigen::Dynamic>&,
+                                             const Execution&);
+extern template Gradients<double> input_gradients(const Options&, const State<double>&,
+                                                  const StatisticsView<double>&,
+                                                  const MinibatchDivisor<double>&,
+                                                  const InputViews<double>&,
+                                                  const BatchView<const double>&,
+                                                  const GradientOutput<double>&, const Execution&);
+extern template Gradients<double> input_gradients_together(
+    const BackwardCall<double, Eigen::Dynamic>&, const Execution&);
+extern template void write_output(const Options&, const State<double>&,
+                                  const StatisticsView<double>&, const InputViews<double>&,
+                                  const Output<double>&, const Execution&);
+
+extern template Moments<double> forward_pass(const ForwardCall<Eigen::half, Eigen::Dynamic>&,
+                                             const Execution&);
+extern template Gradients<Eigen::half> input_gradients(
+    const Options&, const State<Eigen::half>&, const StatisticsView<double>&,
+    const MinibatchDivisor<double>&, const InputViews<Eigen::half>&,
+    const BatchView<const Eigen::half>&, const GradientOutput<Eigen::half>&, const Execution&);
+extern template Gradients<Eigen::half> input_gradients_together(
+    const BackwardCall<Eigen::half, Eigen::Dynamic>&, const Execution&);
+extern template void write_output(const Options&, const State<Eigen::half>&,
+                                  const StatisticsView<double>&, const InputViews<Eigen::half>&,
+                                  const Output<Eigen::half>&, const Execution&);
+
+extern template Moments<double> forward_pass(const ForwardCall<Eigen::bfloat16, Eigen::Dynamic>&,
+                                             const Execution&);
+extern template Gradients<Eigen::bfloat16> input_gradients(
+    const Options&, const State<Eigen::bfloat16>&, const StatisticsView<double>&,
+    const MinibatchDivisor<double>&, const InputViews<Eigen::bfloat16>&,
+    const BatchView<const Eigen::bfloat16>&, const GradientOutput<Eigen::bfloat16>&,
+    const Execution&);
+extern template Gradients<Eigen::bfloat16> input_gradients_together(
+    const BackwardCall<Eigen::bfloat16, Eigen::Dynamic>&, const Execution&);
+extern template void write_output(const Options&, const State<Eigen::bfloat16>&,
+                                  const StatisticsView<double>&, const InputViews<Eigen::bfloat16>&,
+                                  const Output<Eigen::bfloat16>&, const Execution&);
+
+extern template Moments<double> moments_of_view<Eigen::Dynamic>(const BatchView<const float>&,
+                                                                const SelectedValues<float>*,
+                                                                const Execution&);
+extern template Moments<double> moments_of_view<Eigen::Dynamic>(const BatchView<const double>&,
+                                                                const SelectedValues<double>*,
+                                                                const Execution&);
+extern template Moments<double> moments_of_view<Eigen::Dynamic>(const BatchView<const Eigen::half>&,
+                                                                const SelectedValues<Eigen::half>*,
+                                                                const Execution&);
+extern template Moments<double> moments_of_view<Eigen::Dynamic>(
+    const BatchView<const Eigen::bfloat16>&, const SelectedValues<Eigen::bfloat16>*,
+    const Execution&);
+}  // namespace detail
 
 }  // namespace BATCHNORM_INLINE_NAMESPACE
 }  // namespace batchnorm
